@@ -1,0 +1,50 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint .ci/constraints.txt
+PINS := pyproject.toml .ci/constraints.txt
+# Two processes of one thread each beat one process whose threads wait for each other on matrices this small.
+PYTEST ?= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
+
+.PHONY: help demo test lint clean
+
+help:
+	@echo 'make demo   install into $(VENV) and run the main job on the shipped DFT data'
+	@echo 'make test   the same, with the test extra, then pytest'
+	@echo 'make lint   ruff and mypy'
+	@echo 'make clean  remove $(VENV)'
+	@echo 'Another Python: make demo PYTHON=python3.12'
+
+demo: $(VENV)/.installed
+	$(BIN)/ase-dkl demo
+
+test: $(VENV)/.installed-test
+	$(PYTEST)
+
+lint: $(VENV)/.installed-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+clean:
+	rm -rf $(VENV)
+
+$(VENV)/.installed: $(PINS) | $(BIN)/python
+	$(PIP) --editable .
+	@touch $@
+
+$(VENV)/.installed-test: $(PINS) | $(BIN)/python
+	$(PIP) --editable '.[test]'
+	@touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-dev: $(PINS) | $(BIN)/python
+	$(PIP) --editable '.[dev]'
+	@touch $@ $(VENV)/.installed $(VENV)/.installed-test
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo '$(PYTHON) is missing or older than 3.11. Name another one: make $(MAKECMDGOALS) PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo '$(PYTHON) cannot make virtual environments: ensurepip or venv is missing (Debian and Ubuntu keep them' >&2; \
+		  echo 'in the package python3-venv). Install that, or name another Python: make $(MAKECMDGOALS) PYTHON=...' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
