@@ -1,0 +1,171 @@
+"""A trained surrogate as an ASE calculator.
+
+Importing this module costs no more than importing ASE's own calculators: a model, and torch with it, is loaded when a
+calculator is made.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase import Atoms
+from ase.calculators.calculator import Calculator, CalculatorError, PropertyNotImplementedError, all_changes
+from ase.outputs import Properties, all_outputs
+
+if TYPE_CHECKING:
+    from ase_dkl.surrogate import Surrogate
+
+EXTRAPOLATION = ("warn", "raise", "ignore")
+
+
+class ExtrapolationWarning(UserWarning):
+    """The lattice lies outside the training range or far from every training point."""
+
+
+class ExtrapolationError(CalculatorError):
+    """The same, where the calculator was told to raise."""
+
+
+class DKLCalculator(Calculator):
+    """Energy, stress and their uncertainties of one strained crystal, from a trained surrogate.
+
+    `results` and `get_property` also hold `energy_uncertainty` (eV) and `stress_uncertainty` (Voigt, eV/Å³): the
+    model's own standard deviations, without the labels' noise. Only what is asked for is computed. A supercell, a
+    rotated or relabelled crystal gives what the crystal itself gives; any other structure is refused with
+    `ase_dkl.NotThisCrystal`.
+
+    The energy does not depend on displacements of the ions (they are where the training data had them), so there are
+    no forces, and optimisers of positions refuse to run. `StrainFilter` relaxes the lattice by the stress alone.
+
+    ASE's databases and trajectories drop results whose names they do not know; see `database_fields`.
+
+    Args:
+        model: file written by `Surrogate.save`, or the surrogate itself. Calculators may share one between threads,
+            where each thread has its own calculator.
+        extrapolation: what to do with a lattice that the training data say little about: "warn" once for each such
+            lattice (`ExtrapolationWarning`), "raise" an `ExtrapolationError`, or "ignore" it.
+        rigid_ions: answer zero forces, for clients that insist on some. They are not the forces on the ions: they
+            say that the ions follow the lattice.
+    """
+
+    implemented_properties = ["energy", "free_energy", "stress", "energy_uncertainty", "stress_uncertainty"]
+    discard_results_on_any_change = True
+
+    def __init__(self, model: str | Path | Surrogate, *, extrapolation: str = "warn", rigid_ions: bool = False) -> None:
+        super().__init__(extrapolation=extrapolation, rigid_ions=rigid_ions)
+        from ase_dkl.surrogate import Surrogate
+
+        self.model = None if isinstance(model, Surrogate) else str(model)
+        self.surrogate = model if isinstance(model, Surrogate) else Surrogate.load(model)
+
+    def _get_name(self) -> str:
+        return "dkl"
+
+    def set(self, **kwargs: Any) -> dict[str, Any]:
+        """Change `extrapolation` or `rigid_ions`; returns what changed."""
+        unknown = kwargs.keys() - {"extrapolation", "rigid_ions"}
+        if unknown:
+            raise ValueError(
+                f"DKLCalculator can set extrapolation and rigid_ions, not {', '.join(sorted(unknown))}. "
+                "For another model make another calculator."
+            )
+        if kwargs.get("extrapolation", "warn") not in EXTRAPOLATION:
+            raise ValueError(f"extrapolation is one of {', '.join(EXTRAPOLATION)}, not {kwargs['extrapolation']!r}.")
+        changed: dict[str, Any] = super().set(**kwargs)
+        if "rigid_ions" in changed:
+            forces = ["forces"] if changed["rigid_ions"] else []
+            self.implemented_properties = type(self).implemented_properties + forces
+        return changed
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """What ASE stores beside results: the model's address and digest, never its weights."""
+        return {"model": self.model, "digest": self.surrogate.digest, **super().todict(skip_default)}
+
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+        """Name what differs, to the last bit, from the atoms of the last calculation.
+
+        ASE's own comparison takes longer than a prediction; `tol` is its argument and not needed here.
+        """
+        if self.atoms is None:
+            return list(all_changes)
+        last = {**self.atoms.arrays, "cell": self.atoms.cell.array, "pbc": self.atoms.pbc}
+        now = {**atoms.arrays, "cell": atoms.cell.array, "pbc": atoms.pbc}
+        return [name for name in all_changes if not np.array_equal(last.get(name), now.get(name))]
+
+    def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
+        """Return one result in ASE's units, computing it where the atoms changed; see ASE's `Calculator`."""
+        if name == "forces" and name not in self.implemented_properties:
+            raise PropertyNotImplementedError(
+                "A model of the energy as a function of the lattice has no forces. To relax the lattice use "
+                "ase.filters.StrainFilter, which needs only the stress. For a client that insists on forces, "
+                "DKLCalculator(..., rigid_ions=True) answers zeros: ions that follow the lattice."
+            )
+        return super().get_property(name, atoms, allow_calculation)
+
+    def calculate(
+        self,
+        atoms: Atoms | None = None,
+        properties: Sequence[str] = ("energy",),
+        system_changes: Sequence[str] = tuple(all_changes),
+    ) -> None:
+        """Predict for ASE, which calls this; ask `get_property` or the atoms instead."""
+        super().calculate(atoms, properties, system_changes)
+        mapped = self.surrogate.crystal.map(self.atoms)
+        cells = mapped.cell[None]
+        if system_changes:
+            self.results = {}
+            self._judge(cells)
+        stress = any(name.startswith("stress") for name in properties)
+        prediction = self.surrogate.predict_cells(cells, stress=stress)
+        energy = float(prediction.energy[0]) * mapped.multiplicity
+        self.results.update(
+            energy=energy,
+            free_energy=energy,
+            energy_uncertainty=float(prediction.energy_uncertainty[0]) * mapped.multiplicity,
+        )
+        if stress:
+            assert prediction.stress is not None and prediction.stress_uncertainty is not None
+            self.results.update(stress=prediction.stress[0], stress_uncertainty=prediction.stress_uncertainty[0])
+        if self.parameters["rigid_ions"]:
+            self.results["forces"] = np.zeros((len(self.atoms), 3))
+
+    def export_properties(self) -> Properties:
+        """Results under names that ASE knows; it rejects the others."""
+        return Properties({name: value for name, value in self.results.items() if name in all_outputs})
+
+    def _judge(self, cells: np.ndarray) -> None:
+        choice = self.parameters["extrapolation"]
+        if choice == "ignore":
+            return
+        extrapolation = self.surrogate.extrapolation(cells)
+        if not extrapolation.outside[0]:
+            return
+        if choice == "raise":
+            raise ExtrapolationError(extrapolation.describe(0))
+        # The frames between are ASE's: get_potential_energy, get_property, calculate.
+        warnings.warn(extrapolation.describe(0), ExtrapolationWarning, stacklevel=6)
+
+
+def database_fields(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Uncertainties in the form in which an ASE database keeps them.
+
+    ASE keeps only results whose names it knows. Key-value pairs can be searched, arrays go into the row's data:
+
+        database.write(atoms, **database_fields(atoms.calc.results))
+        database.get("energy_uncertainty<0.001").data["stress_uncertainty"]
+
+    Args:
+        results: a calculator's results, or others under the same names.
+
+    Returns:
+        The arguments `key_value_pairs` and `data` of `ase.db`'s `write`.
+    """
+    uncertainties = {name: value for name, value in results.items() if name.endswith("_uncertainty")}
+    return {
+        "key_value_pairs": {name: float(value) for name, value in uncertainties.items() if np.ndim(value) == 0},
+        "data": {name: np.asarray(value) for name, value in uncertainties.items() if np.ndim(value)},
+    }

@@ -1,0 +1,20 @@
+"""The command line. Each command lives in its module and imports what is heavy only when it runs."""
+
+import typer
+
+from ase_dkl.cli.demo import demo
+from ase_dkl.cli.evaluate import evaluate
+from ase_dkl.cli.info import info
+from ase_dkl.cli.predict import predict
+from ase_dkl.cli.scan import scan
+from ase_dkl.cli.train import train
+
+app = typer.Typer(
+    name="ase-dkl",
+    help="Surrogates of strained crystals from DFT databases: energy, stress, and how sure they are.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+for command in (train, evaluate, predict, scan, info, demo):
+    app.command()(command)

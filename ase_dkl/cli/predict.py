@@ -1,0 +1,190 @@
+"""`ase-dkl predict`."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ase_dkl.cli.terminal import Json, Mistake, Model, check_writable, in_words, note, print_json, written_whole
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ase_dkl.surrogate import Prediction, Surrogate
+
+VOIGT = ("xx", "yy", "zz", "yz", "xz", "xy")
+FORMATS = (".csv", ".json", ".xyz", ".db")
+
+
+@in_words
+def predict(
+    model: Model,
+    files: Annotated[
+        list[str],
+        typer.Argument(metavar="FILE…", help="Structures in any format ASE reads; all frames or rows of each."),
+    ],
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="Write a .csv, .json, .xyz or .db file.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Predict energy, stress and their uncertainties of structures.
+
+    Energies are of each structure as it stands in its file, stresses in its own Cartesian frame, uncertainties one
+    standard deviation.
+    """
+    from ase_dkl.surrogate import Surrogate
+
+    if output is not None:
+        if output.suffix not in FORMATS:
+            raise Mistake(f"{output}: predictions are written as {', '.join(FORMATS)}. Choose one of these endings.")
+        check_writable(output)
+    surrogate = Surrogate.load(model)
+    sources, structures = _read(files)
+    outside = _outside(surrogate, sources, structures)
+    prediction = surrogate.predict(structures)
+    rows = [
+        {**source, "formula": str(atoms.symbols), **columns(prediction, i), "outside_domain": bool(outside[i])}
+        for i, (source, atoms) in enumerate(zip(sources, structures, strict=True))
+    ]
+    if output is not None:
+        with written_whole(output) as path:
+            _write(path, rows, structures, prediction)
+        note(f"{len(rows)} predictions in {output}.")
+    if as_json:
+        print_json(rows)
+    elif output is None:
+        _print(rows)
+
+
+def columns(prediction: "Prediction", i: int) -> dict[str, float]:
+    """One structure's energy and stress with their uncertainties; the names carry the units."""
+    from ase.units import GPa
+
+    row = {
+        "energy_eV": float(prediction.energy[i]),
+        "energy_uncertainty_eV": float(prediction.energy_uncertainty[i]),
+    }
+    if prediction.stress is not None and prediction.stress_uncertainty is not None:
+        row |= {f"stress_{c}_GPa": float(v) for c, v in zip(VOIGT, prediction.stress[i] / GPa, strict=True)}
+        uncertainty = prediction.stress_uncertainty[i] / GPa
+        row |= {f"stress_{c}_uncertainty_GPa": float(v) for c, v in zip(VOIGT, uncertainty, strict=True)}
+    return row
+
+
+def as_csv(rows: list[dict[str, Any]]) -> str:
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, rows[0].keys())
+    writer.writeheader()
+    writer.writerows(rows)
+    return text.getvalue()
+
+
+def _read(files: list[str]) -> tuple[list[dict[str, Any]], "list[Atoms]"]:
+    import ase.io
+
+    sources: list[dict[str, Any]] = []
+    structures: list[Atoms] = []
+    for file in files:
+        if not Path(file.split("@")[0]).exists():
+            raise Mistake(f"{file}: there is no such file.")
+        try:
+            frames = ase.io.read(file, index=":" if "@" not in file else None)
+        except Exception as error:
+            raise Mistake(f"{file}: ASE cannot read it ({type(error).__name__}: {error}).") from error
+        frames = frames if isinstance(frames, list) else [frames]
+        if not frames:
+            raise Mistake(f"{file}: there are no structures in it.")
+        sources += [{"file": file, "frame": i} for i in range(len(frames))]
+        structures += frames
+    return sources, structures
+
+
+def _outside(surrogate: "Surrogate", sources: list[dict[str, Any]], structures: "list[Atoms]") -> Any:
+    import numpy as np
+
+    from ase_dkl.crystal import NotThisCrystal
+
+    cells = []
+    for source, atoms in zip(sources, structures, strict=True):
+        try:
+            cells.append(surrogate.crystal.map(atoms).cell)
+        except NotThisCrystal as error:
+            raise Mistake(f"{source['file']}, frame {source['frame']} ({atoms.symbols}): {error}") from error
+    return surrogate.extrapolation(np.array(cells)).outside
+
+
+def _write(path: Path, rows: list[dict[str, Any]], structures: "list[Atoms]", prediction: "Prediction") -> None:
+    if path.suffix == ".csv":
+        path.write_text(as_csv(rows), newline="")
+    elif path.suffix == ".json":
+        path.write_text(json.dumps(rows, indent=2, allow_nan=False) + "\n")
+    elif path.suffix == ".db":
+        _write_database(path, structures, prediction)
+    else:
+        _write_extxyz(path, structures, prediction)
+
+
+def _write_database(path: Path, structures: "list[Atoms]", prediction: "Prediction") -> None:
+    import ase.db
+
+    from ase_dkl.calculator import database_fields
+
+    with ase.db.connect(path) as database:
+        for i, atoms in enumerate(structures):
+            database.write(_labelled(atoms, prediction, i), **database_fields(_uncertainties(prediction, i)))
+
+
+def _write_extxyz(path: Path, structures: "list[Atoms]", prediction: "Prediction") -> None:
+    import ase.io
+
+    frames = [_labelled(atoms, prediction, i) for i, atoms in enumerate(structures)]
+    for i, atoms in enumerate(frames):
+        atoms.info |= _uncertainties(prediction, i)
+    ase.io.write(path, frames, format="extxyz")
+
+
+def _labelled(atoms: "Atoms", prediction: "Prediction", i: int) -> "Atoms":
+    """The structure with the predicted energy and stress attached, and none of the labels it came with."""
+    from ase import Atoms
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    assert prediction.stress is not None
+    bare = Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    energy = float(prediction.energy[i])
+    bare.calc = SinglePointCalculator(bare, energy=energy, free_energy=energy, stress=prediction.stress[i])
+    bare.calc.name = "dkl"
+    return bare
+
+
+def _uncertainties(prediction: "Prediction", i: int) -> dict[str, Any]:
+    assert prediction.stress_uncertainty is not None
+    return {
+        "energy_uncertainty": float(prediction.energy_uncertainty[i]),
+        "stress_uncertainty": prediction.stress_uncertainty[i],
+    }
+
+
+def _print(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in ("file", "frame", "formula", "energy (eV)", "±", "pressure (GPa)", ""):
+        table.add_column(heading, justify="left" if heading in ("file", "formula", "") else "right")
+    for row in rows:
+        pressure = -sum(row[f"stress_{c}_GPa"] for c in VOIGT[:3]) / 3
+        table.add_row(
+            row["file"],
+            str(row["frame"]),
+            row["formula"],
+            f"{row['energy_eV']:.5f}",
+            f"{row['energy_uncertainty_eV']:.5f}",
+            f"{pressure:.3f}",
+            "extrapolation" if row["outside_domain"] else "",
+        )
+    Console().print(table)

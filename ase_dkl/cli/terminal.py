@@ -1,0 +1,108 @@
+"""What the commands share: mistakes told in words, JSON alone on stdout, and files that are whole or not there."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any, ParamSpec
+
+import typer
+
+P = ParamSpec("P")
+
+Model = Annotated[Path, typer.Argument(help="A model file, as written by train.", show_default=False)]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
+Select = Annotated[
+    str | None,
+    typer.Option(
+        metavar="Q",
+        help="Use only the rows of this ase.db query, e.g. 'set=pool,index<64'.",
+        show_default=False,
+    ),
+]
+
+
+class Mistake(Exception):  # noqa: N818: it is the user's
+    """Something that the user can put right, in words."""
+
+
+def in_words(command: Callable[P, None]) -> Callable[P, None]:
+    """Make a command end with a message on stderr and exit status 1 where its user made a mistake."""
+
+    @functools.wraps(command)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
+        try:
+            command(*args, **kwargs)
+        # Evaluated only when something was raised, so that nothing heavy is imported before.
+        except _mistakes() as error:
+            typer.secho(f"Error: {_words(error)}", err=True, fg=typer.colors.RED)
+            raise typer.Exit(1) from None
+
+    return wrapped
+
+
+def _mistakes() -> tuple[type[Exception], ...]:
+    from ase_dkl.crystal import BadReference, NotThisCrystal
+    from ase_dkl.dataset import BadDataset
+    from ase_dkl.mechanics.scan import BadScan
+    from ase_dkl.surrogate import BadModelFile
+
+    return (Mistake, BadDataset, BadModelFile, BadReference, BadScan, NotThisCrystal, OSError)
+
+
+def _words(error: Exception) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}."
+    return str(error)
+
+
+def note(text: str) -> None:
+    """Say something on stderr, where it never mixes with results."""
+    typer.echo(text, err=True)
+
+
+def print_json(value: Any) -> None:
+    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+
+
+def print_table(title: str, rows: Mapping[str, str]) -> None:
+    """Print names and values in two columns."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table.add_column(style="dim")
+    table.add_column()
+    for name, value in rows.items():
+        table.add_row(name, value)
+    Console().print(table)
+
+
+def check_writable(path: Path) -> None:
+    """Find out before the work, not after it, that its result cannot be written.
+
+    Raises:
+        Mistake: in words.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        raise Mistake(f"{path} cannot be written: there is no directory {folder}. Make it, or choose another.")
+    if path.is_dir():
+        raise Mistake(f"{path} cannot be written: it is a directory. Name a file.")
+    if not os.access(folder, os.W_OK):
+        raise Mistake(f"{path} cannot be written: you may not write into {folder}. Choose another directory.")
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give the address of a file to write, which takes the place of `path` only once it is complete."""
+    check_writable(path)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+        beside = Path(folder) / path.name
+        yield beside
+        beside.replace(path)

@@ -1,0 +1,80 @@
+"""`ase-dkl train`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ase_dkl.cli.info import report_rows
+from ase_dkl.cli.terminal import Json, Mistake, Select, check_writable, in_words, note, print_json, print_table
+
+if TYPE_CHECKING:
+    from ase_dkl.dataset import Dataset
+    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.training import TrainConfig
+
+
+class StressLabels(StrEnum):
+    """The values of `--stress`."""
+
+    auto = "auto"
+    use = "use"
+    ignore = "ignore"
+
+
+@in_words
+def train(
+    database: Annotated[str, typer.Argument(help="Labelled structures: an ASE database or any file ASE reads.")],
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="The model file to write.")],
+    select: Select = None,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="The unstrained crystal; without it, the data's mean lattice and its symmetry.",
+            show_default=False,
+        ),
+    ] = None,
+    inducing: Annotated[int, typer.Option(min=1, help="Inducing points.")] = 50,
+    features: Annotated[int, typer.Option(min=1, help="What the network makes of a lattice, in numbers.")] = 8,
+    networks: Annotated[int, typer.Option(min=1, help="Networks in the mixture; more mend the error bars.")] = 4,
+    stress: Annotated[
+        StressLabels, typer.Option(help="auto: use stresses where rows have them; use: demand some.")
+    ] = StressLabels.auto,
+    symmetry: Annotated[bool, typer.Option(help="Use the crystal's symmetry.")] = True,
+    test_fraction: Annotated[
+        float,
+        typer.Option(min=0, max=0.9, help="Rows held out for the report's errors; 0 for no such report."),
+    ] = 0.1,
+    keep_split: Annotated[
+        bool, typer.Option("--keep-split", help="Save the model that never saw the held-out rows.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Of the split and of the training.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Train a model on a database and save it.
+
+    The report's errors come from held-out rows; the saved model is then trained again on all rows, unless
+    --keep-split.
+    """
+    check_writable(output)
+    from ase_dkl.dataset import Dataset
+    from ase_dkl.training import TrainConfig
+
+    config = TrainConfig(
+        n_inducing=inducing,
+        n_features=features,
+        networks=networks,
+        stress=stress.value,
+        symmetry=symmetry,
+        seed=seed,
+    )
+    dataset = Dataset.read(database, select=select, reference=reference, symmetry=symmetry)
+    _describe(dataset, database)
+    surrogate = _fit(dataset, config, test_fraction, keep_split)
+    surrogate.save(output)
+    if as_json:
+        print_json({"model": str(output), "report": surrogate.report.to_dict()})
+    else:
+        print_table(f"{output}", report_rows(surrogate))

@@ -1,0 +1,229 @@
+"""Energy and stress along one lattice parameter, the volume or one strain."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from ase_dkl.crystal import Crystal
+    from ase_dkl.dataset import Dataset
+    from ase_dkl.surrogate import Prediction, Surrogate
+
+Array = NDArray[np.float64]
+
+LENGTHS = ("a", "b", "c")
+ANGLES = {"alpha": (1, 2), "beta": (0, 2), "gamma": (0, 1)}
+STRAINS = {"xx": (0, 0), "yy": (1, 1), "zz": (2, 2), "yz": (1, 2), "xz": (0, 2), "xy": (0, 1)}
+ALONG = (*LENGTHS, *ANGLES, "volume", *STRAINS)
+"""What can be scanned."""
+
+
+class BadScan(ValueError):
+    """A scan that leads through no lattice, or along what the crystal does not have."""
+
+
+@dataclass(frozen=True, eq=False)
+class Scan:
+    """Predictions along a line of lattices through the reference.
+
+    Attributes:
+        along: one of `ALONG`.
+        offsets: from the reference, shape (n,): fractions for lengths, volume and strains (shears engineering),
+            degrees for angles.
+        coordinate: the scanned quantity itself, shape (n,): Å, degrees, Å³, or the strain.
+        cells: lattice vectors in rows, shape (n, 3, 3), Å: the reference strained without rotation.
+        prediction: per reference cell; stresses in the frame of the cells.
+        outside: where the surrogate extrapolates, shape (n,).
+    """
+
+    along: str
+    offsets: Array
+    coordinate: Array
+    cells: Array
+    prediction: Prediction
+    outside: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """Labelled structures on a scan's line.
+
+    Attributes:
+        coordinate: the scanned quantity, shape (n,).
+        energies: labels, eV per reference cell, shape (n,).
+        errors: prediction for the structure's own lattice minus label, eV, shape (n,).
+    """
+
+    coordinate: Array
+    energies: Array
+    errors: Array
+
+
+def scan_along(surrogate: Surrogate, along: str, offsets: Sequence[float] | Array, *, stress: bool = True) -> Scan:
+    """Predict along one lattice parameter, the volume or one strain, all else as in the reference.
+
+    Args:
+        surrogate: a trained surrogate.
+        along: one of `ALONG`.
+        offsets: from the reference, shape (n,): fractions for lengths, volume and strains (shears engineering),
+            degrees for angles.
+        stress: predict the stress as well.
+
+    Raises:
+        BadScan: an offset leaves no lattice, or the crystal is not periodic along what is scanned.
+    """
+    offsets = np.asarray(offsets, dtype=float)
+    cells = scan_cells(surrogate.crystal, along, offsets)
+    return Scan(
+        along=along,
+        offsets=offsets,
+        coordinate=coordinate(surrogate.crystal, along, offsets),
+        cells=cells,
+        prediction=surrogate.predict_cells(cells, stress=stress),
+        outside=surrogate.extrapolation(cells).outside,
+    )
+
+
+def points_on_line(surrogate: Surrogate, along: str, dataset: Dataset, *, tolerance: float = 2e-3) -> Points:
+    """Pick the rows of a dataset that lie on a scan's line, in any of their symmetry images.
+
+    Args:
+        surrogate: a trained surrogate.
+        along: one of `ALONG`.
+        dataset: rows of the same crystal.
+        tolerance: the largest strain off the line.
+    """
+    indices, offsets = rows_on_line(surrogate.crystal, along, dataset.cells, tolerance)
+    rows = dataset.subset(indices)
+    predicted = surrogate.predict_cells(rows.cells, stress=False).energy
+    return Points(coordinate(surrogate.crystal, along, offsets), rows.energies, predicted - rows.energies)
+
+
+def coordinate(crystal: Crystal, along: str, offsets: Array) -> Array:
+    """The scanned quantity at offsets from the reference: Å, degrees, Å³, or the strain."""
+    if along in LENGTHS:
+        return _lengths(crystal.cell)[LENGTHS.index(along)] * (1 + offsets)
+    if along in ANGLES:
+        return _angle(crystal.cell @ crystal.cell.T, along) + offsets
+    if along == "volume":
+        return abs(np.linalg.det(crystal.cell)) * (1 + offsets)
+    return offsets
+
+
+def scan_cells(crystal: Crystal, along: str, offsets: Array) -> Array:
+    """Lattices at offsets from the reference, shape (n, 3, 3), Å: symmetric strains of it, without rotation."""
+    _check_periodic(crystal, along)
+    identity = np.eye(3)
+    if along == "volume":
+        _refuse(offsets, offsets <= -1, "the volume vanishes")
+        return crystal.cell * np.cbrt(1 + offsets)[:, None, None]
+    if along in STRAINS:
+        row, column = STRAINS[along]
+        generator = (np.outer(identity[row], identity[column]) + np.outer(identity[column], identity[row])) / 2
+        deformation = identity + offsets[:, None, None] * generator
+        _refuse(offsets, np.linalg.eigvalsh(deformation)[:, 0] <= 0, "the cell is flat or inside out")
+        return crystal.cell @ deformation
+    target = np.repeat((crystal.cell @ crystal.cell.T)[None], len(offsets), axis=0)
+    if along in LENGTHS:
+        axis = LENGTHS.index(along)
+        _refuse(offsets, offsets <= -1, f"{along} vanishes")
+        target[:, axis, :] *= 1 + offsets[:, None]
+        target[:, :, axis] *= 1 + offsets[:, None]
+    else:
+        i, j = ANGLES[along]
+        lengths = _lengths(crystal.cell)
+        angles = _angle(target, along) + offsets
+        target[:, i, j] = target[:, j, i] = lengths[i] * lengths[j] * np.cos(np.deg2rad(angles))
+        flat = (np.linalg.eigvalsh(target)[:, 0] <= 0) | (angles <= 0) | (angles >= 180)
+        _refuse(offsets, flat, f"no lattice has this {along} with the reference's other angles")
+    return crystal.cell @ _stretch(crystal.cell, target)
+
+
+def rows_on_line(crystal: Crystal, along: str, cells: Array, tolerance: float) -> tuple[NDArray[np.int_], Array]:
+    """Indices of the cells that lie on a scan's line to a strain of `tolerance`, and their offsets along it."""
+    _check_periodic(crystal, along)
+    vacuum = [axis for axis in range(3) if axis not in crystal.periodic]
+    indices, offsets = [], []
+    for index, cell in enumerate(cells):
+        metric = cell @ cell.T
+        # The vacuum is no part of the lattice: take the reference's.
+        metric[vacuum] = (crystal.cell @ crystal.cell.T)[vacuum]
+        metric[:, vacuum] = metric[vacuum].T
+        images = _whole(crystal) @ metric @ _whole(crystal).mT
+        along_line = _offset(crystal, along, images)
+        inverse = np.linalg.inv(scan_cells(crystal, along, along_line))
+        off_line = np.abs(inverse @ images @ inverse.mT - np.eye(3)).max(axis=(1, 2)) / 2
+        best = int(off_line.argmin())
+        if off_line[best] <= tolerance:
+            indices.append(index)
+            offsets.append(along_line[best])
+    return np.array(indices, dtype=int), np.array(offsets, dtype=float)
+
+
+def _offset(crystal: Crystal, along: str, metrics: Array) -> Array:
+    """How far lattices of these metrics are from the reference along a line, shape (n,)."""
+    if along in LENGTHS:
+        axis = LENGTHS.index(along)
+        return np.sqrt(metrics[:, axis, axis]) / _lengths(crystal.cell)[axis] - 1
+    if along in ANGLES:
+        return _angle(metrics, along) - _angle(crystal.cell @ crystal.cell.T, along)
+    stretch = _stretch(crystal.cell, metrics)
+    if along == "volume":
+        return np.linalg.det(stretch) - 1
+    row, column = STRAINS[along]
+    return stretch[:, row, row] - 1 if row == column else 2 * stretch[:, row, column]
+
+
+def _stretch(cell: Array, metrics: Array) -> Array:
+    """The symmetric S, shape (n, 3, 3), for which the lattices `cell @ S` have these metrics."""
+    inverse = np.linalg.inv(cell)
+    values, vectors = np.linalg.eigh(inverse @ metrics @ inverse.T)
+    stretch: Array = (vectors * np.sqrt(values)[:, None, :]) @ vectors.mT
+    return stretch
+
+
+def _whole(crystal: Crystal) -> Array:
+    """The images as 3×3 matrices that leave the vacuum directions alone, shape (g, 3, 3)."""
+    whole = np.repeat(np.eye(3)[None], len(crystal.images), axis=0)
+    rows, columns = np.ix_(crystal.periodic, crystal.periodic)
+    whole[:, rows, columns] = crystal.images
+    return whole
+
+
+def _lengths(cell: Array) -> Array:
+    return np.linalg.norm(cell, axis=-1)
+
+
+def _angle(metric: Array, along: str) -> Array:
+    i, j = ANGLES[along]
+    cosine = metric[..., i, j] / np.sqrt(metric[..., i, i] * metric[..., j, j])
+    angle: Array = np.rad2deg(np.arccos(cosine))
+    return angle
+
+
+def _check_periodic(crystal: Crystal, along: str) -> None:
+    if along not in ALONG:
+        raise BadScan(f"A scan goes along one of {', '.join(ALONG)}; {along!r} is none of them.")
+    needed = {LENGTHS.index(along)} if along in LENGTHS else set(ANGLES.get(along, ()))
+    if along == "volume":
+        needed = {0, 1, 2}
+    missing = sorted(needed - set(crystal.periodic))
+    if missing:
+        axes = " and ".join(LENGTHS[axis] for axis in missing)
+        raise BadScan(
+            f"There is no scan along {along}: the crystal is not periodic along {axes}, so that its energy does not "
+            f"depend on it. Its periodic axes are {', '.join(LENGTHS[axis] for axis in crystal.periodic)}."
+        )
+
+
+def _refuse(offsets: Array, bad: NDArray[np.bool_], why: str) -> None:
+    if bad.any():
+        raise BadScan(
+            f"At an offset of {offsets[bad][0]:g} from the reference {why}. Offsets are fractions for lengths, volume "
+            "and strains, and degrees for angles: choose a smaller range."
+        )

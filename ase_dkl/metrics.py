@@ -1,0 +1,149 @@
+"""How good predictions are and how honest their error bars: arrays in, numbers out."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.units import GPa
+from numpy.typing import ArrayLike, NDArray
+
+if TYPE_CHECKING:
+    from ase_dkl.dataset import Dataset
+    from ase_dkl.surrogate import Surrogate
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Errors and calibration of a surrogate on labelled structures; None where there is nothing to compare.
+
+    Energies are per reference cell. Coverages, the likelihood and the miscalibration area judge the labels by model
+    uncertainty and noise together.
+
+    Attributes:
+        n: number of structures.
+        energy_rmse_meV: root mean square error.
+        energy_mae_meV: mean absolute error.
+        energy_max_meV: the largest absolute error.
+        energy_nll: mean negative log likelihood of a label, nats, energies in eV.
+        coverage_68: fraction of the labels inside the central 68 % interval.
+        coverage_95: fraction of the labels inside the central 95 % interval.
+        miscalibration_area: area between expected and observed coverage, 0 (perfect) to ½.
+        spearman: rank correlation between the error's size and the model's uncertainty.
+        stress_rmse_GPa: root mean square error over all stress components.
+        stress_coverage_95: fraction of the stress components inside their central 95 % interval.
+        n_outside_domain: number of structures on which the surrogate extrapolates.
+    """
+
+    n: int
+    energy_rmse_meV: float
+    energy_mae_meV: float
+    energy_max_meV: float
+    energy_nll: float
+    coverage_68: float
+    coverage_95: float
+    miscalibration_area: float
+    spearman: float | None
+    stress_rmse_GPa: float | None
+    stress_coverage_95: float | None
+    n_outside_domain: int
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def rmse(error: ArrayLike) -> float:
+    return float(np.sqrt(np.mean(np.square(error))))
+
+
+def negative_log_likelihood(error: ArrayLike, uncertainty: ArrayLike) -> float:
+    """Mean of −log N(error; 0, uncertainty²), nats."""
+    error, uncertainty = np.asarray(error), np.asarray(uncertainty)
+    return float(np.mean(0.5 * (error / uncertainty) ** 2 + np.log(uncertainty) + 0.5 * np.log(2 * np.pi)))
+
+
+def coverage(error: ArrayLike, uncertainty: ArrayLike, level: float) -> float:
+    """Fraction of the errors inside the central interval of a Gaussian that holds `level` of its mass."""
+    return float(np.mean(_central_mass(error, uncertainty) <= level))
+
+
+def miscalibration_area(error: ArrayLike, uncertainty: ArrayLike) -> float:
+    """Area between the observed and the expected coverage of central intervals, ∫₀¹ |observed(p) − p| dp.
+
+    0 for a perfectly calibrated forecast, ½ where every error lies far outside (or every error is zero). The observed
+    coverage is a staircase, so the integral is exact and needs no grid.
+
+    Source: Kuleshov, Fenner & Ermon (2018), arXiv:1807.00263, in the absolute-area form of Tran et al. (2020),
+    doi:10.1088/2632-2153/ab7e1a.
+    """
+    mass = np.sort(_central_mass(error, uncertainty))
+    observed = np.arange(len(mass) + 1) / len(mass)
+    left, right = np.append(0.0, mass) - observed, np.append(mass, 1.0) - observed
+    # ∫ |p − c| dp = ½ (p − c) |p − c|
+    return float(np.sum(right * np.abs(right) - left * np.abs(left)) / 2)
+
+
+def rank_correlation(error: ArrayLike, uncertainty: ArrayLike) -> float | None:
+    """Spearman correlation of |error| and uncertainty; None where either does not vary."""
+    from scipy.stats import spearmanr
+
+    size, uncertainty = np.abs(error), np.asarray(uncertainty)
+    if np.ptp(size) == 0 or np.ptp(uncertainty) == 0:
+        return None
+    return float(spearmanr(size, uncertainty).statistic)
+
+
+def evaluate(surrogate: Surrogate, dataset: Dataset) -> Evaluation:
+    """Compare a surrogate with labels.
+
+    The labels' fitted offset in V·σ (Pulay stress) is added to the predicted stresses, which do not contain it.
+
+    Args:
+        surrogate: a trained surrogate.
+        dataset: labelled structures of the same crystal.
+    """
+    compare_stress = bool(dataset.has_stress.any())
+    prediction = surrogate.predict_cells(dataset.cells, stress=compare_stress)
+    error = prediction.energy - dataset.energies
+    total = np.hypot(prediction.energy_uncertainty, prediction.energy_noise)
+    stress_rmse = stress_coverage = None
+    if compare_stress:
+        rows = dataset.has_stress
+        assert prediction.stress is not None and prediction.stress_uncertainty is not None
+        assert prediction.stress_noise is not None
+        expected = prediction.stress[rows] + label_offset(surrogate, dataset.cells[rows])
+        stress_error = expected - dataset.stresses[rows]
+        stress_total = np.hypot(prediction.stress_uncertainty[rows], prediction.stress_noise[rows])
+        stress_rmse = rmse(stress_error) / GPa
+        stress_coverage = coverage(stress_error, stress_total, 0.95)
+    return Evaluation(
+        n=len(dataset),
+        energy_rmse_meV=1e3 * rmse(error),
+        energy_mae_meV=1e3 * float(np.mean(np.abs(error))),
+        energy_max_meV=1e3 * float(np.max(np.abs(error))),
+        energy_nll=negative_log_likelihood(error, total),
+        coverage_68=coverage(error, total, 0.68),
+        coverage_95=coverage(error, total, 0.95),
+        miscalibration_area=miscalibration_area(error, total),
+        spearman=rank_correlation(error, prediction.energy_uncertainty),
+        stress_rmse_GPa=stress_rmse,
+        stress_coverage_95=stress_coverage,
+        n_outside_domain=int(surrogate.extrapolation(dataset.cells).outside.sum()),
+    )
+
+
+def label_offset(surrogate: Surrogate, cells: Array) -> Array:
+    """What the labels' constant in V·σ adds to the stress of cells, shape (n, 6), eV/Å³."""
+    offset = np.zeros((len(cells), 6))
+    offset[:, :3] = surrogate.stress_offset / np.abs(np.linalg.det(cells))[:, None]
+    return offset
+
+
+def _central_mass(error: ArrayLike, uncertainty: ArrayLike) -> Array:
+    from scipy.special import erf
+
+    mass: Array = erf(np.abs(error) / (np.sqrt(2) * np.asarray(uncertainty)))
+    return mass

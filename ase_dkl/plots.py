@@ -1,0 +1,105 @@
+"""Figures. None of them touches pyplot's state, so they can be drawn without a display and from any thread."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from ase_dkl.mechanics.scan import ANGLES, LENGTHS, Points, Scan
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# Okabe & Ito's palette: told apart with every kind of colour vision.
+BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6E6E6E"
+
+_GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
+
+
+def axis_label(along: str) -> str:
+    if along in LENGTHS:
+        return f"lattice length {along} (Å)"
+    if along in ANGLES:
+        return f"lattice angle {_GREEK[along]} (°)"
+    if along == "volume":
+        return "volume of a cell (Å³)"
+    shear = along[0] != along[1]
+    return f"engineering shear strain γ$_{{{along}}}$" if shear else f"strain ε$_{{{along}}}$"
+
+
+def scan_figure(scans: Sequence[Scan], points: Sequence[Points | None], title: str) -> Figure:
+    """Draw energy along scans, side by side, and beneath it the error of labelled structures on their lines.
+
+    Lines are means and bands two standard deviations: the model's own in the upper row, the model's and the labels'
+    noise together in the lower, where labels are judged. Grey shading marks where the surrogate extrapolates.
+
+    Args:
+        scans: one for each column.
+        points: labels on the line of each scan, or None.
+        title: what the figure is of.
+    """
+    with_errors = any(p is not None and len(p.coordinate) for p in points)
+    rows = 2 if with_errors else 1
+    figure = Figure(figsize=(1.2 + 4.4 * len(scans), 3.6 + 2.2 * with_errors), layout="constrained", dpi=200)
+    grid: Any = figure.subplots(
+        rows, len(scans), squeeze=False, sharex="col", sharey="row", height_ratios=[5, 3][:rows]
+    )
+    zero = min(float(scan.prediction.energy.min()) for scan in scans)
+    for column, (scan, labelled) in enumerate(zip(scans, points, strict=True)):
+        _draw_energy(grid[0, column], scan, labelled, zero)
+        if with_errors:
+            _draw_errors(grid[1, column], scan, labelled)
+        grid[-1, column].set_xlabel(axis_label(scan.along))
+    grid[0, 0].set_ylabel("energy above the\nlowest (eV per cell)")
+    if with_errors:
+        grid[1, 0].set_ylabel("model − DFT\n(meV per cell)")
+    grid[0, 0].legend(frameon=False, loc="upper center")
+    figure.suptitle(title, fontsize="medium")
+    return figure
+
+
+def _draw_energy(axes: Axes, scan: Scan, points: Points | None, zero: float) -> None:
+    mean, band = scan.prediction.energy - zero, 2 * scan.prediction.energy_uncertainty
+    _shade_extrapolation(axes, scan)
+    axes.fill_between(scan.coordinate, mean - band, mean + band, color=BLUE, alpha=0.25, lw=0, label="mean ± 2σ")
+    axes.plot(scan.coordinate, mean, color=BLUE, lw=1.5)
+    if points is not None and len(points.coordinate):
+        axes.plot(
+            points.coordinate, points.energies - zero, "o", ms=4.5, mfc="white", mec=ORANGE, mew=1.3, label="DFT"
+        )
+    _clean(axes)
+
+
+def _draw_errors(axes: Axes, scan: Scan, points: Points | None) -> None:
+    total = np.hypot(scan.prediction.energy_uncertainty, scan.prediction.energy_noise)
+    _shade_extrapolation(axes, scan)
+    axes.fill_between(scan.coordinate, -2e3 * total, 2e3 * total, color=BLUE, alpha=0.25, lw=0)
+    axes.axhline(0, color=BLUE, lw=1.5)
+    if points is not None:
+        axes.plot(points.coordinate, 1e3 * points.errors, "o", ms=4.5, mfc="white", mec=ORANGE, mew=1.3)
+    # Errors inside the training range are a fraction of a meV, beyond it tens: linear to 1 meV, logarithmic above.
+    axes.set_yscale("symlog", linthresh=1, linscale=1)
+    axes.yaxis.set_major_formatter("{x:g}")
+    _clean(axes)
+
+
+def _shade_extrapolation(axes: Axes, scan: Scan) -> None:
+    """Shade where the surrogate extrapolates; the edge lies midway between two points of the scan."""
+    order = np.argsort(scan.coordinate)
+    x, outside = scan.coordinate[order], scan.outside[order]
+    margin = 0.02 * (x[-1] - x[0])
+    edges = np.concatenate([x[:1] - margin, (x[1:] + x[:-1]) / 2, x[-1:] + margin])
+    label: str | None = "extrapolation"
+    for left, right, shaded in zip(edges, edges[1:], outside, strict=False):
+        if shaded:
+            axes.axvspan(left, right, color=GREY, alpha=0.15, lw=0, label=label)
+            label = None
+    axes.set_xlim(edges[0], edges[-1])
+
+
+def _clean(axes: Axes) -> None:
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(color=GREY, alpha=0.2, lw=0.5)

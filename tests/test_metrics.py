@@ -1,0 +1,115 @@
+import numpy as np
+import pytest
+from ase.units import GPa
+from scipy.stats import norm
+
+from ase_dkl import metrics
+
+
+@pytest.fixture
+def calibrated() -> np.ndarray:
+    """Errors at the quantiles of a standard Gaussian."""
+    n = 20_000
+    return norm.ppf((np.arange(n) + 0.5) / n)
+
+
+def test_rmse_of_constant_error_is_its_size():
+    assert metrics.rmse([-3.0, 3.0, 3.0]) == 3.0
+
+
+def test_likelihood_of_calibrated_errors_is_the_entropy_of_a_gaussian(calibrated):
+    scale = 0.02
+    entropy = 0.5 * np.log(2 * np.pi * np.e * scale**2)
+    assert metrics.negative_log_likelihood(scale * calibrated, scale) == pytest.approx(entropy, abs=1e-3)
+
+
+def test_likelihood_matches_scipy_with_unequal_uncertainties():
+    error, uncertainty = np.array([0.1, -2.0, 0.0]), np.array([0.3, 1.0, 0.01])
+    expected = -norm.logpdf(error, scale=uncertainty).mean()
+    assert metrics.negative_log_likelihood(error, uncertainty) == pytest.approx(expected, rel=1e-12)
+
+
+@pytest.mark.parametrize("level", [0.1, 0.68, 0.95])
+def test_coverage_of_calibrated_errors_is_the_level(calibrated, level):
+    assert metrics.coverage(5 * calibrated, 5.0, level) == pytest.approx(level, abs=1e-3)
+
+
+def test_coverage_uses_the_exact_quantile():
+    inside, outside = 1.9599, 1.9601
+    assert metrics.coverage([inside, -inside], [1.0, 1.0], 0.95) == 1
+    assert metrics.coverage([outside, -outside], [1.0, 1.0], 0.95) == 0
+
+
+@pytest.mark.parametrize(("error", "area"), [(0.0, 0.5), (1e9, 0.5), (norm.ppf(0.75), 0.25)])
+def test_miscalibration_area_of_identical_errors(error, area):
+    # With every error at central mass q, the staircase jumps at q: the area is q²/2 + (1 − q)²/2.
+    assert metrics.miscalibration_area(np.full(7, error), np.ones(7)) == pytest.approx(area)
+
+
+def test_miscalibration_area_vanishes_for_calibrated_errors(calibrated):
+    assert metrics.miscalibration_area(calibrated, 1.0) < 1e-4
+
+
+def test_miscalibration_area_agrees_with_a_fine_grid():
+    rng = np.random.default_rng(0)
+    error, uncertainty = rng.normal(size=37), rng.uniform(0.2, 3, size=37)
+    levels = (np.arange(100_000) + 0.5) / 100_000
+    mass = 2 * norm.cdf(np.abs(error) / uncertainty) - 1
+    observed = np.searchsorted(np.sort(mass), levels, side="right") / len(mass)
+    assert metrics.miscalibration_area(error, uncertainty) == pytest.approx(np.mean(np.abs(observed - levels)), abs=1e-4)
+
+
+def test_rank_correlation():
+    uncertainty = np.array([0.1, 0.2, 0.7, 1.5])
+    assert metrics.rank_correlation(-(uncertainty**3), uncertainty) == pytest.approx(1)
+    assert metrics.rank_correlation(1 / uncertainty, uncertainty) == pytest.approx(-1)
+    assert metrics.rank_correlation(uncertainty, np.ones(4)) is None
+    assert metrics.rank_correlation([0.3], [0.1]) is None
+
+
+def test_evaluation_agrees_with_predictions_row_by_row(surrogate, srtio3_dataset):
+    rows = srtio3_dataset.subset(np.arange(24, 40))
+    prediction = surrogate.predict_cells(rows.cells)
+    result = metrics.evaluate(surrogate, rows)
+    error_meV = 1e3 * (prediction.energy - rows.energies)
+    assert result.n == 16
+    assert result.energy_rmse_meV == pytest.approx(np.sqrt(np.mean(error_meV**2)))
+    assert result.energy_mae_meV == pytest.approx(np.abs(error_meV).mean())
+    assert result.energy_max_meV == pytest.approx(np.abs(error_meV).max())
+    volumes = np.abs(np.linalg.det(rows.cells))
+    labels = rows.stresses.copy()
+    labels[:, :3] -= surrogate.stress_offset / volumes[:, None]
+    stress_rmse = np.sqrt(np.mean((prediction.stress - labels) ** 2)) / GPa
+    assert result.stress_rmse_GPa == pytest.approx(stress_rmse)
+    assert 0 <= result.coverage_68 <= result.coverage_95 <= 1
+
+
+def test_a_surrogate_is_exact_on_its_own_predictions(surrogate, srtio3_dataset):
+    from dataclasses import replace
+
+    rows = srtio3_dataset.subset(np.arange(24, 40))
+    prediction = surrogate.predict_cells(rows.cells)
+    stresses = prediction.stress + metrics.label_offset(surrogate, rows.cells)
+    result = metrics.evaluate(surrogate, replace(rows, energies=prediction.energy, stresses=stresses))
+    assert result.energy_rmse_meV == 0
+    assert result.coverage_68 == result.coverage_95 == result.stress_coverage_95 == 1
+    assert result.stress_rmse_GPa == pytest.approx(0, abs=1e-12)
+    assert result.spearman is None
+
+
+def test_nothing_to_compare_is_none(surrogate, srtio3_dataset):
+    row = srtio3_dataset.subset(np.array([30])).without_stresses()
+    result = metrics.evaluate(surrogate, row).to_dict()
+    assert [key for key, value in result.items() if value is None] == [
+        "spearman",
+        "stress_rmse_GPa",
+        "stress_coverage_95",
+    ]
+
+
+def test_keys():
+    keys = (
+        "n energy_rmse_meV energy_mae_meV energy_max_meV energy_nll coverage_68 coverage_95 miscalibration_area "
+        "spearman stress_rmse_GPa stress_coverage_95 n_outside_domain"
+    )
+    assert list(metrics.Evaluation.__dataclass_fields__) == keys.split()
