@@ -1,0 +1,206 @@
+"""Which relabellings of a strained lattice leave its energy alone: the images of the reference crystal.
+
+An image W turns lattice vectors C into W C, and so the metric G into W G Wᵀ. With clamped ions the energies at both
+metrics are equal, whatever G is, as soon as W or −W lays the motif on itself: then C and W C are the same crystal.
+The metric of the reference only makes the choice finite: the images are those that leave it as it is.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from itertools import product
+
+import numpy as np
+import spglib
+from ase.geometry import minkowski_reduce
+
+from ase_dkl.motif import Floats, Integers, Motif, Placement, normals
+
+LATTICE_TOLERANCE = 4e-3
+"""Relative difference below which two metrics are the same: strains of 0.2 %, the residue of a relaxation."""
+
+_LARGEST_GROUP = {1: 1, 2: 6, 3: 24}
+"""Operations of the largest point groups of lattices, W and −W counted once."""
+
+
+SYMMETRY_TOLERANCE = 1e-4
+"""Distance within which spglib must confirm the symmetrised crystal, Å."""
+
+
+class BadReference(ValueError):
+    """Atoms that cannot be a reference crystal."""
+
+
+@dataclass(frozen=True)
+class Symmetry:
+    """A motif made exactly symmetric.
+
+    Attributes:
+        motif: the symmetrised motif, its lattice holding the symmetrised metric.
+        images: operations W, W and −W once and the identity first, shape (g, d, d).
+        space_group: symbol and number.
+    """
+
+    motif: Motif
+    images: Integers
+    space_group: str
+
+
+def near_bases(metric: Floats, target: Floats, limit: float) -> tuple[Integers, Floats]:
+    """Lattice bases in which a metric comes near to a target, the nearest first.
+
+    Nearness is the distortion tr(T⁻¹ U G Uᵀ) / d / det(T⁻¹ G)^(1/d) − 1, which is 0 when U G Uᵀ is proportional to T
+    and about 2/3 of the squared deviatoric strain (d = 3) when it is nearly so.
+
+    Args:
+        metric: G, of a Minkowski-reduced lattice, shape (d, d), Å².
+        target: T, of a Minkowski-reduced lattice, shape (d, d), Å².
+        limit: largest distortion.
+
+    Returns:
+        Unimodular matrices U, of U and −U only one, shape (m, d, d), and their distortions, shape (m,).
+    """
+    d = len(metric)
+    scale = (np.linalg.det(metric) / np.linalg.det(target)) ** (1 / d)
+    vectors = np.array(list(product(range(-2, 3), repeat=d)))
+    squared = np.einsum("vi,ij,vj->v", vectors, metric, vectors) / scale
+    # A distortion up to 0.3 changes no squared length by more than these factors.
+    rows = [vectors[(squared > 0.3 * length) & (squared < 3 * length)] for length in np.diag(target)]
+    rows[0] = _one_of_each_sign(rows[0][:, None])[:, 0]
+    choices = np.meshgrid(*(np.arange(len(row)) for row in rows), indexing="ij")
+    bases = np.stack([row[choice.ravel()] for row, choice in zip(rows, choices, strict=True)], axis=1)
+    bases = bases[np.abs(np.rint(np.linalg.det(bases))) == 1]
+    metrics = bases @ metric @ bases.swapaxes(1, 2)
+    distortions = np.einsum("ij,nji->n", np.linalg.inv(target), metrics) / d / scale - 1
+    near = distortions <= limit
+    bases, distortions = bases[near], distortions[near]
+    order = np.argsort(np.round(distortions, 9), kind="stable")
+    return bases[order], distortions[order]
+
+
+def find_symmetry(motif: Motif, metrics: Floats, tolerance: float) -> Symmetry:
+    """Find the group that explains a motif and the metrics at which it was seen, and symmetrise the motif with it.
+
+    Operations are tried from the one that changes the mean metric least. Each is kept if it lays the motif on itself
+    and generates, with those before, a finite group under which the metrics look like strains of a symmetric lattice.
+    With clamped ions too large a group is never wrong, since every operation that lays the motif on itself is exact.
+
+    Args:
+        motif: mean motif, with lattice vectors of the mean metric.
+        metrics: all metrics, in the same basis, shape (n, d, d), Å².
+        tolerance: distance within which sites coincide, Å.
+    """
+    d = motif.dimension
+    frame = np.vstack([motif.lattice, normals(motif.lattice)])
+    reduction = np.asarray(minkowski_reduce(frame, [axis < d for axis in range(3)])[1])[:d, :d]
+    reduced = motif.in_basis(reduction)
+    metrics = reduction @ metrics @ reduction.T
+    group = np.eye(d, dtype=np.int64)[None]
+    for operation in near_bases(reduced.metric, reduced.metric, 0.05)[0]:
+        if _contains(group, operation) or next(_self_placements(reduced, operation, tolerance), None) is None:
+            continue
+        larger = _generate(np.concatenate([group, operation[None]]), _LARGEST_GROUP[d])
+        if larger is not None and _explains(larger, metrics):
+            group = larger
+    placements = [placement for operation in group for placement in _self_placements(reduced, operation, tolerance)]
+    symmetrised = with_metric(reduced.averaged(placements), _average(group, reduced.metric))
+    symmetrised = symmetrised.in_basis(np.rint(np.linalg.inv(reduction)).astype(np.int64))
+    return _confirm(symmetrised)
+
+
+def _self_placements(motif: Motif, operation: Integers, tolerance: float) -> Iterator[Placement]:
+    relabelled = motif.in_basis(operation)
+    for isometry in motif.isometries(relabelled, tolerance):
+        yield from motif.placements(relabelled.transformed(isometry), tolerance)
+
+
+def _explains(group: Integers, metrics: Floats) -> bool:
+    lengths = np.sqrt(np.diagonal(metrics.mean(axis=0)))
+    breaking = (metrics - _average(group, metrics)) / np.outer(lengths, lengths)
+    # Strains about a symmetric lattice break its symmetry this way and that, so the mean is smaller than the scatter;
+    # and a lattice that has the symmetry proves it by itself.
+    balanced = np.abs(breaking.mean(axis=0)) <= np.maximum(breaking.std(axis=0), LATTICE_TOLERANCE)
+    symmetric = (np.abs(breaking) <= LATTICE_TOLERANCE).all(axis=(1, 2))
+    return bool(balanced.all() or symmetric.any())
+
+
+def _average(group: Integers, metrics: Floats) -> Floats:
+    return np.asarray((group @ metrics[..., None, :, :] @ group.swapaxes(1, 2)).mean(axis=-3))
+
+
+def with_metric(motif: Motif, metric: Floats) -> Motif:
+    """Give the lattice another metric by a strain without rotation."""
+    triangular = np.linalg.cholesky(motif.metric)
+    axes = np.linalg.solve(triangular, motif.lattice)
+    inverse = np.linalg.inv(triangular)
+    squared, directions = np.linalg.eigh(inverse @ metric @ inverse.T)
+    stretch = (directions * np.sqrt(squared)) @ directions.T
+    return replace(motif, lattice=triangular @ stretch @ axes)
+
+
+def _generate(operations: Integers, limit: int) -> Integers | None:
+    """Close operations under products; None where that takes more than the limit."""
+    group = _unique(operations)
+    while True:
+        products = (group[:, None] @ group[None]).reshape(-1, *group.shape[1:])
+        larger = _unique(np.concatenate([group, products]))
+        if len(larger) > limit:
+            return None
+        if len(larger) == len(group):
+            return group
+        group = larger
+
+
+def _contains(group: Integers, operation: Integers) -> bool:
+    return bool((group == _one_of_each_sign(operation[None])).all(axis=(1, 2)).any())
+
+
+def _unique(operations: Integers) -> Integers:
+    operations = np.unique(_one_of_each_sign(operations), axis=0)
+    others = (operations != np.eye(operations.shape[1])).any(axis=(1, 2))
+    return operations[np.argsort(others, kind="stable")]
+
+
+def _one_of_each_sign(operations: Integers) -> Integers:
+    """Of W and −W keep the one whose first non-zero entry is positive; shape (n, r, c)."""
+    flat = operations.reshape(len(operations), -1)
+    first = flat[np.arange(len(flat)), np.argmax(flat != 0, axis=1)]
+    return np.unique(operations * np.sign(first)[:, None, None], axis=0)
+
+
+def _confirm(motif: Motif) -> Symmetry:
+    """Read images and name off a symmetric motif with spglib, at a tight tolerance."""
+    d = motif.dimension
+    if d == 1:
+        return Symmetry(motif, np.ones((1, 1, 1), dtype=np.int64), "a chain")
+    lattice, positions = motif.lattice, motif.sites % 1.0
+    if d == 2:
+        # No operation can exchange the vacuum vector, longer than the others and than the layer, with another.
+        vacuum = np.ptp(motif.sites[:, 2]) + 3 * np.sqrt(np.diag(motif.metric).max())
+        lattice = np.vstack([motif.lattice, vacuum * normals(motif.lattice)])
+        positions = motif.sites / [1, 1, vacuum]
+    # For the name, sites of one element with different moments are different species.
+    kinds = np.unique(np.column_stack([motif.numbers, np.round(motif.moments, 3)]), axis=0, return_inverse=True)[1]
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
+        if d == 2:
+            group = spglib.get_layergroup((lattice, positions, kinds), 2, SYMMETRY_TOLERANCE)
+        else:
+            group = spglib.get_symmetry_dataset((lattice, positions, kinds), SYMMETRY_TOLERANCE)
+        magnetic = (
+            spglib.get_magnetic_symmetry((lattice, positions, motif.numbers, motif.moments), SYMMETRY_TOLERANCE)
+            if motif.moments.any()
+            else None
+        )
+    if group is None:
+        raise BadReference("spglib finds no space group for the reference crystal: are two of its atoms too close?")
+    rotations = group.rotations if magnetic is None else magnetic["rotations"]
+    unmixed = (rotations[:, d:, :d] == 0).all(axis=(1, 2)) & (rotations[:, :d, d:] == 0).all(axis=(1, 2))
+    # spglib's rotations act on columns of fractional coordinates, images on rows of lattice vectors: W = Rᵀ.
+    images = _unique(rotations[unmixed, :d, :d].swapaxes(1, 2).astype(np.int64))
+    motif = with_metric(motif, _average(images, motif.metric))
+    assert np.allclose(images @ motif.metric @ images.swapaxes(1, 2), motif.metric, rtol=1e-10, atol=1e-10)
+    name = f"{group.international} ({group.number})"
+    return Symmetry(motif, images, name if d == 3 else name.replace("(", "(layer group "))
