@@ -1,0 +1,171 @@
+"""ASE rows → columns, in one pass."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from ase import Atoms
+from ase.db.row import AtomsRow
+from ase.formula import Formula
+from ase.stress import full_3x3_to_voigt_6_stress
+
+DECISIVE = frozenset(
+    (
+        "calculator code xc functional gga metagga theory level_of_theory basis basis_set encut ecut ecutwfc ecutrho "
+        "cutoff cut_off_energy energy_cutoff plane_wave_cutoff planewave_cutoff pp setups potcar pseudopotential "
+        "pseudopotentials pseudo_dir ldau ldauu ldauj hubbard hubbard_u ivdw vdw dispersion"
+    ).split()
+)
+"""Settings that move energies by more than strain does: rows that differ in one cannot share a model."""
+
+SECONDARY = frozenset(
+    (
+        "kpts kpoints k_points kspacing kmesh smearing sigma ismear occupations degauss ispin nspin spinpol ediff "
+        "conv_thr convergence prec gpts code_version"
+    ).split()
+)
+"""Settings that add noise at worst; some follow the cell by design, as k-points of a fixed density do."""
+
+ASYMMETRY = 1e-3
+"""A 3×3 stress counts as symmetric up to this fraction of its largest component."""
+
+
+@dataclass(frozen=True, eq=False)
+class Columns:
+    """What rows hold, column by column; n rows.
+
+    Attributes:
+        ids: row ids, shape (n,).
+        structures: the atoms, their initial magnetic moments included.
+        energies: eV, NaN where a row has none or no finite one, shape (n,).
+        stresses: eV/Å³, Voigt, NaN where a row has no usable one, shape (n, 6).
+        stress_notes: what was the matter with a row's stress, or how it was read; "" where nothing was.
+        formulas: chemical formulas.
+        settings: calculator settings that are known to matter, by name.
+        pairs: key-value pairs that a selection can name, the formula, calculator and pbc among them.
+    """
+
+    ids: np.ndarray
+    structures: list[Atoms]
+    energies: np.ndarray
+    stresses: np.ndarray
+    stress_notes: list[str]
+    formulas: list[str]
+    settings: list[dict[str, str]]
+    pairs: list[dict[str, Any]]
+
+    @classmethod
+    def of(cls, rows: Sequence[AtomsRow]) -> "Columns":
+        """Columns of ASE rows."""
+        structures, energies, stresses, notes, formulas, settings, pairs = [], [], [], [], [], [], []
+        for row in rows:
+            atoms = Atoms(
+                numbers=row["numbers"],
+                positions=row.positions,
+                cell=row.cell,
+                pbc=row.pbc,
+                magmoms=row.get("initial_magmoms"),
+            )
+            stress, note = _stress(row.get("stress"))
+            formula = _formula(atoms.numbers.tobytes())
+            calculator = str(row.get("calculator") or "unknown").lower()
+            structures.append(atoms)
+            energies.append(_number(row.get("energy")))
+            stresses.append(stress)
+            notes.append(note)
+            formulas.append(formula)
+            settings.append(_settings(calculator, row.get("calculator_parameters") or {}, row.key_value_pairs))
+            pbc = "".join(np.where(atoms.pbc, "T", "F"))
+            pairs.append({"formula": formula, "calculator": calculator, "pbc": pbc, **row.key_value_pairs})
+        return cls(
+            np.array([row.id for row in rows]),
+            structures,
+            np.array(energies),
+            np.array(stresses).reshape(-1, 6),
+            notes,
+            formulas,
+            settings,
+            pairs,
+        )
+
+    def take(self, keep: np.ndarray) -> "Columns":
+        """The rows where `keep`, shape (n,), is true."""
+        chosen = np.flatnonzero(keep)
+        return Columns(
+            self.ids[chosen],
+            [self.structures[i] for i in chosen],
+            self.energies[chosen],
+            self.stresses[chosen],
+            [self.stress_notes[i] for i in chosen],
+            [self.formulas[i] for i in chosen],
+            [self.settings[i] for i in chosen],
+            [self.pairs[i] for i in chosen],
+        )
+
+
+def reduced_formula(formula: str) -> str:
+    """Composition: the formula divided by its greatest common divisor, elements in alphabetical order."""
+    return Formula(formula).reduce()[0].format("hill")
+
+
+def setting_words(name: str) -> set[str]:
+    """The words of a setting's dotted name, units left out: mode.ecut_eV → mode, ecut."""
+    return {re.sub(r"_(ev|ry|ha|hartree|rydberg)$", "", part) for part in name.lower().split(".")}
+
+
+@lru_cache(maxsize=1024)
+def _formula(numbers: bytes) -> str:
+    return str(Atoms(numbers=np.frombuffer(numbers, dtype=int)).symbols.formula.format("metal"))
+
+
+def _number(value: Any) -> float:
+    number = np.nan if value is None else float(value)
+    return number if np.isfinite(number) else np.nan
+
+
+def _stress(value: Any) -> tuple[np.ndarray, str]:
+    nothing = np.full(6, np.nan)
+    if value is None:
+        return nothing, ""
+    stress = np.asarray(value, dtype=float)
+    if stress.size not in {6, 9}:
+        return nothing, f"a stress of {stress.size} components, neither 6 nor 9"
+    if not np.isfinite(stress).all():
+        return nothing, "a stress that is not finite"
+    if not stress.any():
+        return nothing, "a stress of zeros, as codes write that did not compute it"
+    if stress.size == 6:
+        return stress.ravel(), ""
+    stress = stress.reshape(3, 3)
+    if np.abs(stress - stress.T).max() > ASYMMETRY * np.abs(stress).max():
+        return nothing, "a 3×3 stress that is not symmetric"
+    return full_3x3_to_voigt_6_stress(stress), ""
+
+
+def _settings(calculator: str, parameters: Mapping[str, Any], pairs: Mapping[str, Any]) -> dict[str, str]:
+    found = {} if calculator == "unknown" else {"calculator": calculator}
+    for name, value in _leaves({**parameters, **pairs}):
+        if setting_words(name) & (DECISIVE | SECONDARY):
+            found[name] = _text(value)
+    return found
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{name}.")
+        elif value is not None:
+            yield f"{prefix}{name}", value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value))
+    if isinstance(value, int | float | np.number):
+        return f"{float(value):g}"
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    return str(value).strip().lower()

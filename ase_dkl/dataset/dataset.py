@@ -1,0 +1,194 @@
+"""Labelled cells of one crystal."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Self, cast
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.db.row import AtomsRow
+
+from ase_dkl.crystal import BadReference, Crystal
+from ase_dkl.dataset.columns import Columns
+from ase_dkl.dataset.mixtures import Findings, check_settings
+from ase_dkl.dataset.screening import (
+    check_geometry,
+    check_labels,
+    compositions,
+    find_crystal,
+    leave_out_unlabelled,
+    map_rows,
+)
+from ase_dkl.dataset.sources import BadDataset, content_hash, display_name, read_rows, rows_of
+
+FEWEST_ROWS = 5
+"""One to be held out for an error, and four to learn from: energy, slope and curvature along one direction take three,
+and with fewer than four nothing tells noise from shape."""
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """Energies, and stresses where there are any, of n strained copies of one crystal.
+
+    Attributes:
+        crystal: the reference crystal.
+        cells: lattice vectors in the reference's basis, in each structure's own Cartesian frame, shape (n, 3, 3), Å.
+        energies: eV per reference cell, shape (n,).
+        stresses: eV/Å³, Voigt xx yy zz yz xz xy, tension positive, NaN where there is none, shape (n, 6).
+        ids: row ids in the source (frame numbers for files), shape (n,).
+        provenance: where the rows come from and how they were computed, JSON-able.
+        warnings: what the user should know.
+    """
+
+    crystal: Crystal
+    cells: np.ndarray
+    energies: np.ndarray
+    stresses: np.ndarray
+    ids: np.ndarray
+    provenance: dict[str, Any]
+    warnings: tuple[str, ...]
+
+    @classmethod
+    def read(
+        cls,
+        source: str | Path,
+        *,
+        select: str | None = None,
+        reference: Atoms | Path | str | Crystal | None = None,
+        symmetry: bool = True,
+    ) -> Self:
+        """Read an ASE database, or any file that ASE reads.
+
+        Rows without an energy are left out with a warning. Whatever would make a wrong model is refused: several
+        compositions, phases or ways of computing, structures that are no crystal, contradicting energies.
+
+        Args:
+            source: file name, or address of a database server.
+            select: selection in the language of `ase.db`, such as `set=pool,index>=192`; for files it sees the scalar
+                entries of `atoms.info`.
+            reference: the crystal that rows are strained copies of, as atoms or a file (its last structure); found in
+                the rows when not given. With a `Crystal`, such as a model's, any number of rows will do.
+            symmetry: whether to look for the crystal's symmetry.
+
+        Raises:
+            BadDataset: the data cannot be used; the message lists everything that stands against it.
+            BadReference: the reference cannot be read or is no crystal.
+        """
+        name = display_name(str(source))
+        rows = read_rows(str(source), select)
+        provenance = {"source": name, "select": select, "sha256": content_hash(str(source))}
+        return cls._of(rows, name, select, _reference(reference), symmetry, provenance)
+
+    @classmethod
+    def from_atoms(
+        cls,
+        structures: Iterable[Atoms],
+        *,
+        select: str | None = None,
+        reference: Atoms | Path | str | Crystal | None = None,
+        symmetry: bool = True,
+    ) -> Self:
+        """Take structures whose calculators hold an energy, and a stress where known. For the rest see `read`."""
+        rows = rows_of(structures, select)
+        provenance = {"source": "structures in memory", "select": select, "sha256": None}
+        return cls._of(rows, "The given structures", select, _reference(reference), symmetry, provenance)
+
+    @classmethod
+    def _of(
+        cls,
+        rows: list[AtomsRow],
+        name: str,
+        select: str | None,
+        reference: Atoms | Crystal | None,
+        symmetry: bool,
+        provenance: dict[str, Any],
+    ) -> Self:
+        findings = Findings(select)
+        columns = leave_out_unlabelled(Columns.of(rows), findings)
+        settings = check_settings(columns, findings)
+        columns = columns.take(check_geometry(columns, findings))
+        if reference is None:
+            columns = columns.take(
+                findings.one_kind("compositions", compositions(columns), columns, "A model is of one crystal.")
+            )
+        if not len(columns.ids):
+            raise BadDataset(name, findings.listed())
+        try:
+            crystal = find_crystal(columns.structures, reference, symmetry)
+        except BadReference as error:
+            raise BadDataset(name, [*findings.listed(), f"No reference crystal is found: {error}"]) from error
+        fits, cells, multiplicities = map_rows(crystal, columns, findings)
+        columns = columns.take(fits)
+        energies = columns.energies / multiplicities
+        stresses = check_labels(crystal, columns, cells, energies, findings)
+        if len(columns.ids) < (1 if isinstance(reference, Crystal) else FEWEST_ROWS):
+            findings.problems.append(f"Too few rows: {len(columns.ids)} usable, and at least {FEWEST_ROWS} are needed.")
+        if findings.problems:
+            raise BadDataset(name, findings.listed())
+        if symmetry and len(crystal.images) == 1 and len(crystal.periodic) > 1 and not isinstance(reference, Crystal):
+            findings.warnings.append(
+                f"The reference crystal ({crystal.space_group}) has no symmetry that would make a row count more than "
+                "once. If it should have, name it as the reference."
+            )
+        provenance |= {"rows": len(rows), "labels": len(energies), "settings": settings}
+        return cls(crystal, cells, energies, stresses, columns.ids, provenance, tuple(findings.warnings))
+
+    @property
+    def has_stress(self) -> np.ndarray:
+        """Which rows have a stress label, shape (n,)."""
+        return np.asarray(np.isfinite(self.stresses).all(axis=1))
+
+    def __len__(self) -> int:
+        return len(self.energies)
+
+    def subset(self, index: np.ndarray) -> Self:
+        """Some of the rows, by positions or by a mask of shape (n,)."""
+        return replace(
+            self,
+            cells=self.cells[index],
+            energies=self.energies[index],
+            stresses=self.stresses[index],
+            ids=self.ids[index],
+        )
+
+    def without_stresses(self) -> Self:
+        """The same rows with energies alone."""
+        return replace(self, stresses=np.full_like(self.stresses, np.nan))
+
+    def split(self, test_fraction: float, seed: int) -> tuple[Self, Self]:
+        """Divide the rows at random.
+
+        Args:
+            test_fraction: share of the rows in the second part, which gets at least one and leaves at least one.
+            seed: equal seeds divide equally.
+
+        Returns:
+            The rows to train on, and the rows to test on; each in the order of the source.
+        """
+        if not 0 < test_fraction < 1 or len(self) < 2:
+            raise ValueError(
+                f"{len(self)} rows cannot be split with a test fraction of {test_fraction}: give one between 0 and 1."
+            )
+        n_test = int(np.clip(round(test_fraction * len(self)), 1, len(self) - 1))
+        test = np.zeros(len(self), dtype=bool)
+        test[np.random.default_rng(seed).permutation(len(self))[:n_test]] = True
+        return self.subset(~test), self.subset(test)
+
+
+def srtio3() -> Path:
+    """The shipped database: 408 DFT calculations of strained SrTiO₃, described in the README beside it."""
+    return Path(__file__).parents[1] / "data" / "srtio3_pbe.db"
+
+
+def _reference(reference: Atoms | Path | str | Crystal | None) -> Atoms | Crystal | None:
+    if not isinstance(reference, str | Path):
+        return reference
+    try:
+        atoms = ase.io.read(reference, index=-1)
+    except Exception as error:
+        raise BadReference(
+            f"{reference} cannot be read as a reference crystal ({type(error).__name__}: {error})."
+        ) from error
+    return cast(Atoms, atoms)

@@ -1,0 +1,146 @@
+"""Rows → labels of one crystal; what does not fit is left out or refused, and always named."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from ase import Atoms
+
+from ase_dkl.crystal import Crystal, Mapped, NotThisCrystal
+from ase_dkl.dataset.columns import Columns, reduced_formula
+from ase_dkl.dataset.consistency import check_repeats, energy_groups, repeated_lattices, stress_disagreement
+from ase_dkl.dataset.mixtures import Findings, counted, rows_in_words
+
+FLAT = 1e-3
+"""A cell is flat when its volume (area, in two dimensions) is below this fraction of its edges' product."""
+
+
+def leave_out_unlabelled(columns: Columns, findings: Findings) -> Columns:
+    """Leave out rows without a finite energy: calculations that have not finished, or have failed."""
+    labelled = np.isfinite(columns.energies)
+    if labelled.all():
+        return columns
+    if labelled.any():
+        findings.warnings.append(
+            f"Left out, because they have no energy or none that is finite: {rows_in_words(columns.ids[~labelled])}."
+        )
+        return columns.take(labelled)
+    alike = sorted({key for pairs in columns.pairs for key in pairs if "energy" in key.lower()})
+    hint = f" They have {', '.join(alike)}; ASE knows an energy only by the name energy." if alike else ""
+    findings.problems.append(f"None of the {len(labelled)} rows has a finite energy.{hint}")
+    return columns.take(labelled)
+
+
+def check_geometry(columns: Columns, findings: Findings) -> np.ndarray:
+    """Look for structures that are no crystal.
+
+    Returns:
+        Which rows are sound, shape (n,).
+    """
+    faults = [_fault(atoms) for atoms in columns.structures]
+    sound = np.array([fault == "" for fault in faults])
+    if not sound.all():
+        kinds = {fault: at for fault, at in counted(faults).items() if fault}
+        listing = "; ".join(f"{rows_in_words(columns.ids[at])} ({fault})" for fault, at in kinds.items())
+        findings.refuse(f"Structures that are no crystal: {listing}.", columns, sound)
+    return sound
+
+
+def find_crystal(structures: Sequence[Atoms], reference: Atoms | Crystal | None, symmetry: bool) -> Crystal:
+    """Find the crystal that structures are strained copies of, or complete the one that the user named."""
+    if isinstance(reference, Crystal):
+        return reference
+    if reference is None:
+        return Crystal.from_strained(structures, symmetry=symmetry)
+    clamped = Crystal.from_atoms(reference, ions="clamped", symmetry=symmetry)
+    if all(not isinstance(_mapped(clamped, atoms), str) for atoms in structures):
+        return clamped
+    return Crystal.from_atoms(reference, ions="relaxed", symmetry=symmetry)
+
+
+def map_rows(crystal: Crystal, columns: Columns, findings: Findings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Map structures onto the crystal.
+
+    Returns:
+        Which rows are this crystal, shape (n,); of these m rows the cells, shape (m, 3, 3), Å, and how many reference
+        cells each holds, shape (m,).
+    """
+    outcomes = [_mapped(crystal, atoms) for atoms in columns.structures]
+    mapped = [outcome for outcome in outcomes if isinstance(outcome, Mapped)]
+    fits = np.array([isinstance(outcome, Mapped) for outcome in outcomes], dtype=bool)
+    if not fits.all():
+        kinds = counted([outcome if isinstance(outcome, str) else "" for outcome in outcomes])
+        listing = " ".join(f"{rows_in_words(columns.ids[at])}: {why}" for why, at in kinds.items() if why)
+        name = f"{crystal.formula}, {crystal.space_group}, with {crystal.ions} ions"
+        findings.refuse(f"Rows that are not {name} under strain. {listing}", columns, fits)
+    left_handed = np.array([np.linalg.det(atoms.cell.array) < 0 for atoms in columns.structures], dtype=bool) & fits
+    if crystal.pbc.all() and left_handed.any():
+        findings.warnings.append(
+            f"Left-handed cells, relabelled to right-handed ones: {rows_in_words(columns.ids[left_handed])}."
+        )
+    cells = np.array([one.cell for one in mapped]).reshape(-1, 3, 3)
+    return fits, cells, np.array([one.multiplicity for one in mapped])
+
+
+def check_labels(
+    crystal: Crystal, columns: Columns, cells: np.ndarray, energies: np.ndarray, findings: Findings
+) -> np.ndarray:
+    """Compare labels with each other.
+
+    Args:
+        crystal: the reference crystal.
+        columns: n rows.
+        cells: shape (n, 3, 3), Å.
+        energies: eV per reference cell, shape (n,).
+        findings: where problems go.
+
+    Returns:
+        Stresses that can be used, NaN where there is none, shape (n, 6), eV/Å³.
+    """
+    groups = repeated_lattices(cells, energies, crystal.images, crystal.periodic)
+    problem, warning = check_repeats(groups, columns.ids, energies, len(crystal.numbers))
+    findings.problems += [problem] if problem else []
+    findings.warnings += [text for text in (warning, energy_groups(columns.ids, energies)) if text]
+    for note, at in counted(columns.stress_notes).items():
+        if note:
+            findings.warnings.append(f"Not used as stress labels: {rows_in_words(columns.ids[at])} with {note}.")
+    has_stress = np.isfinite(columns.stresses).all(axis=1)
+    if not has_stress.any():
+        return columns.stresses
+    if not has_stress.all():
+        findings.warnings.append(f"Without a stress label: {rows_in_words(columns.ids[~has_stress])}.")
+    once = has_stress.copy()
+    once[[row for members in groups for row in members[1:]]] = False
+    disagreement = stress_disagreement(cells[once], energies[once], columns.stresses[once])
+    if disagreement is None:
+        return columns.stresses
+    findings.warnings.append(f"Stresses do not fit the energies and are not used: {disagreement}.")
+    return np.full_like(columns.stresses, np.nan)
+
+
+def compositions(columns: Columns) -> list[str]:
+    """What must be the same in all rows for one crystal: composition and number of periodic axes."""
+    return [
+        f"{reduced_formula(formula)}, {int(atoms.pbc.sum())} periodic axes"
+        for formula, atoms in zip(columns.formulas, columns.structures, strict=True)
+    ]
+
+
+def _mapped(crystal: Crystal, atoms: Atoms) -> Mapped | str:
+    try:
+        return crystal.map(atoms)
+    except NotThisCrystal as error:
+        return str(error)
+
+
+def _fault(atoms: Atoms) -> str:
+    if not len(atoms):
+        return "no atoms"
+    if not (np.isfinite(atoms.cell.array).all() and np.isfinite(atoms.positions).all()):
+        return "cell or positions not finite"
+    lattice = atoms.cell.array[atoms.pbc]
+    if not len(lattice):
+        return "not periodic"
+    size = np.sqrt(max(np.linalg.det(lattice @ lattice.T), 0.0))
+    if size <= FLAT * np.prod(np.linalg.norm(lattice, axis=1)):
+        return "flat cell"
+    return ""

@@ -1,0 +1,197 @@
+"""Where DFT data lie → ASE rows: one row for every structure, whatever it was read from."""
+
+import difflib
+import hashlib
+import operator
+import re
+import sqlite3
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit, urlunsplit
+
+import numpy as np
+from ase import Atoms
+from ase.db.core import Database, connect, parse_selection
+from ase.db.row import AtomsRow, atoms2dict
+from ase.io import iread
+
+_OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
+    "=": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
+_COLUMNS = {"id", "natoms", "formula", "energy", "calculator", "volume", "pbc", "fmax", "smax", "age", "user"}
+
+
+class BadDataset(ValueError):
+    """Data that no model should be trained on. The message lists every problem and what to do about it.
+
+    Attributes:
+        problems: the entries of that list.
+    """
+
+    def __init__(self, source: str, problems: Sequence[str]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join([f"{source} cannot be used:", *(f"- {problem}" for problem in problems)]))
+
+
+class _Frames:
+    """Structures that answer ASE's selection language as a database does."""
+
+    def __init__(self, structures: Iterable[Atoms]) -> None:
+        self.rows = [_row(index, atoms) for index, atoms in enumerate(structures)]
+
+    def select(self, selection: str | None, *, include_data: bool) -> Iterator[AtomsRow]:
+        del include_data  # frames carry none
+        keys, comparisons = parse_selection(selection)
+        for row in self.rows:
+            if all(row.get(key) is not None for key in keys) and all(_holds(row, *c) for c in comparisons):
+                yield row
+
+
+def read_rows(source: str, select: str | None = None) -> list[AtomsRow]:
+    """Read rows of an ASE database, or frames of any file that ASE reads.
+
+    Args:
+        source: file name, or address of a database server.
+        select: selection in the language of `ase.db`; None for all rows.
+
+    Returns:
+        Rows in the source's order. A file's frames count from 0, and their scalar `info` entries are key-value pairs.
+
+    Raises:
+        BadDataset: nothing there, not readable, or nothing selected.
+    """
+    try:
+        kind = _database_kind(source)
+        table = _Frames(iread(source, index=":")) if kind is None else connect(source, type=kind)
+    except BadDataset:
+        raise
+    except Exception as error:
+        raise BadDataset(display_name(source), [_unreadable(error)]) from error
+    return _selected(table, display_name(source), select)
+
+
+def rows_of(structures: Iterable[Atoms], select: str | None = None) -> list[AtomsRow]:
+    """Rows of structures in memory, as `read_rows` makes them of a file's frames."""
+    return _selected(_Frames(structures), "The given structures", select)
+
+
+def display_name(source: str) -> str:
+    """The source as given, less a database server's user and password."""
+    if "://" not in source:
+        return source
+    address = urlsplit(source)
+    return urlunsplit(address._replace(netloc=address.netloc.rpartition("@")[2]))
+
+
+def content_hash(source: str) -> str | None:
+    """SHA-256 of a file's content; None for a database server."""
+    if not Path(source).is_file():
+        return None
+    with Path(source).open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _database_kind(source: str) -> str | None:
+    """The name that `ase.db.connect` has for this kind of database, or None for another kind of file."""
+    if "://" in source:
+        return "extract_from_name"
+    path = Path(source)
+    if not path.exists():
+        raise BadDataset(source, ["There is no such file."])
+    if path.is_dir() and path.suffix != ".aselmdb":
+        raise BadDataset(source, ["It is a directory; name a file in it."])
+    if path.suffix in {".json", ".aselmdb"}:
+        return path.suffix[1:]
+    with path.open("rb") as file:
+        sqlite = file.read(15) == b"SQLite format 3"
+    if sqlite:
+        # ASE would add its tables to a file that lacks them.
+        with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_master")}
+        if "systems" not in tables:
+            raise BadDataset(source, ["It is an SQLite file, but holds no ASE database."])
+    elif path.suffix == ".db":
+        raise BadDataset(source, ["Its name ends in .db, but it is no SQLite file, as such an ASE database would be."])
+    return "db" if sqlite else None
+
+
+def _selected(table: Database | _Frames, source: str, select: str | None) -> list[AtomsRow]:
+    selection = re.sub(r"\s*([<>=!]+|,)\s*", r"\1", select.strip()) if select else ""
+    try:
+        _check(selection)
+        rows = list(table.select(selection, include_data=False))
+    except _BadSelection as error:
+        problem = (
+            f"The selection {select!r} is not in the language of ase.db: {error}. Write conditions as key=value, "
+            "key<value, key>=value or key, and a comma between two of them: set=pool,index>=192."
+        )
+        raise BadDataset(source, [problem]) from error
+    except Exception as error:
+        raise BadDataset(source, [_unreadable(error)]) from error
+    if rows:
+        return rows
+    everything = list(table.select("", include_data=False))
+    if not everything:
+        raise BadDataset(source, ["It holds no structures."])
+    raise BadDataset(source, [_why_nothing_matches(table, selection, everything)])
+
+
+class _BadSelection(ValueError):
+    pass
+
+
+def _check(selection: str) -> None:
+    for condition in selection.split(","):
+        operators = re.findall(r"[<>=!]+", condition)
+        if len(operators) > 1 and not all(symbol in {"<", "<="} for symbol in operators):
+            raise _BadSelection(f"{condition!r} holds {len(operators)} comparisons")
+    try:
+        parse_selection(selection)
+    except (ValueError, KeyError, IndexError) as error:
+        raise _BadSelection(error) from error
+
+
+def _why_nothing_matches(table: Database | _Frames, selection: str, rows: list[AtomsRow]) -> str:
+    keys = {key for row in rows for key in row.key_value_pairs}
+    lines = [f"None of its {len(rows)} rows matches the selection {selection!r}."]
+    for condition in selection.split(","):
+        found = sum(1 for _ in table.select(condition, include_data=False))
+        lines.append(f"{condition} alone matches {found}.")
+        key = re.split(r"[<>=!]", condition)[0]
+        if found == 0 and key in keys:
+            lines.append(f"Values of {key}: {_listed({row.get(key) for row in rows} - {None})}.")
+        elif found == 0 and key not in _COLUMNS:
+            close = difflib.get_close_matches(key, keys | _COLUMNS, n=1)
+            lines.append(f"No row has the key {key!r}{f' (did you mean {close[0]}?)' if close else ''}; ")
+            lines[-1] += f"keys here are {_listed(keys)}."
+    return " ".join(lines)
+
+
+def _listed(values: set[Any]) -> str:
+    if all(isinstance(value, int | float) for value in values) and len(values) > 8:
+        return f"{len(values)} numbers from {min(values)} to {max(values)}"
+    texts = sorted(map(str, values)) or ["none"]
+    return ", ".join(texts[:12]) + (f" and {len(texts) - 12} more" if len(texts) > 12 else "")
+
+
+def _row(index: int, atoms: Atoms) -> AtomsRow:
+    pairs = {key: value for key, value in atoms.info.items() if isinstance(value, str | int | float | np.number)}
+    return AtomsRow({**atoms2dict(atoms), "id": index, "key_value_pairs": pairs})
+
+
+def _holds(row: AtomsRow, key: str | int, symbol: str, value: Any) -> bool:
+    if isinstance(key, int):
+        return _OPERATORS[symbol](int(np.equal(row["numbers"], key).sum()), value)
+    actual = "".join(np.where(row.pbc, "T", "F")) if key == "pbc" else row.get(key)
+    return actual is not None and _OPERATORS[symbol](actual, value)
+
+
+def _unreadable(error: Exception) -> str:
+    return f"ASE cannot read it ({type(error).__name__}: {str(error).strip() or 'no more is said'})."
