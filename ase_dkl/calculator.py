@@ -52,7 +52,13 @@ class DKLCalculator(Calculator):
             say that the ions follow the lattice.
     """
 
-    implemented_properties = ["energy", "free_energy", "stress", "energy_uncertainty", "stress_uncertainty"]
+    implemented_properties = [  # noqa: RUF012
+        "energy",
+        "free_energy",
+        "stress",
+        "energy_uncertainty",
+        "stress_uncertainty",
+    ]
     discard_results_on_any_change = True
 
     def __init__(self, model: str | Path | Surrogate, *, extrapolation: str = "warn", rigid_ions: bool = False) -> None:
@@ -85,7 +91,7 @@ class DKLCalculator(Calculator):
         """What ASE stores beside results: the model's address and digest, never its weights."""
         return {"model": self.model, "digest": self.surrogate.digest, **super().todict(skip_default)}
 
-    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:
+    def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:  # noqa: ARG002
         """Name what differs, to the last bit, from the atoms of the last calculation.
 
         ASE's own comparison takes longer than a prediction; `tol` is its argument and not needed here.
@@ -128,7 +134,8 @@ class DKLCalculator(Calculator):
             energy_uncertainty=float(prediction.energy_uncertainty[0]) * mapped.multiplicity,
         )
         if stress:
-            assert prediction.stress is not None and prediction.stress_uncertainty is not None
+            assert prediction.stress is not None
+            assert prediction.stress_uncertainty is not None
             self.results.update(stress=prediction.stress[0], stress_uncertainty=prediction.stress_uncertainty[0])
         if self.parameters["rigid_ions"]:
             self.results["forces"] = np.zeros((len(self.atoms), 3))

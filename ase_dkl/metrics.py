@@ -52,10 +52,12 @@ class Evaluation:
     n_outside_domain: int
 
     def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
         return asdict(self)
 
 
 def rmse(error: ArrayLike) -> float:
+    """Root mean square."""
     return float(np.sqrt(np.mean(np.square(error))))
 
 
@@ -112,7 +114,8 @@ def evaluate(surrogate: Surrogate, dataset: Dataset) -> Evaluation:
     stress_rmse = stress_coverage = None
     if compare_stress:
         rows = dataset.has_stress
-        assert prediction.stress is not None and prediction.stress_uncertainty is not None
+        assert prediction.stress is not None
+        assert prediction.stress_uncertainty is not None
         assert prediction.stress_noise is not None
         expected = prediction.stress[rows] + label_offset(surrogate, dataset.cells[rows])
         stress_error = expected - dataset.stresses[rows]

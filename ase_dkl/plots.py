@@ -20,6 +20,7 @@ _GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
 
 
 def axis_label(along: str) -> str:
+    """Name and unit of a scanned quantity."""
     if along in LENGTHS:
         return f"lattice length {along} (Å)"
     if along in ANGLES:
@@ -67,9 +68,7 @@ def _draw_energy(axes: Axes, scan: Scan, points: Points | None, zero: float) -> 
     axes.fill_between(scan.coordinate, mean - band, mean + band, color=BLUE, alpha=0.25, lw=0, label="mean ± 2σ")
     axes.plot(scan.coordinate, mean, color=BLUE, lw=1.5)
     if points is not None and len(points.coordinate):
-        axes.plot(
-            points.coordinate, points.energies - zero, "o", ms=4.5, mfc="white", mec=ORANGE, mew=1.3, label="DFT"
-        )
+        axes.plot(points.coordinate, points.energies - zero, "o", ms=4.5, mfc="white", mec=ORANGE, mew=1.3, label="DFT")
     _clean(axes)
 
 

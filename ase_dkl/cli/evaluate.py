@@ -1,10 +1,8 @@
 """`ase-dkl evaluate`."""
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
-
-from ase_dkl.cli.terminal import Json, Model, Select, in_words, note, print_json, print_table
+from ase_dkl.cli.terminal import Database, Json, Model, Select, in_words, note, print_json, print_table
 
 if TYPE_CHECKING:
     from ase_dkl.metrics import Evaluation
@@ -13,7 +11,7 @@ if TYPE_CHECKING:
 @in_words
 def evaluate(
     model: Model,
-    database: Annotated[str, typer.Argument(help="Labelled structures: an ASE database or any file ASE reads.")],
+    database: Database,
     select: Select = None,
     as_json: Json = False,
 ) -> None:

@@ -77,6 +77,7 @@ def columns(prediction: "Prediction", i: int) -> dict[str, float]:
 
 
 def as_csv(rows: list[dict[str, Any]]) -> str:
+    """Rows of equal keys as a CSV table."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, rows[0].keys())
     writer.writeheader()

@@ -39,9 +39,7 @@ def scan(
             show_default=False,
         ),
     ] = None,
-    plot: Annotated[
-        Path | None, typer.Option(metavar="FILE.png", help="Draw the scan.", show_default=False)
-    ] = None,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the scan.", show_default=False)] = None,
     output: Annotated[
         Path | None,
         typer.Option("-o", "--output", metavar="FILE.csv", help="Write a table.", show_default=False),

@@ -15,7 +15,10 @@ import typer
 
 P = ParamSpec("P")
 
-Model = Annotated[Path, typer.Argument(help="A model file, as written by train.", show_default=False)]
+Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file, as written by train.")]
+Database = Annotated[
+    str, typer.Argument(metavar="DATABASE", help="Labelled structures: an ASE database or any file ASE reads.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 Select = Annotated[
     str | None,
@@ -27,7 +30,7 @@ Select = Annotated[
 ]
 
 
-class Mistake(Exception):  # noqa: N818: it is the user's
+class Mistake(Exception):  # noqa: N818
     """Something that the user can put right, in words."""
 
 
@@ -67,6 +70,7 @@ def note(text: str) -> None:
 
 
 def print_json(value: Any) -> None:
+    """Print strict JSON: no NaN."""
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
 
 

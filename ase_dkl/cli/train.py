@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ase_dkl.cli.info import report_rows
-from ase_dkl.cli.terminal import Json, Mistake, Select, check_writable, in_words, note, print_json, print_table
+from ase_dkl.cli.terminal import Database, Json, Select, check_writable, in_words, note, print_json, print_table
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -25,7 +25,7 @@ class StressLabels(StrEnum):
 
 @in_words
 def train(
-    database: Annotated[str, typer.Argument(help="Labelled structures: an ASE database or any file ASE reads.")],
+    database: Database,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="The model file to write.")],
     select: Select = None,
     reference: Annotated[
@@ -55,8 +55,7 @@ def train(
 ) -> None:
     """Train a model on a database and save it.
 
-    The report's errors come from held-out rows; the saved model is then trained again on all rows, unless
-    --keep-split.
+    The report's errors come from held-out rows. Unless --keep-split, the saved model is then trained on all rows.
     """
     check_writable(output)
     from ase_dkl.dataset import Dataset
@@ -78,3 +77,28 @@ def train(
         print_json({"model": str(output), "report": surrogate.report.to_dict()})
     else:
         print_table(f"{output}", report_rows(surrogate))
+
+
+def _describe(dataset: "Dataset", database: str) -> None:
+    crystal = dataset.crystal
+    images = len(crystal.images)
+    note(
+        f"{database}: {len(dataset)} rows of {crystal.formula}, {int(dataset.has_stress.sum())} of them with stress.\n"
+        f"Space group {crystal.space_group}, {images} symmetry image{'s' * (images > 1)}, ions {crystal.ions}."
+    )
+    for warning in dataset.warnings:
+        note(f"Note: {warning}")
+
+
+def _fit(dataset: "Dataset", config: "TrainConfig", test_fraction: float, keep_split: bool) -> "Surrogate":
+    """Train; where rows are held out, train again on all rows and keep the errors found on those."""
+    from ase_dkl.training import fit
+
+    if test_fraction == 0:
+        return fit(dataset, config)
+    training, test = dataset.split(test_fraction, config.seed)
+    surrogate = fit(training, config, test=test)
+    if keep_split:
+        return surrogate
+    note("Training again, on all rows.")
+    return fit(dataset, config, held_out=surrogate.report.test)

@@ -1,0 +1,44 @@
+"""`ase-dkl demo`."""
+
+from pathlib import Path
+
+from ase_dkl.cli.evaluate import in_rows
+from ase_dkl.cli.terminal import Json, check_writable, in_words, note, print_json, print_table, written_whole
+
+FIGURE = Path("srtio3_demo.png")
+TRAIN = "set=pool,index<32"
+TEST = "set=pool,index>=192,above_min_eV<2.5"
+SCANS = {"a": "set=scan_a", "alpha": "set=scan_alpha"}
+
+
+@in_words
+def demo(as_json: Json = False) -> None:
+    """Train on 32 of the shipped DFT runs, print the errors on others, and draw srtio3_demo.png."""
+    check_writable(FIGURE)
+    import numpy as np
+
+    from ase_dkl.dataset import Dataset, srtio3
+    from ase_dkl.mechanics.scan import points_on_line, scan_along
+    from ase_dkl.metrics import evaluate
+    from ase_dkl.plots import scan_figure
+    from ase_dkl.training import fit
+
+    training = Dataset.read(srtio3(), select=TRAIN)
+    note(f"Training on {len(training)} DFT runs of strained SrTiO3 (energies and stresses).")
+    surrogate = fit(training)
+    test = Dataset.read(srtio3(), select=TEST, reference=surrogate.crystal)
+    evaluation = evaluate(surrogate, test)
+    length, angle = np.linspace(-0.12, 0.12, 97), np.linspace(-12, 12, 97)
+    scans = [scan_along(surrogate, along, x, stress=False) for along, x in zip(SCANS, (length, angle), strict=True)]
+    points = [
+        points_on_line(surrogate, along, Dataset.read(srtio3(), select=select, reference=surrogate.crystal))
+        for along, select in SCANS.items()
+    ]
+    title = f"SrTiO$_3$ under strain: {len(training)} DFT runs to train, none of those shown"
+    with written_whole(FIGURE) as path:
+        scan_figure(scans, points, title).savefig(path)
+    if as_json:
+        print_json({**evaluation.to_dict(), "figure": str(FIGURE)})
+    else:
+        print_table(f"On {len(test)} DFT runs that were not in training", in_rows(evaluation))
+        note(f"Figure in {FIGURE}.")

@@ -1,0 +1,325 @@
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import ase.db
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
+from ase.build import bulk
+from ase.units import GPa
+from typer.testing import CliRunner, Result
+
+from ase_dkl import Dataset, Evaluation, Surrogate, TrainConfig, srtio3
+from ase_dkl.cli import app
+from ase_dkl.cli import demo as demo_command
+from ase_dkl.mechanics.scan import ALONG
+
+
+def run(*arguments: object) -> Result:
+    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+
+
+def succeed(*arguments: object) -> Result:
+    result = run(*arguments)
+    assert result.exit_code == 0, result.output
+    return result
+
+
+def numbers(*arguments: object) -> Any:
+    """What --json leaves on stdout, all of it."""
+    return json.loads(succeed(*arguments, "--json").stdout)
+
+
+@pytest.fixture
+def structures(surrogate: Surrogate, tmp_path: Path) -> Path:
+    path = tmp_path / "structures.xyz"
+    ase.io.write(path, [surrogate.crystal.atoms(), surrogate.crystal.atoms().repeat((1, 1, 2))])
+    return path
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
+    model = tmp_path_factory.mktemp("trained") / "x.dkl"
+    arguments = ["--select", "set=pool,index<12", "--networks", 1, "--inducing", 20, "--test-fraction", 0.25]
+    return model, numbers("train", srtio3(), "-o", model, *arguments)
+
+
+class TestHelp:
+    def test_is_quick_and_loads_nothing_heavy(self) -> None:
+        program = "import sys; from ase_dkl.cli import app; app(['--help'], standalone_mode=False); print(*sys.modules)"
+        start = time.perf_counter()
+        result = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
+        seconds = time.perf_counter() - start
+        assert not {"torch", "pymatgen", "matplotlib", "scipy"} & set(result.stdout.split())
+        # 0.4 s where nothing else runs; the bound leaves room for a busy machine.
+        assert seconds < 3
+
+    @pytest.mark.parametrize("command", ["train", "evaluate", "predict", "scan", "info", "demo"])
+    def test_every_command_explains_itself(self, command: str) -> None:
+        assert "--json" in succeed(command, "--help").stdout
+
+    def test_defaults_of_train_are_those_of_the_library(self) -> None:
+        import inspect
+
+        from ase_dkl.cli.train import train
+
+        defaults = {name: p.default for name, p in inspect.signature(train).parameters.items()}
+        config = TrainConfig()
+        assert defaults["inducing"] == config.n_inducing
+        assert defaults["features"] == config.n_features
+        assert defaults["networks"] == config.networks
+        assert defaults["stress"] == config.stress
+        assert defaults["symmetry"] == config.symmetry
+        assert defaults["seed"] == config.seed
+
+    def test_scan_offers_what_can_be_scanned(self) -> None:
+        from ase_dkl.cli.scan import Along
+
+        assert tuple(along.value for along in Along) == ALONG
+
+
+class TestTrain:
+    def test_reports_held_out_rows_and_saves_a_model_of_all(self, trained: tuple[Path, Any]) -> None:
+        model, printed = trained
+        report = Surrogate.load(model).report
+        assert printed["report"] == json.loads(json.dumps(report.to_dict()))
+        assert report.n_train == 12
+        assert report.test is not None
+        assert report.test["n"] == 3
+
+    def test_keep_split_saves_the_model_that_was_tested(self, tmp_path: Path) -> None:
+        select = ["--select", "set=pool,index<12"]
+        size = ["--networks", 1, "--inducing", 20, "--test-fraction", 0.25, "--keep-split"]
+        result = succeed("train", srtio3(), "-o", tmp_path / "x.dkl", *select, *size)
+        assert Surrogate.load(tmp_path / "x.dkl").report.n_train == 9
+        assert "Pm-3m" in result.stderr
+        assert "12 rows of SrTiO3" in result.stderr
+        assert "clamped" in result.stderr
+
+
+class TestEvaluate:
+    def test_prints_exactly_the_keys(self, model_file: Path) -> None:
+        result = numbers("evaluate", model_file, srtio3(), "--select", "set=pool,index>=192,index<200")
+        assert list(result) == list(Evaluation.__dataclass_fields__)
+        assert result["n"] == 8
+        assert 0 < result["energy_rmse_meV"] < 100
+
+    def test_table(self, model_file: Path) -> None:
+        result = succeed("evaluate", model_file, srtio3(), "--select", "set=scan_a")
+        assert "meV per cell" in result.stdout
+        assert "17" in result.stdout
+
+
+class TestPredict:
+    def test_json_agrees_with_the_surrogate(self, model_file: Path, structures: Path, surrogate: Surrogate) -> None:
+        one, two = numbers("predict", model_file, structures)
+        prediction = surrogate.predict(surrogate.crystal.atoms())
+        assert prediction.stress is not None
+        assert one["energy_eV"] == pytest.approx(prediction.energy[0])
+        assert one["stress_xx_GPa"] == pytest.approx(prediction.stress[0, 0] / GPa)
+        assert two["energy_eV"] == pytest.approx(2 * one["energy_eV"])
+        assert two["energy_uncertainty_eV"] == pytest.approx(2 * one["energy_uncertainty_eV"])
+        assert one["outside_domain"] is False
+        assert (two["file"], two["frame"]) == (str(structures), 1)
+
+    def test_databases_and_several_files(self, model_file: Path, structures: Path) -> None:
+        rows = numbers("predict", model_file, structures, f"{srtio3()}@set=scan_a,index<3")
+        assert len(rows) == 5
+
+    def test_csv(self, model_file: Path, structures: Path, tmp_path: Path) -> None:
+        result = succeed("predict", model_file, structures, "-o", tmp_path / "out.csv")
+        assert result.stdout == ""
+        with (tmp_path / "out.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [float(row["energy_eV"]) for row in rows] == [
+            row["energy_eV"] for row in numbers("predict", model_file, structures)
+        ]
+
+    def test_json_file_is_what_json_prints(self, model_file: Path, structures: Path, tmp_path: Path) -> None:
+        printed = numbers("predict", model_file, structures, "-o", tmp_path / "out.json")
+        assert json.loads((tmp_path / "out.json").read_text()) == printed
+
+    def test_xyz_keeps_everything(self, model_file: Path, structures: Path, tmp_path: Path) -> None:
+        printed = numbers("predict", model_file, structures, "-o", tmp_path / "out.xyz")
+        frames = ase.io.read(tmp_path / "out.xyz", ":")
+        for atoms, row in zip(frames, printed, strict=True):
+            assert isinstance(atoms, Atoms)
+            assert atoms.get_potential_energy() == pytest.approx(row["energy_eV"], abs=1e-7)
+            assert atoms.info["energy_uncertainty"] == pytest.approx(row["energy_uncertainty_eV"], rel=1e-6)
+            uncertainty_yy = atoms.info["stress_uncertainty"][1] / GPa
+            assert uncertainty_yy == pytest.approx(row["stress_yy_uncertainty_GPa"], rel=1e-6)
+
+    def test_database_keeps_everything(self, model_file: Path, structures: Path, tmp_path: Path) -> None:
+        printed = numbers("predict", model_file, structures, "-o", tmp_path / "out.db")
+        with ase.db.connect(tmp_path / "out.db") as database:
+            rows = list(database.select("energy_uncertainty>0"))
+        assert [row.energy for row in rows] == [row["energy_eV"] for row in printed]
+        assert [row.energy_uncertainty for row in rows] == [row["energy_uncertainty_eV"] for row in printed]
+        assert rows[0].data["stress_uncertainty"].shape == (6,)
+
+    def test_existing_output_is_replaced_whole(self, model_file: Path, structures: Path, tmp_path: Path) -> None:
+        for _ in range(2):
+            succeed("predict", model_file, structures, "-o", tmp_path / "out.db")
+        with ase.db.connect(tmp_path / "out.db") as database:
+            assert database.count() == 2
+        assert {path.name for path in tmp_path.iterdir()} == {"out.db", "structures.xyz"}
+
+    def test_table(self, model_file: Path, structures: Path) -> None:
+        assert "Sr2Ti2O6" in succeed("predict", model_file, structures).stdout.replace("SrTiO3SrTiO3", "Sr2Ti2O6")
+
+
+class TestScan:
+    def test_csv_carries_units(self, model_file: Path, tmp_path: Path, surrogate: Surrogate) -> None:
+        out = tmp_path / "scan.csv"
+        succeed("scan", model_file, "--along", "alpha", "--range", "-5", "5", "-n", "11", "-o", out)
+        with out.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert list(rows[0])[:4] == ["alpha_deg", "offset_deg", "energy_eV", "energy_uncertainty_eV"]
+        assert "stress_xy_uncertainty_GPa" in rows[0]
+        np.testing.assert_allclose([float(row["alpha_deg"]) for row in rows], np.linspace(85, 95, 11), atol=1e-9)
+        assert float(rows[5]["energy_eV"]) == pytest.approx(surrogate.predict(surrogate.crystal.atoms()).energy[0])
+
+    @pytest.mark.parametrize(("along", "column"), [("b", "b_A"), ("volume", "volume_A3"), ("yz", "strain_yz")])
+    def test_prints_csv_without_a_file(self, model_file: Path, along: str, column: str) -> None:
+        result = succeed("scan", model_file, "--along", along, "--range", "-0.02", "0.02", "-n", "3")
+        rows = list(csv.DictReader(result.stdout.splitlines()))
+        assert len(rows) == 3
+        assert column in rows[0]
+
+    def test_compares_with_data_and_draws(self, model_file: Path, tmp_path: Path) -> None:
+        arguments = ["--along", "a", "--range", "-0.1", "0.1", "-n", "5", "--plot", tmp_path / "scan.png"]
+        result = numbers("scan", model_file, *arguments, "--data", srtio3())
+        assert len(result["data"]) >= 17
+        assert all(abs(point["error_meV"]) < 1000 for point in result["data"])
+        assert (tmp_path / "scan.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_info(model_file: Path, surrogate: Surrogate) -> None:
+    assert "SrTiO3" in succeed("info", model_file).stdout
+    printed = numbers("info", model_file)
+    assert printed["formula"] == "SrTiO3"
+    assert printed["report"]["n_train"] == 24
+
+
+def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys.modules[demo_command.__module__], "TRAIN", "set=pool,index<6")
+    printed = numbers("demo")
+    assert printed["n"] == 156
+    assert (tmp_path / printed["figure"]).read_bytes().startswith(b"\x89PNG")
+
+
+class TestMistakes:
+    """Each ends with one message on stderr, nothing on stdout, and a non-zero status."""
+
+    def check(self, words: str, *arguments: object) -> None:
+        result = run(*arguments)
+        assert result.exit_code != 0
+        assert isinstance(result.exception, SystemExit)
+        assert result.stdout == ""
+        assert words in " ".join(result.stderr.replace("│", " ").split())
+        assert "Traceback" not in result.stderr
+
+    def test_no_such_model(self, structures: Path) -> None:
+        self.check("nowhere.dkl", "predict", "nowhere.dkl", structures)
+        self.check("nowhere.dkl", "info", "nowhere.dkl", "--json")
+
+    def test_a_file_that_is_no_model(self, structures: Path) -> None:
+        self.check("structures.xyz", "info", structures)
+
+    def test_no_such_database(self, model_file: Path, tmp_path: Path) -> None:
+        self.check("nowhere.db", "evaluate", model_file, "nowhere.db")
+        self.check("nowhere.db", "train", "nowhere.db", "-o", tmp_path / "x.dkl")
+
+    def test_a_query_that_selects_nothing(self, model_file: Path) -> None:
+        self.check("set=nothing", "evaluate", model_file, srtio3(), "--select", "set=nothing")
+
+    def test_no_such_structure_file(self, model_file: Path) -> None:
+        self.check("nowhere.xyz: there is no such file", "predict", model_file, "nowhere.xyz")
+
+    def test_a_structure_file_that_cannot_be_read(self, model_file: Path, tmp_path: Path) -> None:
+        (tmp_path / "x.xyz").write_text("three\natoms\n")
+        self.check("ASE cannot read it", "predict", model_file, tmp_path / "x.xyz")
+
+    def test_another_crystal(self, model_file: Path, tmp_path: Path) -> None:
+        ase.io.write(tmp_path / "cu.xyz", bulk("Cu"))
+        self.check("cu.xyz, frame 0 (Cu)", "predict", model_file, tmp_path / "cu.xyz")
+
+    def test_data_of_another_crystal(self, model_file: Path, tmp_path: Path) -> None:
+        from ase.calculators.emt import EMT
+
+        with ase.db.connect(tmp_path / "cu.db") as database:
+            for strain in np.linspace(-0.05, 0.05, 12):
+                atoms = bulk("Cu", a=3.6 * (1 + strain))
+                atoms.calc = EMT()
+                atoms.get_potential_energy()
+                database.write(atoms)
+        self.check("Cu", "evaluate", model_file, tmp_path / "cu.db")
+
+    def test_output_directory_that_does_not_exist(self, model_file: Path, structures: Path, tmp_path: Path) -> None:
+        out = tmp_path / "no" / "x.csv"
+        words = "there is no directory"
+        self.check(words, "predict", model_file, structures, "-o", out)
+        self.check(words, "train", srtio3(), "-o", out)
+        self.check(words, "scan", model_file, "--along", "a", "--range", "0", "1", "-o", out)
+        self.check(words, "scan", model_file, "--along", "a", "--range", "0", "1", "--plot", out.with_suffix(".png"))
+
+    def test_output_that_is_a_directory(self, tmp_path: Path) -> None:
+        self.check("it is a directory", "train", srtio3(), "-o", tmp_path)
+
+    @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+    def test_output_directory_that_is_not_writable(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        tmp_path.chmod(0o500)
+        monkeypatch.chdir(tmp_path)
+        self.check("you may not write into", "demo")
+
+    def test_unknown_output_format(self, model_file: Path, structures: Path, tmp_path: Path) -> None:
+        self.check("Choose one of these endings", "predict", model_file, structures, "-o", tmp_path / "x.pdf")
+        scan = ["scan", model_file, "--along", "a", "--range", "0", "0.1"]
+        self.check("a scan is written as .csv", *scan, "-o", tmp_path / "x.json")
+        self.check("a figure is written as one of", *scan, "--plot", tmp_path / "x.docx")
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["--along", "d", "--range", "0", "1"], "'d' is not one of"),
+            (["--along", "a", "--range", "0.1", "-0.1"], "the first number must be the lower one"),
+            (["--along", "a", "--range", "0"], "requires 2 arguments"),
+            (["--along", "a", "--range", "-2", "0"], "a vanishes"),
+            (["--along", "alpha", "--range", "0", "170"], "no lattice has this alpha"),
+            (["--along", "a", "--range", "0", "1", "-n", "1"], "1 is not in the range"),
+            (["--along", "a", "--range", "0", "1", "--data", "nowhere.db"], "nowhere.db"),
+        ],
+    )
+    def test_scans(self, model_file: Path, arguments: list[str], words: str) -> None:
+        self.check(words, "scan", model_file, *arguments)
+
+    @pytest.mark.parametrize(
+        ("arguments", "words"),
+        [
+            (["--inducing", "0"], "0 is not in the range"),
+            (["--networks", "none"], "not a valid int"),
+            (["--test-fraction", "1"], "1.0 is not in the range"),
+            (["--stress", "some"], "'some' is not one of"),
+            (["--reference", "nowhere.cif"], "nowhere.cif"),
+            (["--select", "set=pool,index<1"], "row"),
+        ],
+    )
+    def test_training_options(self, tmp_path: Path, arguments: list[str], words: str) -> None:
+        self.check(words, "train", srtio3(), "-o", tmp_path / "x.dkl", *arguments)
+        assert not list(tmp_path.iterdir())
+
+    def test_no_command(self) -> None:
+        assert run("tain").exit_code == 2
+
+
+def test_dataset_and_model_agree_on_the_reference(surrogate: Surrogate) -> None:
+    rows = Dataset.read(srtio3(), select="set=scan_iso", reference=surrogate.crystal)
+    np.testing.assert_array_equal(rows.crystal.cell, surrogate.crystal.cell)
