@@ -12,27 +12,15 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from ase_dkl.motif import Floats, Integers, Motif, normals
+from ase_dkl.mapping import CLAMPED_TOLERANCE, LOOSEST, NotThisCrystal, Target
+from ase_dkl.motif import FLAT, Floats, Integers, Motif, normals, unusable
 from ase_dkl.reference import mean_crystal
-from ase_dkl.symmetry import BadReference, Symmetry, find_symmetry, near_bases
+from ase_dkl.symmetry import BadReference, Symmetry, find_symmetry
 
 __all__ = ["BadReference", "Crystal", "Mapped", "NotThisCrystal"]
 
-CLAMPED_TOLERANCE = 2e-3
-"""How far from its clamped site an ion may be, Å: room for files with four decimals of a fractional coordinate, and
-worth at most some 2 meV at the forces of 1 eV/Å that strained crystals with clamped ions have."""
-
-LARGEST_DISTORTION = 0.3
-"""Structures beyond this distortion (`near_bases`) from the reference are not recognised in another basis: 20 % strains
-with shears of 20° stay below."""
-
-
-FLAT = 1e-3
-"""Smallest singular value of the periodic lattice vectors, each scaled to length one, that is not a flat cell."""
-
-
-class NotThisCrystal(ValueError):
-    """A structure that is not the reference crystal under strain; the message says why."""
+_RELAXED_TOLERANCE = 1e-2
+"""Distance within which relaxed ions are symmetric, Å: the residue of a relaxation."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,9 +80,9 @@ class Crystal:
         """
         _refuse_unusable(atoms)
         motif = Motif.from_atoms(atoms)
-        tolerance = CLAMPED_TOLERANCE / 2 if ions == "clamped" else 1e-2
+        tolerance = CLAMPED_TOLERANCE / 2 if ions == "clamped" else _RELAXED_TOLERANCE
         found = find_symmetry(motif, motif.metric[None], tolerance)
-        allowed = CLAMPED_TOLERANCE if ions == "clamped" else _loosest(found.motif)
+        allowed = CLAMPED_TOLERANCE if ions == "clamped" else LOOSEST * found.motif.closest
         return cls._of(found, [atoms], ions, allowed, symmetry)
 
     @classmethod
@@ -117,10 +105,15 @@ class Crystal:
             _refuse_unusable(atoms)
         mean = mean_crystal([Motif.from_atoms(atoms) for atoms in structures])
         ions = "clamped" if mean.largest_displacement <= CLAMPED_TOLERANCE / 2 else "relaxed"
-        tolerance = CLAMPED_TOLERANCE / 2 if ions == "clamped" else max(1e-2, mean.typical_displacement)
-        found = find_symmetry(mean.motif, mean.metrics, tolerance)
-        loosest = _loosest(found.motif)
-        allowed = CLAMPED_TOLERANCE if ions == "clamped" else min(max(0.1, 2 * mean.largest_displacement), loosest)
+        if ions == "clamped":
+            found = find_symmetry(mean.motif, mean.metrics, CLAMPED_TOLERANCE / 2)
+            allowed = CLAMPED_TOLERANCE
+        else:
+            # Four standard errors: where the mean sites are further from symmetric, the branch that the ions follow
+            # has not that symmetry, and calling images equal that are not would be wrong.
+            error = 4 * mean.typical_displacement / math.sqrt(len(mean.members))
+            found = find_symmetry(mean.motif, mean.metrics, max(_RELAXED_TOLERANCE, error))
+            allowed = min(max(0.1, 2 * mean.largest_displacement), LOOSEST * found.motif.closest)
         return cls._of(found, [structures[i] for i in mean.members], ions, allowed, symmetry)
 
     @classmethod
@@ -178,21 +171,11 @@ class Crystal:
         """
         if self._in_reference_setting(atoms):
             return Mapped(atoms.cell.array.copy(), 1.0)
-        self._refuse_other_kind(atoms)
-        motif = Motif.from_atoms(atoms)
-        multiplicity = len(atoms) / len(self.numbers)
-        laid = next((laid for step in self._tolerances if (laid := self._laid(motif, step)) is not None), None)
-        if laid is None:
-            raise NotThisCrystal(
-                f"The structure has the composition of {self.formula}, but no basis of its lattice and no order of its "
-                "atoms make it a strained copy of the reference crystal: it is another phase, or is strained too far."
-            )
-        basis, displacements = laid
-        self._refuse_displaced(atoms, displacements)
+        basis = self._target.lay(atoms)
         cell = np.empty((3, 3))
-        cell[self.pbc] = basis @ motif.lattice
+        cell[self.pbc] = basis @ atoms.cell.array[atoms.pbc]
         cell[~self.pbc] = atoms.cell.array[~atoms.pbc]
-        return Mapped(_right_handed(cell, self.pbc), multiplicity)
+        return Mapped(_right_handed(cell, self.pbc), len(atoms) / len(self.numbers))
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that `from_dict` needs, for JSON."""
@@ -211,114 +194,63 @@ class Crystal:
         )
 
     @cached_property
-    def _motif(self) -> Motif:
-        return Motif.from_atoms(self.atoms())
+    def _target(self) -> Target:
+        return Target(Motif.from_atoms(self.atoms()), self._description, self.ions, self.tolerance)
 
     @cached_property
-    def _primitive(self) -> tuple[Motif, Floats]:
-        return self._motif.primitive(CLAMPED_TOLERANCE / 2)
-
-    @cached_property
-    def _tolerances(self) -> list[float]:
-        """Tolerances to recognise the crystal with, up to one at which only the place of an ion is in doubt."""
-        loosest = _loosest(self._motif)
-        return [step for step in (CLAMPED_TOLERANCE, 0.02, 0.05, 0.1, 0.2, 0.4) if step < loosest] + [loosest]
-
-    @cached_property
-    def _fractional_tolerance(self) -> float:
-        # Half, because the fast path measures from the first atom's place and not from the mean.
-        return float(0.5 * self.tolerance / np.linalg.norm(self.cell, axis=1).sum())
+    def _weights(self) -> Floats:
+        return np.where(self.pbc, np.linalg.norm(self.cell, axis=1), 1.0)
 
     def _in_reference_setting(self, atoms: Atoms) -> bool:
         """Whether cell and sites are the reference's but for strain and translation (this runs at every energy)."""
         arrays = atoms.arrays
-        if len(atoms) != len(self.numbers) or not self.pbc.all() or not atoms.pbc.all():
+        if (
+            len(atoms) != len(self.numbers)
+            or (atoms.pbc != self.pbc).any()
+            or (arrays["numbers"] != self.numbers).any()
+        ):
             return False
-        if (arrays["numbers"] != self.numbers).any():
+        if np.any(arrays.get("initial_magmoms", 0.0) != self.magnetic_moments):
             return False
-        if "initial_magmoms" in arrays or self.magnetic_moments.any():
-            moments = arrays.get("initial_magmoms")
-            if moments is None or not np.array_equal(moments, self.magnetic_moments):
-                return False
-        (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cell = atoms.cell.tolist()
-        volume = ax * (by * cz - bz * cy) + ay * (bz * cx - bx * cz) + az * (bx * cy - by * cx)
-        # Left-handed, flat and infinite cells, and NaN: the general path knows what to do or say.
-        if not FLAT * math.hypot(ax, ay, az) * math.hypot(bx, by, bz) * math.hypot(cx, cy, cz) < volume < math.inf:
+        frame = _frame(atoms.cell.tolist(), self.periodic)
+        if frame is None:
             return False
-        offsets = arrays["positions"] @ np.linalg.inv(cell) - self.scaled_positions
+        offsets = arrays["positions"] @ np.linalg.inv(frame) - self.scaled_positions
         offsets -= offsets[0]
-        offsets -= np.rint(offsets)
-        return bool(np.abs(offsets).max() <= self._fractional_tolerance)
-
-    def _laid(self, motif: Motif, tolerance: float) -> tuple[Floats, Floats] | None:
-        """Lay a structure on the reference.
-
-        Returns:
-            The matrix B that makes B @ lattice the reference's periodic lattice vectors, and how far each of the
-            structure's atoms is from its site in the reference lattice, Å.
-        """
-        target, centring = self._primitive
-        primitive, reduction = motif.primitive(tolerance)
-        if len(primitive) != len(target):
-            return None
-        bases, distortions = near_bases(primitive.metric, target.metric, LARGEST_DISTORTION)
-        changes = np.linalg.inv(centring) @ bases @ reduction
-        # Symmetry images have equal distortions: of these the structure's own basis, or the most similar, comes first.
-        own = np.abs(np.trace(changes, axis1=1, axis2=2))
-        for i in np.lexsort([-own.round(6), distortions.round(9)]):
-            basis, change = bases[i], changes[i]
-            relabelled = primitive.in_basis(basis)
-            for isometry in target.isometries(relabelled, tolerance):
-                placement = next(target.placements(relabelled.transformed(isometry), tolerance), None)
-                if placement is not None:
-                    everything = motif.in_basis(basis @ reduction).transformed(isometry).shifted(placement.shift)
-                    distances = target.distances(target.displacements(everything))
-                    return change, distances
-        return None
-
-    def _refuse_other_kind(self, atoms: Atoms) -> None:
-        """Refuse what no lattice can make the reference crystal."""
-        own = f"This model is of {self._description}"
-        if problem := _unusable(atoms):
-            raise NotThisCrystal(f"{own}; the structure {problem}")
-        if atoms.pbc.sum() != self.pbc.sum():
-            raise NotThisCrystal(
-                f"{own}; the structure is periodic along {atoms.pbc.sum()} of its axes (pbc={atoms.pbc.tolist()}), "
-                f"not {self.pbc.sum()}. Set atoms.pbc if that is an oversight."
-            )
-        counts, wanted = (Atoms(numbers).symbols.formula.count() for numbers in (atoms.numbers, self.numbers))
-        formula = atoms.symbols.formula.convert("metal")
-        if {k: v * len(self.numbers) for k, v in counts.items()} != {k: v * len(atoms) for k, v in wanted.items()}:
-            raise NotThisCrystal(f"{own}; the structure is {formula}, of another composition.")
-        if len(atoms) % len(self._primitive[0]):
-            raise NotThisCrystal(
-                f"{own}; the structure has {len(atoms)} atoms ({formula}), which is no whole number of primitive cells "
-                f"of {len(self._primitive[0])} atoms."
-            )
-        magnetic = bool(atoms.get_initial_magnetic_moments().any())
-        if magnetic != bool(self.magnetic_moments.any()):
-            raise NotThisCrystal(
-                f"{own} {'with' if not magnetic else 'without'} magnetic moments; the structure has "
-                f"{'some' if magnetic else 'none'}. Use atoms.set_initial_magnetic_moments to give it the reference's."
-            )
-
-    def _refuse_displaced(self, atoms: Atoms, distances: Floats) -> None:
-        worst = int(np.argmax(distances))
-        if distances[worst] <= self.tolerance:
-            return
-        place = (
-            "from its clamped site; this model knows clamped ions only: give every ion its fractional coordinates in "
-            "the reference (with set_cell(..., scale_atoms=True) they keep them)."
-            if self.ions == "clamped"
-            else f"from its mean place in the training structures, more than {self.tolerance:.2f} Å: relax the ions."
-        )
-        raise NotThisCrystal(f"Atom {worst} ({atoms.symbols[worst]}) is {distances[worst]:.3g} Å {place}")
+        offsets -= np.rint(offsets) * self.pbc
+        # Half, because this measures from the first atom's place and not from the mean.
+        return bool((np.abs(offsets) @ self._weights).max() <= 0.5 * self.tolerance)
 
     @property
     def _description(self) -> str:
         formula, units = Atoms(self.numbers).symbols.formula.reduce()
         plural = "formula unit" if units == 1 else "formula units"
         return f"{formula.convert('metal')} ({self.space_group}, {units} {plural} a cell, {self.ions} ions)"
+
+
+def _frame(cell: list[list[float]], periodic: tuple[int, ...]) -> list[list[float]] | None:
+    """Lattice vectors with a unit normal for vacuum; None where the general path has to look at the cell.
+
+    That is where it is left-handed, flat or not finite, and for chains. Plain numbers are much faster here than arrays.
+    """
+    if len(periodic) == 1:
+        return None
+    i, j = periodic[:2]
+    k = 3 - i - j
+    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cell[i], cell[j], cell[k]
+    nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
+    area = math.hypot(nx, ny, nz)
+    edges = math.hypot(ax, ay, az) * math.hypot(bx, by, bz)
+    height = nx * cx + ny * cy + nz * cz
+    if j - i == 2:
+        height = -height
+    if len(periodic) == 3:
+        return cell if FLAT * edges * math.hypot(cx, cy, cz) < height < math.inf else None
+    if not FLAT * edges < area < math.inf or height < 0:
+        return None
+    frame = list(cell)
+    frame[k] = [nx / area, ny / area, nz / area]
+    return frame
 
 
 def _periodic_first(pbc: NDArray[np.bool_]) -> Integers:
@@ -332,27 +264,6 @@ def _right_handed(cell: Floats, pbc: NDArray[np.bool_]) -> Floats:
     return cell
 
 
-def _loosest(motif: Motif) -> float:
-    """Beyond this distance (Å) it is not clear any more whose place an ion has left."""
-    return 0.4 * motif.closest
-
-
-def _unusable(atoms: Atoms) -> str | None:
-    if len(atoms) == 0:
-        return "has no atoms."
-    if not (np.isfinite(atoms.cell.array).all() and np.isfinite(atoms.positions).all()):
-        return "has lattice vectors or positions that are not finite numbers."
-    if not atoms.pbc.any():
-        return "is not periodic (pbc is False along all axes): set atoms.pbc along its lattice vectors."
-    lattice = atoms.cell.array[atoms.pbc]
-    lengths = np.linalg.norm(lattice, axis=1)
-    if not lengths.all() or np.linalg.svd(lattice / lengths[:, None])[1][-1] < FLAT:
-        return f"has a flat cell: its periodic lattice vectors {lattice.round(4).tolist()} are linearly dependent."
-    return None
-
-
 def _refuse_unusable(atoms: Atoms) -> None:
-    if problem := _unusable(atoms):
+    if problem := unusable(atoms):
         raise BadReference(f"A reference crystal cannot be made: the structure {problem}")
-    if "initial_magmoms" in atoms.arrays and atoms.arrays["initial_magmoms"].ndim > 1:
-        raise BadReference("A reference crystal cannot be made: its magnetic moments are vectors, not collinear ones.")

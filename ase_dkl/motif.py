@@ -23,6 +23,9 @@ Integers = NDArray[np.int64]
 MOMENT_TOLERANCE = 0.25
 """Magnetic moments are the same when they differ by less than this part of the largest one."""
 
+FLAT = 1e-3
+"""Smallest singular value of the periodic lattice vectors, each scaled to length one, that is not a flat cell."""
+
 
 @dataclass(frozen=True)
 class Placement:
@@ -62,7 +65,7 @@ class Motif:
 
     @classmethod
     def from_atoms(cls, atoms: Atoms) -> Motif:
-        """Take the motif of atoms whose periodic lattice vectors are linearly independent."""
+        """Take the motif of atoms that are not `unusable`."""
         lattice = atoms.cell.array[atoms.pbc]
         frame = np.vstack([lattice, normals(lattice)])
         moments = atoms.get_initial_magnetic_moments()
@@ -88,45 +91,12 @@ class Motif:
         return replace(self, lattice=basis @ self.lattice, sites=sites)
 
     def transformed(self, isometry: Floats) -> Motif:
-        """Apply one of the `isometries`, shape (3, 3), to the sites."""
+        """Multiply the sites by an isometry of space from the right, shape (3, 3)."""
         return replace(self, sites=self.sites @ isometry)
 
     def shifted(self, shift: Floats) -> Motif:
         """Add a translation, in the coordinates of `sites`, shape (3,)."""
         return replace(self, sites=self.sites + shift)
-
-    def isometries(self, other: Motif, tolerance: float) -> Iterator[Floats]:
-        """Rotations and mirrors of space that keep every lattice, so that the energy does not see them.
-
-        Inversion always, for sheets and chains also the mirror across, and for chains the turns about the axis that lay
-        a site of the other motif on the outermost site of this one.
-
-        Returns:
-            Matrices that act on site coordinates from the right, shape (3, 3).
-        """
-        along = np.arange(3) < self.dimension
-        turns = [np.eye(3)] if self.dimension > 1 else list(self._turns(other, tolerance))
-        signs = [(1, 1), (-1, -1)] if self.dimension == 3 else [(1, 1), (-1, -1), (1, -1), (-1, 1)]
-        for turn in turns:
-            for sign_along, sign_across in signs:
-                yield turn * np.where(along, sign_along, sign_across)
-
-    def _turns(self, other: Motif, tolerance: float) -> Iterator[Floats]:
-        mine, others = (motif.sites[:, 1:] - motif.sites[:, 1:].mean(axis=0) for motif in (self, other))
-        radii = np.linalg.norm(mine, axis=1)
-        outermost = int(np.argmax(radii))
-        if radii[outermost] <= tolerance:
-            yield np.eye(3)
-            return
-        target = complex(*mine[outermost]) / radii[outermost]
-        for number, offset in zip(other.numbers, others, strict=True):
-            radius = np.linalg.norm(offset)
-            if number != self.numbers[outermost] or abs(radius - radii[outermost]) > tolerance:
-                continue
-            for mirror in (1, -1):
-                angle = target / complex(offset[0], mirror * offset[1]) * radius
-                turn = np.array([[angle.real, angle.imag], [-angle.imag, angle.real]])
-                yield np.block([[np.ones((1, 1)), np.zeros((1, 2))], [np.zeros((2, 1)), np.diag([1, mirror]) @ turn]])
 
     def placements(self, other: Motif, tolerance: float) -> Iterator[Placement]:
         """Every translation that lays another motif on this one, no site further than the tolerance from its place.
@@ -233,6 +203,23 @@ class Motif:
             if (np.abs(flip * moments - mine) <= MOMENT_TOLERANCE * largest).all():
                 return flip
         return 0
+
+
+def unusable(atoms: Atoms) -> str | None:
+    """Say why atoms have no motif, as the rest of a sentence that begins with "the structure"."""
+    if len(atoms) == 0:
+        return "has no atoms."
+    if not (np.isfinite(atoms.cell.array).all() and np.isfinite(atoms.positions).all()):
+        return "has lattice vectors or positions that are not finite numbers."
+    if not atoms.pbc.any():
+        return "is not periodic (pbc is False along all axes): set atoms.pbc along its lattice vectors."
+    lattice = atoms.cell.array[atoms.pbc]
+    lengths = np.linalg.norm(lattice, axis=1)
+    if not lengths.all() or np.linalg.svd(lattice / lengths[:, None])[1][-1] < FLAT:
+        return f"has a flat cell: its periodic lattice vectors {lattice.round(4).tolist()} are linearly dependent."
+    if atoms.get_initial_magnetic_moments().ndim > 1:
+        return "has magnetic moments that are vectors: only collinear ones, a number for each atom, are understood."
+    return None
 
 
 def normals(lattice: Floats) -> Floats:

@@ -66,8 +66,10 @@ def near_bases(metric: Floats, target: Floats, limit: float) -> tuple[Integers, 
     scale = (np.linalg.det(metric) / np.linalg.det(target)) ** (1 / d)
     vectors = np.array(list(product(range(-2, 3), repeat=d)))
     squared = np.einsum("vi,ij,vj->v", vectors, metric, vectors) / scale
-    # A distortion up to 0.3 changes no squared length by more than these factors.
-    rows = [vectors[(squared > 0.3 * length) & (squared < 3 * length)] for length in np.diag(target)]
+    shortest, longest = _stretches(d, limit)
+    rows = [vectors[(squared >= shortest * length) & (squared <= longest * length)] for length in np.diag(target)]
+    if not all(map(len, rows)):
+        return np.empty((0, d, d), dtype=np.int64), np.empty(0)
     rows[0] = _one_of_each_sign(rows[0][:, None])[:, 0]
     choices = np.meshgrid(*(np.arange(len(row)) for row in rows), indexing="ij")
     bases = np.stack([row[choice.ravel()] for row, choice in zip(rows, choices, strict=True)], axis=1)
@@ -78,6 +80,54 @@ def near_bases(metric: Floats, target: Floats, limit: float) -> tuple[Integers, 
     bases, distortions = bases[near], distortions[near]
     order = np.argsort(np.round(distortions, 9), kind="stable")
     return bases[order], distortions[order]
+
+
+def _stretches(dimension: int, distortion: float) -> tuple[float, float]:
+    """Smallest and largest factor of a squared length at a distortion and constant volume."""
+    # One eigenvalue y² of T⁻¹ U G Uᵀ is extreme where the others are equal: y² + (d − 1) y^(−2 / (d − 1)) = d (1 + δ).
+    sum_of_all = dimension * (1 + distortion)
+    if dimension == 1:
+        extremes = np.ones(1)
+    elif dimension == 2:
+        extremes = np.roots([1, -sum_of_all, 1])
+    else:
+        roots = np.roots([1, 0, -sum_of_all, 2])
+        extremes = roots[roots > 0] ** 2
+    margin = 1e-6
+    return float(extremes.min()) - margin, float(extremes.max()) + margin
+
+
+def isometries(target: Motif, other: Motif, tolerance: float) -> Iterator[Floats]:
+    """Rotations and mirrors of space that keep every lattice, so that the energy does not see them.
+
+    Inversion always, for sheets and chains also the mirror across, and for chains the turns about the axis that lay a
+    site of the other motif on the outermost site of the target.
+
+    Returns:
+        Matrices that act on site coordinates from the right, shape (3, 3).
+    """
+    along = np.arange(3) < target.dimension
+    turns = _turns(target, other, tolerance) if target.dimension == 1 else iter([np.eye(3)])
+    signs = [(1, 1), (-1, -1)] if target.dimension == 3 else [(1, 1), (-1, -1), (1, -1), (-1, 1)]
+    for turn in turns:
+        for sign_along, sign_across in signs:
+            yield turn * np.where(along, sign_along, sign_across)
+
+
+def _turns(target: Motif, other: Motif, tolerance: float) -> Iterator[Floats]:
+    wanted, offsets = (motif.sites[:, 1:] - motif.sites[:, 1:].mean(axis=0) for motif in (target, other))
+    radii = np.linalg.norm(wanted, axis=1)
+    outermost = int(np.argmax(radii))
+    if radii[outermost] <= tolerance:
+        yield np.eye(3)
+        return
+    direction = complex(*wanted[outermost]) / radii[outermost]
+    candidates = other.numbers == target.numbers[outermost]
+    for x, y in offsets[candidates & (np.abs(np.linalg.norm(offsets, axis=1) - radii[outermost]) <= tolerance)]:
+        for mirror in (1, -1):
+            angle = np.angle(direction / complex(x, mirror * y))
+            turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
+            yield np.block([[np.ones((1, 1)), np.zeros((1, 2))], [np.zeros((2, 1)), np.diag([1, mirror]) @ turn]])
 
 
 def find_symmetry(motif: Motif, metrics: Floats, tolerance: float) -> Symmetry:
@@ -112,7 +162,7 @@ def find_symmetry(motif: Motif, metrics: Floats, tolerance: float) -> Symmetry:
 
 def _self_placements(motif: Motif, operation: Integers, tolerance: float) -> Iterator[Placement]:
     relabelled = motif.in_basis(operation)
-    for isometry in motif.isometries(relabelled, tolerance):
+    for isometry in isometries(motif, relabelled, tolerance):
         yield from motif.placements(relabelled.transformed(isometry), tolerance)
 
 

@@ -1,0 +1,142 @@
+"""Laying structures on the reference crystal, and saying why one will not lie there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from ase import Atoms
+
+from ase_dkl.motif import Floats, Motif, unusable
+from ase_dkl.symmetry import isometries, near_bases
+
+CLAMPED_TOLERANCE = 2e-3
+"""How far from its clamped site an ion may be, Å: room for files with four decimals of a fractional coordinate, and
+worth at most some 2 meV at the forces of 1 eV/Å that strained crystals with clamped ions have."""
+
+LOOSEST = 0.4
+"""In shortest distances between sites: a displacement beyond which it is not clear whose place an ion has left."""
+
+_DISTORTIONS = (0.03, 0.3)
+"""How much a lattice may differ from the reference (`near_bases`). Strains within 15 % and 15° are below the second."""
+
+
+class NotThisCrystal(ValueError):
+    """A structure that is not the reference crystal under strain; the message says why."""
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """What structures are laid on.
+
+    Attributes:
+        motif: of the reference crystal.
+        description: the reference crystal in words.
+        ions: "clamped" or "relaxed".
+        tolerance: how far from its site an ion may be, Å.
+    """
+
+    motif: Motif
+    description: str
+    ions: str
+    tolerance: float
+
+    def lay(self, atoms: Atoms) -> Floats:
+        """Find the basis of a structure's lattice in which it is the reference crystal under the least strain.
+
+        Returns:
+            The rational matrix B, shape (d, d), that makes B @ lattice the counterparts of the reference's periodic
+            lattice vectors, lattice the structure's own.
+
+        Raises:
+            NotThisCrystal: there is none, or ions are off their sites.
+        """
+        self._refuse_other_kind(atoms)
+        motif = Motif.from_atoms(atoms)
+        laid = self._lay(motif)
+        if laid is None:
+            moments = ", or its magnetic moments have another order" if self.motif.moments.any() else ""
+            raise NotThisCrystal(
+                f"This model is of {self.description}. The structure has the same composition, but no basis of its "
+                "lattice and no order of its atoms make it a strained copy: it is another phase, or is strained too "
+                f"far{moments}."
+            )
+        basis, distances = laid
+        worst = int(np.argmax(distances))
+        if distances[worst] > self.tolerance:
+            remedy = (
+                "from its clamped site; this model knows clamped ions only: give every ion the reference's fractional "
+                "coordinates (set_cell(..., scale_atoms=True) keeps them)."
+                if self.ions == "clamped"
+                else f"from its site; this model of relaxed ions has room for {self.tolerance:.2g} Å: relax the ions."
+            )
+            raise NotThisCrystal(f"Atom {worst} ({atoms.symbols[worst]}) is {distances[worst]:.2g} Å {remedy}")
+        return basis
+
+    @cached_property
+    def _primitive(self) -> tuple[Motif, Floats]:
+        return self.motif.primitive(CLAMPED_TOLERANCE / 2)
+
+    def _lay(self, motif: Motif) -> tuple[Floats, Floats] | None:
+        """The matrix of `lay`, and the distance of each atom from its site, Å."""
+        target, centring = self._primitive
+        loosest = LOOSEST * target.closest
+        reduced = self._reduced(motif, loosest)
+        if reduced is None:
+            return None
+        primitive, reduction = reduced
+        laid, least = None, np.inf
+        for limit in _DISTORTIONS:
+            bases, distortions = near_bases(primitive.metric, target.metric, limit)
+            changes = np.linalg.inv(centring) @ bases @ reduction
+            # Symmetry images have equal distortions: of these comes first what is most like the structure's own basis.
+            likeness = np.abs(np.trace(changes, axis1=1, axis2=2))
+            for i in np.lexsort([-likeness.round(6), distortions.round(9)]):
+                relabelled = primitive.in_basis(bases[i])
+                for isometry in isometries(target, relabelled, loosest):
+                    for placement in target.placements(relabelled.transformed(isometry), loosest):
+                        if placement.distances.max() > least - CLAMPED_TOLERANCE:
+                            continue
+                        least = placement.distances.max()
+                        everything = motif.in_basis(bases[i] @ reduction).transformed(isometry)
+                        laid = changes[i], target.distances(target.displacements(everything.shifted(placement.shift)))
+                        if least <= CLAMPED_TOLERANCE:
+                            return laid
+            if least <= self.tolerance:
+                return laid
+        return laid
+
+    def _reduced(self, motif: Motif, loosest: float) -> tuple[Motif, Floats] | None:
+        """Reduce to as many sites as the primitive reference has, at the tightest tolerance that does it."""
+        for tolerance in (CLAMPED_TOLERANCE, 0.02, 0.05, 0.1, 0.2, loosest):
+            primitive, reduction = motif.primitive(tolerance)
+            if len(primitive) == len(self._primitive[0]):
+                return primitive, reduction
+        return None
+
+    def _refuse_other_kind(self, atoms: Atoms) -> None:
+        """Refuse what no lattice can make the reference crystal."""
+        own = f"This model is of {self.description}"
+        if problem := unusable(atoms):
+            raise NotThisCrystal(f"{own}; the structure {problem}")
+        if atoms.pbc.sum() != self.motif.dimension:
+            raise NotThisCrystal(
+                f"{own}; the structure is periodic along {atoms.pbc.sum()} of its axes (pbc={atoms.pbc.tolist()}), "
+                f"not {self.motif.dimension}. Set atoms.pbc if that is an oversight."
+            )
+        counts, wanted = (np.bincount(numbers, minlength=120) for numbers in (atoms.numbers, self.motif.numbers))
+        formula = atoms.symbols.formula.convert("metal")
+        if (counts * len(self.motif) != wanted * len(atoms)).any():
+            raise NotThisCrystal(f"{own}; the structure is {formula}, of another composition.")
+        if len(atoms) % len(self._primitive[0]):
+            raise NotThisCrystal(
+                f"{own}; the structure has {len(atoms)} atoms ({formula}), which is no whole number of primitive cells "
+                f"of {len(self._primitive[0])} atoms."
+            )
+        magnetic = bool(atoms.get_initial_magnetic_moments().any())
+        if magnetic != bool(self.motif.moments.any()):
+            raise NotThisCrystal(
+                f"{own} {'without' if magnetic else 'with'} magnetic moments; the structure has "
+                f"{'some' if magnetic else 'none'}. Use atoms.set_initial_magnetic_moments to give it the reference's."
+            )
