@@ -62,7 +62,7 @@ class DKLCalculator(Calculator):
     discard_results_on_any_change = True
 
     def __init__(self, model: str | Path | Surrogate, *, extrapolation: str = "warn", rigid_ions: bool = False) -> None:
-        super().__init__(extrapolation=extrapolation, rigid_ions=rigid_ions)
+        super().__init__(extrapolation=extrapolation, rigid_ions=rigid_ions)  # type: ignore[no-untyped-call]
         from ase_dkl.surrogate import Surrogate
 
         self.model = None if isinstance(model, Surrogate) else str(model)
@@ -81,15 +81,16 @@ class DKLCalculator(Calculator):
             )
         if kwargs.get("extrapolation", "warn") not in EXTRAPOLATION:
             raise ValueError(f"extrapolation is one of {', '.join(EXTRAPOLATION)}, not {kwargs['extrapolation']!r}.")
-        changed: dict[str, Any] = super().set(**kwargs)
+        changed: dict[str, Any] = super().set(**kwargs)  # type: ignore[no-untyped-call]
         if "rigid_ions" in changed:
             forces = ["forces"] if changed["rigid_ions"] else []
-            self.implemented_properties = type(self).implemented_properties + forces
+            self.implemented_properties = [*type(self).implemented_properties, *forces]
         return changed
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
         """What ASE stores beside results: the model's address and digest, never its weights."""
-        return {"model": self.model, "digest": self.surrogate.digest, **super().todict(skip_default)}
+        parameters = super().todict(skip_default)  # type: ignore[no-untyped-call]
+        return {"model": self.model, "digest": self.surrogate.digest, **parameters}
 
     def check_state(self, atoms: Atoms, tol: float = 1e-15) -> list[str]:  # noqa: ARG002
         """Name what differs, to the last bit, from the atoms of the last calculation.
@@ -98,9 +99,9 @@ class DKLCalculator(Calculator):
         """
         if self.atoms is None:
             return list(all_changes)
-        last = {**self.atoms.arrays, "cell": self.atoms.cell.array, "pbc": self.atoms.pbc}
-        now = {**atoms.arrays, "cell": atoms.cell.array, "pbc": atoms.pbc}
-        return [name for name in all_changes if not np.array_equal(last.get(name), now.get(name))]
+        last: dict[str, Any] = {**self.atoms.arrays, "cell": self.atoms.cell.array, "pbc": self.atoms.pbc}
+        now: dict[str, Any] = {**atoms.arrays, "cell": atoms.cell.array, "pbc": atoms.pbc}
+        return [name for name in all_changes if not np.array_equal(last.get(name, ()), now.get(name, ()))]
 
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """Return one result in ASE's units, computing it where the atoms changed; see ASE's `Calculator`."""
@@ -110,7 +111,7 @@ class DKLCalculator(Calculator):
                 "ase.filters.StrainFilter, which needs only the stress. For a client that insists on forces, "
                 "DKLCalculator(..., rigid_ions=True) answers zeros: ions that follow the lattice."
             )
-        return super().get_property(name, atoms, allow_calculation)
+        return super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
 
     def calculate(
         self,
@@ -119,7 +120,8 @@ class DKLCalculator(Calculator):
         system_changes: Sequence[str] = tuple(all_changes),
     ) -> None:
         """Predict for ASE, which calls this; ask `get_property` or the atoms instead."""
-        super().calculate(atoms, properties, system_changes)
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        assert self.atoms is not None
         mapped = self.surrogate.crystal.map(self.atoms)
         cells = mapped.cell[None]
         if system_changes:

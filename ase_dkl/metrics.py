@@ -148,5 +148,4 @@ def label_offset(surrogate: Surrogate, cells: Array) -> Array:
 def _central_mass(error: ArrayLike, uncertainty: ArrayLike) -> Array:
     from scipy.special import erf
 
-    mass: Array = erf(np.abs(error) / (np.sqrt(2) * np.asarray(uncertainty)))
-    return mass
+    return np.asarray(erf(np.abs(error) / (np.sqrt(2) * np.asarray(uncertainty))))

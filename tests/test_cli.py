@@ -18,7 +18,6 @@ from typer.testing import CliRunner, Result
 
 from ase_dkl import Dataset, Evaluation, Surrogate, TrainConfig, srtio3
 from ase_dkl.cli import app
-from ase_dkl.cli import demo as demo_command
 from ase_dkl.mechanics.scan import ALONG
 
 
@@ -210,7 +209,7 @@ def test_info(model_file: Path, surrogate: Surrogate) -> None:
 
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(sys.modules[demo_command.__module__], "TRAIN", "set=pool,index<6")
+    monkeypatch.setattr(sys.modules["ase_dkl.cli.demo"], "TRAIN", "set=pool,index<6")
     printed = numbers("demo")
     assert printed["n"] == 156
     assert (tmp_path / printed["figure"]).read_bytes().startswith(b"\x89PNG")

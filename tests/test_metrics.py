@@ -1,65 +1,71 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from ase.units import GPa
 from scipy.stats import norm
 
-from ase_dkl import metrics
+from ase_dkl import Dataset, Surrogate, metrics
+from ase_dkl.metrics import Array
 
 
 @pytest.fixture
-def calibrated() -> np.ndarray:
+def calibrated() -> Array:
     """Errors at the quantiles of a standard Gaussian."""
     n = 20_000
-    return norm.ppf((np.arange(n) + 0.5) / n)
+    errors: Array = norm.ppf((np.arange(n) + 0.5) / n)
+    return errors
 
 
-def test_rmse_of_constant_error_is_its_size():
+def test_rmse_of_constant_error_is_its_size() -> None:
     assert metrics.rmse([-3.0, 3.0, 3.0]) == 3.0
 
 
-def test_likelihood_of_calibrated_errors_is_the_entropy_of_a_gaussian(calibrated):
+def test_likelihood_of_calibrated_errors_is_the_entropy_of_a_gaussian(calibrated: Array) -> None:
     scale = 0.02
     entropy = 0.5 * np.log(2 * np.pi * np.e * scale**2)
     assert metrics.negative_log_likelihood(scale * calibrated, scale) == pytest.approx(entropy, abs=1e-3)
 
 
-def test_likelihood_matches_scipy_with_unequal_uncertainties():
+def test_likelihood_matches_scipy_with_unequal_uncertainties() -> None:
     error, uncertainty = np.array([0.1, -2.0, 0.0]), np.array([0.3, 1.0, 0.01])
     expected = -norm.logpdf(error, scale=uncertainty).mean()
     assert metrics.negative_log_likelihood(error, uncertainty) == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("level", [0.1, 0.68, 0.95])
-def test_coverage_of_calibrated_errors_is_the_level(calibrated, level):
+def test_coverage_of_calibrated_errors_is_the_level(calibrated: Array, level: float) -> None:
     assert metrics.coverage(5 * calibrated, 5.0, level) == pytest.approx(level, abs=1e-3)
 
 
-def test_coverage_uses_the_exact_quantile():
+def test_coverage_uses_the_exact_quantile() -> None:
     inside, outside = 1.9599, 1.9601
     assert metrics.coverage([inside, -inside], [1.0, 1.0], 0.95) == 1
     assert metrics.coverage([outside, -outside], [1.0, 1.0], 0.95) == 0
 
 
 @pytest.mark.parametrize(("error", "area"), [(0.0, 0.5), (1e9, 0.5), (norm.ppf(0.75), 0.25)])
-def test_miscalibration_area_of_identical_errors(error, area):
+def test_miscalibration_area_of_identical_errors(error: float, area: float) -> None:
     # With every error at central mass q, the staircase jumps at q: the area is q²/2 + (1 − q)²/2.
     assert metrics.miscalibration_area(np.full(7, error), np.ones(7)) == pytest.approx(area)
 
 
-def test_miscalibration_area_vanishes_for_calibrated_errors(calibrated):
+def test_miscalibration_area_vanishes_for_calibrated_errors(calibrated: Array) -> None:
     assert metrics.miscalibration_area(calibrated, 1.0) < 1e-4
 
 
-def test_miscalibration_area_agrees_with_a_fine_grid():
+def test_miscalibration_area_agrees_with_a_fine_grid() -> None:
     rng = np.random.default_rng(0)
     error, uncertainty = rng.normal(size=37), rng.uniform(0.2, 3, size=37)
     levels = (np.arange(100_000) + 0.5) / 100_000
     mass = 2 * norm.cdf(np.abs(error) / uncertainty) - 1
     observed = np.searchsorted(np.sort(mass), levels, side="right") / len(mass)
-    assert metrics.miscalibration_area(error, uncertainty) == pytest.approx(np.mean(np.abs(observed - levels)), abs=1e-4)
+    assert metrics.miscalibration_area(error, uncertainty) == pytest.approx(
+        np.mean(np.abs(observed - levels)), abs=1e-4
+    )
 
 
-def test_rank_correlation():
+def test_rank_correlation() -> None:
     uncertainty = np.array([0.1, 0.2, 0.7, 1.5])
     assert metrics.rank_correlation(-(uncertainty**3), uncertainty) == pytest.approx(1)
     assert metrics.rank_correlation(1 / uncertainty, uncertainty) == pytest.approx(-1)
@@ -67,9 +73,10 @@ def test_rank_correlation():
     assert metrics.rank_correlation([0.3], [0.1]) is None
 
 
-def test_evaluation_agrees_with_predictions_row_by_row(surrogate, srtio3_dataset):
+def test_evaluation_agrees_with_predictions_row_by_row(surrogate: Surrogate, srtio3_dataset: Dataset) -> None:
     rows = srtio3_dataset.subset(np.arange(24, 40))
     prediction = surrogate.predict_cells(rows.cells)
+    assert prediction.stress is not None
     result = metrics.evaluate(surrogate, rows)
     error_meV = 1e3 * (prediction.energy - rows.energies)
     assert result.n == 16
@@ -84,11 +91,10 @@ def test_evaluation_agrees_with_predictions_row_by_row(surrogate, srtio3_dataset
     assert 0 <= result.coverage_68 <= result.coverage_95 <= 1
 
 
-def test_a_surrogate_is_exact_on_its_own_predictions(surrogate, srtio3_dataset):
-    from dataclasses import replace
-
+def test_a_surrogate_is_exact_on_its_own_predictions(surrogate: Surrogate, srtio3_dataset: Dataset) -> None:
     rows = srtio3_dataset.subset(np.arange(24, 40))
     prediction = surrogate.predict_cells(rows.cells)
+    assert prediction.stress is not None
     stresses = prediction.stress + metrics.label_offset(surrogate, rows.cells)
     result = metrics.evaluate(surrogate, replace(rows, energies=prediction.energy, stresses=stresses))
     assert result.energy_rmse_meV == 0
@@ -97,7 +103,7 @@ def test_a_surrogate_is_exact_on_its_own_predictions(surrogate, srtio3_dataset):
     assert result.spearman is None
 
 
-def test_nothing_to_compare_is_none(surrogate, srtio3_dataset):
+def test_nothing_to_compare_is_none(surrogate: Surrogate, srtio3_dataset: Dataset) -> None:
     row = srtio3_dataset.subset(np.array([30])).without_stresses()
     result = metrics.evaluate(surrogate, row).to_dict()
     assert [key for key, value in result.items() if value is None] == [
@@ -107,7 +113,7 @@ def test_nothing_to_compare_is_none(surrogate, srtio3_dataset):
     ]
 
 
-def test_keys():
+def test_keys() -> None:
     keys = (
         "n energy_rmse_meV energy_mae_meV energy_max_meV energy_nll coverage_68 coverage_95 miscalibration_area "
         "spearman stress_rmse_GPa stress_coverage_95 n_outside_domain"

@@ -3,6 +3,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 from ase_dkl import Dataset, Scan, Surrogate, scan_along, srtio3
 from ase_dkl.mechanics.scan import Points, points_on_line
@@ -20,26 +23,30 @@ def points(surrogate: Surrogate) -> Points:
     return points_on_line(surrogate, "a", rows)
 
 
+def xy(line: Line2D) -> NDArray[np.float64]:
+    return np.asarray(line.get_xydata())
+
+
 def test_line_and_band_are_the_prediction(scan: Scan) -> None:
     (axes,) = scan_figure([scan], [None], "title").axes
     mean = scan.prediction.energy - scan.prediction.energy.min()
-    np.testing.assert_array_equal(axes.lines[0].get_xydata(), np.column_stack([scan.coordinate, mean]))
-    band = axes.collections[0].get_paths()[0].vertices
+    np.testing.assert_array_equal(xy(axes.lines[0]), np.column_stack([scan.coordinate, mean]))
+    band = np.asarray(axes.collections[0].get_paths()[0].vertices)
     middle = band[band[:, 0] == scan.coordinate[20], 1]
     assert np.ptp(middle) == pytest.approx(4 * scan.prediction.energy_uncertainty[20])
 
 
 def test_labels_and_their_errors_are_drawn(scan: Scan, points: Points) -> None:
     energy, error = scan_figure([scan], [points], "title").axes
-    drawn = energy.lines[-1].get_xydata()
+    drawn = xy(energy.lines[-1])
     np.testing.assert_array_equal(drawn[:, 0], points.coordinate)
     np.testing.assert_allclose(drawn[:, 1], points.energies - scan.prediction.energy.min())
-    np.testing.assert_allclose(error.lines[-1].get_xydata()[:, 1], 1e3 * points.errors)
+    np.testing.assert_allclose(xy(error.lines[-1])[:, 1], 1e3 * points.errors)
 
 
 def test_extrapolation_is_shaded_where_it_is(scan: Scan) -> None:
     (axes,) = scan_figure([scan], [None], "title").axes
-    shaded = np.array([patch.get_x() + patch.get_width() / 2 for patch in axes.patches])
+    shaded = np.array([p.get_x() + p.get_width() / 2 for p in axes.patches if isinstance(p, Rectangle)])
     inside = scan.coordinate[~scan.outside]
     assert scan.outside[[0, -1]].all()
     assert len(shaded) == scan.outside.sum()

@@ -4,7 +4,7 @@ from ase import Atoms
 from ase.build import bulk, graphene, make_supercell
 from hypothesis import given
 from hypothesis import strategies as st
-from pymatgen.core import Lattice
+from pymatgen.core.lattice import Lattice
 
 from ase_dkl import Crystal, Dataset, Surrogate
 from ase_dkl.mechanics.scan import ALONG, ANGLES, LENGTHS, BadScan, points_on_line, rows_on_line, scan_along, scan_cells
@@ -25,8 +25,8 @@ def test_only_the_scanned_lattice_parameter_changes(hexagonal: Crystal, along: s
     names = [*LENGTHS, *ANGLES]
     (cell,) = scan_cells(hexagonal, along, np.array([0.05]))
     expected = np.array(Lattice(hexagonal.cell).parameters)
-    expected[names.index(along)] = expected[names.index(along)] * 1.05 if along in LENGTHS else (
-        expected[names.index(along)] + 0.05
+    expected[names.index(along)] = (
+        expected[names.index(along)] * 1.05 if along in LENGTHS else (expected[names.index(along)] + 0.05)
     )
     np.testing.assert_allclose(Lattice(cell).parameters, expected, atol=1e-10)
 
@@ -77,7 +77,7 @@ def test_the_vacuum_of_a_sheet_is_no_part_of_the_line() -> None:
     sheet = Crystal.from_atoms(graphene(vacuum=5.0))
     cells = scan_cells(sheet, "gamma", np.array([-3.0, 2.0]))
     cells[:, 2, 2] *= 1.5
-    indices, offsets = rows_on_line(sheet, "gamma", cells, 1e-6)
+    _, offsets = rows_on_line(sheet, "gamma", cells, 1e-6)
     np.testing.assert_allclose(offsets, [-3.0, 2.0], atol=1e-8)
     with pytest.raises(BadScan, match="not periodic along c"):
         scan_cells(sheet, "c", np.array([0.1]))

@@ -30,7 +30,7 @@ Select = Annotated[
 ]
 
 
-class Mistake(Exception):  # noqa: N818
+class Mistake(Exception):
     """Something that the user can put right, in words."""
 
 

@@ -107,11 +107,11 @@ def points_on_line(surrogate: Surrogate, along: str, dataset: Dataset, *, tolera
 def coordinate(crystal: Crystal, along: str, offsets: Array) -> Array:
     """The scanned quantity at offsets from the reference: Å, degrees, Å³, or the strain."""
     if along in LENGTHS:
-        return _lengths(crystal.cell)[LENGTHS.index(along)] * (1 + offsets)
+        return np.asarray(_lengths(crystal.cell)[LENGTHS.index(along)] * (1 + offsets))
     if along in ANGLES:
         return _angle(crystal.cell @ crystal.cell.T, along) + offsets
     if along == "volume":
-        return abs(np.linalg.det(crystal.cell)) * (1 + offsets)
+        return np.asarray(np.linalg.det(crystal.cell) * (1 + offsets))
     return offsets
 
 
@@ -121,7 +121,7 @@ def scan_cells(crystal: Crystal, along: str, offsets: Array) -> Array:
     identity = np.eye(3)
     if along == "volume":
         _refuse(offsets, offsets <= -1, "the volume vanishes")
-        return crystal.cell * np.cbrt(1 + offsets)[:, None, None]
+        return np.asarray(crystal.cell * np.cbrt(1 + offsets)[:, None, None])
     if along in STRAINS:
         row, column = STRAINS[along]
         generator = (np.outer(identity[row], identity[column]) + np.outer(identity[column], identity[row])) / 2
@@ -169,12 +169,12 @@ def _offset(crystal: Crystal, along: str, metrics: Array) -> Array:
     """How far lattices of these metrics are from the reference along a line, shape (n,)."""
     if along in LENGTHS:
         axis = LENGTHS.index(along)
-        return np.sqrt(metrics[:, axis, axis]) / _lengths(crystal.cell)[axis] - 1
+        return np.asarray(np.sqrt(metrics[:, axis, axis]) / _lengths(crystal.cell)[axis] - 1)
     if along in ANGLES:
         return _angle(metrics, along) - _angle(crystal.cell @ crystal.cell.T, along)
     stretch = _stretch(crystal.cell, metrics)
     if along == "volume":
-        return np.linalg.det(stretch) - 1
+        return np.asarray(np.linalg.det(stretch) - 1)
     row, column = STRAINS[along]
     return stretch[:, row, row] - 1 if row == column else 2 * stretch[:, row, column]
 
@@ -183,8 +183,7 @@ def _stretch(cell: Array, metrics: Array) -> Array:
     """The symmetric S, shape (n, 3, 3), for which the lattices `cell @ S` have these metrics."""
     inverse = np.linalg.inv(cell)
     values, vectors = np.linalg.eigh(inverse @ metrics @ inverse.T)
-    stretch: Array = (vectors * np.sqrt(values)[:, None, :]) @ vectors.mT
-    return stretch
+    return np.asarray((vectors * np.sqrt(values)[:, None, :]) @ vectors.mT)
 
 
 def _whole(crystal: Crystal) -> Array:
@@ -196,14 +195,13 @@ def _whole(crystal: Crystal) -> Array:
 
 
 def _lengths(cell: Array) -> Array:
-    return np.linalg.norm(cell, axis=-1)
+    return np.asarray(np.linalg.norm(cell, axis=-1))
 
 
 def _angle(metric: Array, along: str) -> Array:
     i, j = ANGLES[along]
     cosine = metric[..., i, j] / np.sqrt(metric[..., i, i] * metric[..., j, j])
-    angle: Array = np.rad2deg(np.arccos(cosine))
-    return angle
+    return np.asarray(np.rad2deg(np.arccos(cosine)))
 
 
 def _check_periodic(crystal: Crystal, along: str) -> None:
