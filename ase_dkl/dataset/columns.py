@@ -41,6 +41,7 @@ class Columns:
         ids: row ids, shape (n,).
         structures: the atoms, their initial magnetic moments included.
         energies: eV, NaN where a row has none or no finite one, shape (n,).
+        free_energies: eV, NaN where a row has none, shape (n,).
         stresses: eV/Å³, Voigt, NaN where a row has no usable one, shape (n, 6).
         stress_notes: what was the matter with a row's stress, or how it was read; "" where nothing was.
         formulas: chemical formulas.
@@ -51,6 +52,7 @@ class Columns:
     ids: np.ndarray
     structures: list[Atoms]
     energies: np.ndarray
+    free_energies: np.ndarray
     stresses: np.ndarray
     stress_notes: list[str]
     formulas: list[str]
@@ -60,7 +62,8 @@ class Columns:
     @classmethod
     def of(cls, rows: Sequence[AtomsRow]) -> "Columns":
         """Columns of ASE rows."""
-        structures, energies, stresses, notes, formulas, settings, pairs = [], [], [], [], [], [], []
+        structures, energies, free_energies, stresses = [], [], [], []
+        notes, formulas, settings, pairs = [], [], [], []
         for row in rows:
             atoms = Atoms(
                 numbers=row["numbers"],
@@ -74,6 +77,7 @@ class Columns:
             calculator = str(row.get("calculator") or "unknown").lower()
             structures.append(atoms)
             energies.append(_number(row.get("energy")))
+            free_energies.append(_number(row.get("free_energy")))
             stresses.append(stress)
             notes.append(note)
             formulas.append(formula)
@@ -84,6 +88,7 @@ class Columns:
             np.array([row.id for row in rows]),
             structures,
             np.array(energies),
+            np.array(free_energies),
             np.array(stresses).reshape(-1, 6),
             notes,
             formulas,
@@ -98,6 +103,7 @@ class Columns:
             self.ids[chosen],
             [self.structures[i] for i in chosen],
             self.energies[chosen],
+            self.free_energies[chosen],
             self.stresses[chosen],
             [self.stress_notes[i] for i in chosen],
             [self.formulas[i] for i in chosen],

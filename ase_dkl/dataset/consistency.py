@@ -89,10 +89,11 @@ def check_repeats(
     if differing.any():
         pairs = _pairs(groups, differences, differing, ids)
         return None, f"The same lattice has somewhat different energies in {differing.sum()} cases: {pairs}."
-    repeats = np.sort(np.concatenate([members[1:] for members in groups]))
+    repeats = np.sort(np.concatenate([np.sort(members)[1:] for members in groups]))
     return None, (
-        f"The lattice of another row, up to symmetry, and its energy to {max(1000 * differences.max(), 1e-3):.1g} meV: "
-        f"{rows_in_words(ids[repeats])}. Test errors flatter where one such row is in the test, its like in the training."
+        f"The lattice of an earlier row up to symmetry, with its energy within "
+        f"{max(1000 * differences.max(), 1e-3):.1g} meV: {rows_in_words(ids[repeats])}. A test on such a row flatters "
+        "when the earlier one is in the training."
     )
 
 

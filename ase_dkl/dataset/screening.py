@@ -7,11 +7,20 @@ from ase import Atoms
 
 from ase_dkl.crystal import Crystal, Mapped, NotThisCrystal
 from ase_dkl.dataset.columns import Columns, reduced_formula
-from ase_dkl.dataset.consistency import check_repeats, energy_groups, repeated_lattices, stress_disagreement
+from ase_dkl.dataset.consistency import (
+    SAME_ENERGY,
+    check_repeats,
+    energy_groups,
+    repeated_lattices,
+    stress_disagreement,
+)
 from ase_dkl.dataset.mixtures import Findings, counted, rows_in_words
 
 FLAT = 1e-3
 """A cell is flat when its volume (area, in two dimensions) is below this fraction of its edges' product."""
+
+ENOUGH = 1000
+"""Structures to find the reference crystal from; more would not change its symmetry, and hardly its mean lattice."""
 
 
 def leave_out_unlabelled(columns: Columns, findings: Findings) -> Columns:
@@ -50,6 +59,9 @@ def find_crystal(structures: Sequence[Atoms], reference: Atoms | Crystal | None,
     if isinstance(reference, Crystal):
         return reference
     if reference is None:
+        if len(structures) > ENOUGH:
+            chosen = np.sort(np.random.default_rng(0).permutation(len(structures))[:ENOUGH])
+            structures = [structures[i] for i in chosen]
         return Crystal.from_strained(structures, symmetry=symmetry)
     clamped = Crystal.from_atoms(reference, ions="clamped", symmetry=symmetry)
     if all(not isinstance(_mapped(clamped, atoms), str) for atoms in structures):
@@ -112,9 +124,22 @@ def check_labels(
     once[[row for members in groups for row in members[1:]]] = False
     disagreement = stress_disagreement(cells[once], energies[once], columns.stresses[once])
     if disagreement is None:
+        findings.warnings += _smearing(columns, has_stress)
         return columns.stresses
     findings.warnings.append(f"Stresses do not fit the energies and are not used: {disagreement}.")
     return np.full_like(columns.stresses, np.nan)
+
+
+def _smearing(columns: Columns, has_stress: np.ndarray) -> list[str]:
+    atoms = np.array([len(structure) for structure in columns.structures])
+    known = has_stress & np.isfinite(columns.free_energies)
+    entropy = (columns.free_energies - columns.energies)[known] / atoms[known]
+    if not known.any() or np.ptp(entropy) < SAME_ENERGY:
+        return []
+    return [
+        f"Free energy and energy differ by {1000 * entropy.min():.2g} to {1000 * entropy.max():.2g} meV per atom, and "
+        "stresses derive from the free energy: the smearing is wide enough for the two kinds of label to disagree."
+    ]
 
 
 def compositions(columns: Columns) -> list[str]:

@@ -6,7 +6,7 @@ import operator
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.db.core import Database, connect, parse_selection
 from ase.db.row import AtomsRow, atoms2dict
+from ase.db.sqlite import SQLite3Database
 from ase.io import iread
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
@@ -40,14 +41,14 @@ class BadDataset(ValueError):
         super().__init__("\n".join([f"{source} cannot be used:", *(f"- {problem}" for problem in problems)]))
 
 
-class _Frames:
-    """Structures that answer ASE's selection language as a database does."""
+class _Rows:
+    """Rows in memory that answer ASE's selection language as an SQL database does."""
 
-    def __init__(self, structures: Iterable[Atoms]) -> None:
-        self.rows = [_row(index, atoms) for index, atoms in enumerate(structures)]
+    def __init__(self, rows: Iterable[AtomsRow]) -> None:
+        self.rows = list(rows)
 
     def select(self, selection: str | None, *, include_data: bool) -> Iterator[AtomsRow]:
-        del include_data  # frames carry none
+        del include_data  # they have none
         keys, comparisons = parse_selection(selection)
         for row in self.rows:
             if all(row.get(key) is not None for key in keys) and all(_holds(row, *c) for c in comparisons):
@@ -69,7 +70,9 @@ def read_rows(source: str, select: str | None = None) -> list[AtomsRow]:
     """
     try:
         kind = _database_kind(source)
-        table = _Frames(iread(source, index=":")) if kind is None else connect(source, type=kind)
+        table = _frames(iread(source, index=":")) if kind is None else connect(source, type=kind)
+        if kind == "json":
+            table = _Rows(table.select(None, include_data=False))
     except BadDataset:
         raise
     except Exception as error:
@@ -79,7 +82,7 @@ def read_rows(source: str, select: str | None = None) -> list[AtomsRow]:
 
 def rows_of(structures: Iterable[Atoms], select: str | None = None) -> list[AtomsRow]:
     """Rows of structures in memory, as `read_rows` makes them of a file's frames."""
-    return _selected(_Frames(structures), "The given structures", select)
+    return _selected(_frames(structures), "The given structures", select)
 
 
 def display_name(source: str) -> str:
@@ -122,11 +125,12 @@ def _database_kind(source: str) -> str | None:
     return "db" if sqlite else None
 
 
-def _selected(table: Database | _Frames, source: str, select: str | None) -> list[AtomsRow]:
+def _selected(table: Database | _Rows, source: str, select: str | None) -> list[AtomsRow]:
     selection = re.sub(r"\s*([<>=!]+|,)\s*", r"\1", select.strip()) if select else ""
     try:
         _check(selection)
-        rows = list(table.select(selection, include_data=False))
+        with table if isinstance(table, SQLite3Database) else nullcontext():  # one connection for all rows
+            rows = list(table.select(selection, include_data=False))
     except _BadSelection as error:
         problem = (
             f"The selection {select!r} is not in the language of ase.db: {error}. Write conditions as key=value, "
@@ -158,7 +162,7 @@ def _check(selection: str) -> None:
         raise _BadSelection(error) from error
 
 
-def _why_nothing_matches(table: Database | _Frames, selection: str, rows: list[AtomsRow]) -> str:
+def _why_nothing_matches(table: Database | _Rows, selection: str, rows: list[AtomsRow]) -> str:
     keys = {key for row in rows for key in row.key_value_pairs}
     lines = [f"None of its {len(rows)} rows matches the selection {selection!r}."]
     for condition in selection.split(","):
@@ -181,16 +185,26 @@ def _listed(values: set[Any]) -> str:
     return ", ".join(texts[:12]) + (f" and {len(texts) - 12} more" if len(texts) > 12 else "")
 
 
-def _row(index: int, atoms: Atoms) -> AtomsRow:
-    pairs = {key: value for key, value in atoms.info.items() if isinstance(value, str | int | float | np.number)}
-    return AtomsRow({**atoms2dict(atoms), "id": index, "key_value_pairs": pairs})
+def _frames(structures: Iterable[Atoms]) -> _Rows:
+    scalar = (str, int, float, np.number)
+    return _Rows(
+        AtomsRow(
+            {
+                **atoms2dict(atoms),
+                "id": index,
+                "key_value_pairs": {key: value for key, value in atoms.info.items() if isinstance(value, scalar)},
+            }
+        )
+        for index, atoms in enumerate(structures)
+    )
 
 
 def _holds(row: AtomsRow, key: str | int, symbol: str, value: Any) -> bool:
     if isinstance(key, int):
         return _OPERATORS[symbol](int(np.equal(row["numbers"], key).sum()), value)
     actual = "".join(np.where(row.pbc, "T", "F")) if key == "pbc" else row.get(key)
-    return actual is not None and _OPERATORS[symbol](actual, value)
+    comparable = actual is not None and isinstance(actual, str) == isinstance(value, str)
+    return comparable and _OPERATORS[symbol](actual, value)
 
 
 def _unreadable(error: Exception) -> str:
