@@ -21,6 +21,8 @@ __all__ = ["BadReference", "Crystal", "Mapped", "NotThisCrystal"]
 
 _RELAXED_TOLERANCE = 1e-2
 """Distance within which relaxed ions are symmetric, Å: the residue of a relaxation."""
+_ENOUGH = 1000
+"""Of more structures than this a random choice is as good a witness of the mean crystal."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,6 +103,9 @@ class Crystal:
         """
         if not structures:
             raise BadReference("There are no structures to find a reference crystal from.")
+        if len(structures) > _ENOUGH:
+            chosen = np.random.default_rng(0).choice(len(structures), _ENOUGH, replace=False)
+            structures = [structures[i] for i in np.sort(chosen)]
         for atoms in structures:
             _refuse_unusable(atoms)
         mean = mean_crystal([Motif.from_atoms(atoms) for atoms in structures])

@@ -18,8 +18,9 @@ worth at most some 2 meV at the forces of 1 eV/Å that strained crystals with cl
 LOOSEST = 0.4
 """In shortest distances between sites: a displacement beyond which it is not clear whose place an ion has left."""
 
-_DISTORTIONS = (0.03, 0.3)
-"""How much a lattice may differ from the reference (`near_bases`). Strains within 15 % and 15° are below the second."""
+_DISTORTIONS = (0.03, 0.15, 0.45)
+"""How much a lattice may differ from the reference (`near_bases`), the search widening while nothing is found. Lengths
+within 15 % and angles within 15°, the corners of that box included, stay below the last."""
 
 
 class NotThisCrystal(ValueError):

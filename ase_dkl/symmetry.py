@@ -64,7 +64,7 @@ def near_bases(metric: Floats, target: Floats, limit: float) -> tuple[Integers, 
     """
     d = len(metric)
     scale = (np.linalg.det(metric) / np.linalg.det(target)) ** (1 / d)
-    vectors = np.array(list(product(range(-2, 3), repeat=d)))
+    vectors = np.array(list(product(range(-4, 5), repeat=d)))
     squared = np.einsum("vi,ij,vj->v", vectors, metric, vectors) / scale
     shortest, longest = _stretches(d, limit)
     rows = [vectors[(squared >= shortest * length) & (squared <= longest * length)] for length in np.diag(target)]
