@@ -81,14 +81,14 @@ def check_repeats(
     if conflicting.any():
         pairs = _pairs(groups, differences, conflicting, ids)
         return (
-            f"The same lattice has different energies in {conflicting.sum()} cases: {pairs}. All energies spread over "
+            f"The same lattice has different energies: {pairs}. All energies spread over "
             f"{spread:.3g} eV (standard deviation). Different settings, reference energies, magnetic states or "
             "unconverged runs do this; leave the wrong rows out by a selection.",
             None,
         )
     if differing.any():
         pairs = _pairs(groups, differences, differing, ids)
-        return None, f"The same lattice has somewhat different energies in {differing.sum()} cases: {pairs}."
+        return None, f"The same lattice has slightly different energies: {pairs}."
     repeats = np.sort(np.concatenate([np.sort(members)[1:] for members in groups]))
     return None, (
         f"The lattice of an earlier row up to symmetry, with its energy within "
@@ -104,6 +104,8 @@ def energy_groups(ids: np.ndarray, energies: np.ndarray) -> str | None:
         ids: row ids, shape (n,).
         energies: eV per reference cell, shape (n,).
     """
+    if len(energies) < 4:
+        return None
     order = np.argsort(energies)
     gaps = np.diff(energies[order])
     cut = int(gaps.argmax()) + 1
@@ -162,4 +164,4 @@ def _pairs(groups: list[np.ndarray], differences: np.ndarray, chosen: np.ndarray
             low, high = groups[at][0], groups[at][-1]
             yield f"rows {ids[low]} and {ids[high]} by {1000 * differences[at]:.3g} meV"
 
-    return "; ".join(words()) + ("; …" if chosen.sum() > 4 else "")
+    return "; ".join(words()) + (f"; … ({chosen.sum()} lattices)" if chosen.sum() > 4 else "")

@@ -120,6 +120,8 @@ class Dataset:
         except BadReference as error:
             raise BadDataset(name, [*findings.listed(), f"No reference crystal is found: {error}"]) from error
         fits, cells, multiplicities = map_rows(crystal, columns, findings)
+        if not fits.any():
+            raise BadDataset(name, findings.listed())
         columns = columns.take(fits)
         energies = columns.energies / multiplicities
         stresses = check_labels(crystal, columns, cells, energies, findings)

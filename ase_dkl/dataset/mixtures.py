@@ -34,15 +34,13 @@ class Findings:
 
     def refuse(self, problem: str, columns: Columns, keep: np.ndarray, prefer: Sequence[str] = ()) -> None:
         """Add a problem that is gone when only the rows `keep`, shape (n,), are read."""
-        selection = selection_of(columns, keep, prefer)
-        if selection is None:
-            advice = (
-                f"No key tells these {int(keep.sum())} rows from the others: write them to a database of their own."
-            )
-        else:
+        selection, kept = selection_of(columns, keep, prefer), f"{keep.sum()} of the {len(keep)} rows"
+        if selection is not None:
             self.selections.append(selection)
-            advice = f"To keep {int(keep.sum())} of the {len(keep)} rows: {self._option(selection)}"
-        self.problems.append(f"{problem} {advice}")
+            problem += f" To keep {kept}: {self._option(selection)}"
+        elif keep.any():
+            problem += f" No key tells {kept} from the others: copy them to a database of their own."
+        self.problems.append(problem)
 
     def listed(self) -> list[str]:
         """The problems, and a last line with the selection that mends several of them at once."""
@@ -96,7 +94,7 @@ def check_settings(columns: Columns, findings: Findings) -> dict[str, str]:
     for name in varying:
         if setting_words(name) & SECONDARY:
             kinds = counted([str(value) for value in values[name] if value is not None])
-            listing = ", ".join(f"{value} ({len(at)} rows)" for value, at in list(kinds.items())[:5])
+            listing = ", ".join(f"{value} ({_count(at)})" for value, at in list(kinds.items())[:5])
             findings.warnings.append(f"{name} differs among the rows: {listing}{', …' if len(kinds) > 5 else ''}.")
     for name, of_rows in values.items():
         missing = np.array([value is None for value in of_rows])
@@ -137,7 +135,11 @@ def selection_of(columns: Columns, keep: np.ndarray, prefer: Sequence[str] = ())
 def rows_in_words(ids: np.ndarray) -> str:
     """Row ids, shortened: "3 rows: 4, 5, 6"."""
     shown = ", ".join(str(row_id) for row_id in ids[:SHOWN_IDS])
-    return f"{len(ids)} row{'s' if len(ids) > 1 else ''}: {shown}{', …' if len(ids) > SHOWN_IDS else ''}"
+    return f"{_count(ids)}: {shown}{', …' if len(ids) > SHOWN_IDS else ''}"
+
+
+def _count(rows: np.ndarray) -> str:
+    return f"{len(rows)} row{'' if len(rows) == 1 else 's'}"
 
 
 def _can_be_selected(value: Any) -> bool:
