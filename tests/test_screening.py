@@ -81,11 +81,11 @@ def empty(atoms: Atoms) -> None:
 @pytest.mark.parametrize(
     ("spoil", "fault"),
     [
-        (flatten, "flat cell"),
-        (spoil_cell, "cell or positions not finite"),
-        (spoil_position, "cell or positions not finite"),
-        (isolate, "not periodic"),
-        (empty, "no atoms"),
+        (flatten, "has a flat cell"),
+        (spoil_cell, "has lattice vectors or positions that are not finite"),
+        (spoil_position, "has lattice vectors or positions that are not finite"),
+        (isolate, "is not periodic"),
+        (empty, "has no atoms"),
     ],
 )
 def test_structures_that_are_no_crystal_are_refused(spoil: Callable[[Atoms], None], fault: str) -> None:
@@ -95,7 +95,7 @@ def test_structures_that_are_no_crystal_are_refused(spoil: Callable[[Atoms], Non
     sound = check_geometry(columns_of(structures), findings)
     assert np.flatnonzero(~sound).tolist() == [3]
     (problem,) = findings.problems
-    assert problem.startswith(f"Structures that are no crystal: 1 row: 3 ({fault}).")
+    assert problem.startswith(f"Structures that are no crystal. 1 row: 3: The structure {fault}")
 
 
 def test_a_cell_without_vacuum_vector_is_sound_for_a_sheet() -> None:
@@ -128,7 +128,7 @@ def test_rows_of_other_phases_are_refused_with_a_selection() -> None:
     assert cells.shape == (7, 3, 3)
     assert multiplicities.tolist() == [1.0] * 7
     (problem,) = findings.problems
-    assert problem.startswith("Rows that are not ")
+    assert problem.startswith("Rows of another crystal. ")
     assert "1 row: 6" in problem
     assert problem.endswith("To keep 7 of the 8 rows: --select 'id!=6'")
 

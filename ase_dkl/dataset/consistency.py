@@ -82,7 +82,7 @@ def check_repeats(
         pairs = _pairs(groups, differences, conflicting, ids)
         return (
             f"The same lattice has different energies: {pairs}. All energies spread over "
-            f"{spread:.3g} eV (standard deviation). Different settings, reference energies, magnetic states or "
+            f"{_energy(spread)} (standard deviation). Different settings, reference energies, magnetic states or "
             "unconverged runs do this; leave the wrong rows out by a selection.",
             None,
         )
@@ -162,6 +162,10 @@ def _pairs(groups: list[np.ndarray], differences: np.ndarray, chosen: np.ndarray
         worst_first = np.argsort(-differences)
         for at in worst_first[chosen[worst_first]][:4]:
             low, high = groups[at][0], groups[at][-1]
-            yield f"rows {ids[low]} and {ids[high]} by {1000 * differences[at]:.3g} meV"
+            yield f"rows {ids[low]} and {ids[high]} by {_energy(differences[at])}"
 
     return "; ".join(words()) + (f"; … ({chosen.sum()} lattices)" if chosen.sum() > 4 else "")
+
+
+def _energy(value: float) -> str:
+    return f"{value:.3g} eV" if value >= 1 else f"{1000 * value:.3g} meV"

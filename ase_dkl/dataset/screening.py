@@ -15,12 +15,9 @@ from ase_dkl.dataset.consistency import (
     stress_disagreement,
 )
 from ase_dkl.dataset.mixtures import Findings, counted, rows_in_words
+from ase_dkl.motif import unusable
 
-FLAT = 1e-3
-"""A cell is flat when its volume (area, in two dimensions) is below this fraction of its edges' product."""
-
-ENOUGH = 1000
-"""Structures to find the reference crystal from; more would not change its symmetry, and hardly its mean lattice."""
+SHOWN_KINDS = 3
 
 
 def leave_out_unlabelled(columns: Columns, findings: Findings) -> Columns:
@@ -45,12 +42,11 @@ def check_geometry(columns: Columns, findings: Findings) -> np.ndarray:
     Returns:
         Which rows are sound, shape (n,).
     """
-    faults = [_fault(atoms) for atoms in columns.structures]
-    sound = np.array([fault == "" for fault in faults])
+    faults = [unusable(atoms) for atoms in columns.structures]
+    sound = np.array([fault is None for fault in faults], dtype=bool)
     if not sound.all():
-        kinds = {fault: at for fault, at in counted(faults).items() if fault}
-        listing = "; ".join(f"{rows_in_words(columns.ids[at])} ({fault})" for fault, at in kinds.items())
-        findings.refuse(f"Structures that are no crystal: {listing}.", columns, sound)
+        sentences = [f"The structure {fault}" if fault else "" for fault in faults]
+        findings.refuse(f"Structures that are no crystal. {_complaints(sentences, columns)}", columns, sound)
     return sound
 
 
@@ -59,9 +55,6 @@ def find_crystal(structures: Sequence[Atoms], reference: Atoms | Crystal | None,
     if isinstance(reference, Crystal):
         return reference
     if reference is None:
-        if len(structures) > ENOUGH:
-            chosen = np.sort(np.random.default_rng(0).permutation(len(structures))[:ENOUGH])
-            structures = [structures[i] for i in chosen]
         return Crystal.from_strained(structures, symmetry=symmetry)
     clamped = Crystal.from_atoms(reference, ions="clamped", symmetry=symmetry)
     if all(not isinstance(_mapped(clamped, atoms), str) for atoms in structures):
@@ -80,10 +73,8 @@ def map_rows(crystal: Crystal, columns: Columns, findings: Findings) -> tuple[np
     mapped = [outcome for outcome in outcomes if isinstance(outcome, Mapped)]
     fits = np.array([isinstance(outcome, Mapped) for outcome in outcomes], dtype=bool)
     if not fits.all():
-        kinds = counted([outcome if isinstance(outcome, str) else "" for outcome in outcomes])
-        listing = " ".join(f"{rows_in_words(columns.ids[at])}: {why}" for why, at in kinds.items() if why)
-        name = f"{crystal.formula}, {crystal.space_group}, with {crystal.ions} ions"
-        findings.refuse(f"Rows that are not {name} under strain. {listing}", columns, fits)
+        sentences = [outcome if isinstance(outcome, str) else "" for outcome in outcomes]
+        findings.refuse(f"Rows of another crystal. {_complaints(sentences, columns)}", columns, fits)
     left_handed = np.array([np.linalg.det(atoms.cell.array) < 0 for atoms in columns.structures], dtype=bool) & fits
     if crystal.pbc.all() and left_handed.any():
         findings.warnings.append(
@@ -150,22 +141,14 @@ def compositions(columns: Columns) -> list[str]:
     ]
 
 
+def _complaints(sentences: Sequence[str], columns: Columns) -> str:
+    kinds = [(sentence, at) for sentence, at in counted(sentences).items() if sentence]
+    listing = [f"{rows_in_words(columns.ids[at])}: {sentence}" for sentence, at in kinds[:SHOWN_KINDS]]
+    return " ".join(listing) + (f" And {len(kinds) - SHOWN_KINDS} more like these." if kinds[SHOWN_KINDS:] else "")
+
+
 def _mapped(crystal: Crystal, atoms: Atoms) -> Mapped | str:
     try:
         return crystal.map(atoms)
     except NotThisCrystal as error:
         return str(error)
-
-
-def _fault(atoms: Atoms) -> str:
-    if not len(atoms):
-        return "no atoms"
-    if not (np.isfinite(atoms.cell.array).all() and np.isfinite(atoms.positions).all()):
-        return "cell or positions not finite"
-    lattice = atoms.cell.array[atoms.pbc]
-    if not len(lattice):
-        return "not periodic"
-    size = np.sqrt(max(np.linalg.det(lattice @ lattice.T), 0.0))
-    if size <= FLAT * np.prod(np.linalg.norm(lattice, axis=1)):
-        return "flat cell"
-    return ""
