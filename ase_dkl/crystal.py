@@ -24,6 +24,11 @@ _RELAXED_TOLERANCE = 1e-2
 _ENOUGH = 1000
 """Of more structures than this a random choice is as good a witness of the mean crystal."""
 
+_SURE_DISTORTION = 0.05
+"""Up to this distortion a structure's own basis is kept. More may mean a skewed basis of the same lattice: shears that
+turn simple lattices into themselves have 1/8 and more, so that half way, in strain, is a quarter of that or more. The
+corners of a box of 10 % and 10° about a cubic cell have 0.04."""
+
 
 @dataclass(frozen=True, eq=False)
 class Mapped:
@@ -137,7 +142,7 @@ class Crystal:
         moments = found.motif.moments
         return cls(cell, found.motif.numbers, scaled, pbc, images, ions, found.space_group, moments, tolerance)
 
-    @property
+    @cached_property
     def periodic(self) -> tuple[int, ...]:
         """Indices of the periodic axes."""
         return tuple(int(axis) for axis in np.flatnonzero(self.pbc))
@@ -206,8 +211,20 @@ class Crystal:
     def _weights(self) -> Floats:
         return np.where(self.pbc, np.linalg.norm(self.cell, axis=1), 1.0)
 
+    @cached_property
+    def _yardstick(self) -> Floats:
+        """Y, with which |Y C|² / size^(2/d) − 1 is the distortion of lattice vectors C (`near_bases`), shape (d, d)."""
+        lattice = self.cell[self.pbc]
+        metric = lattice @ lattice.T
+        d = len(metric)
+        return np.asarray(np.linalg.inv(np.linalg.cholesky(metric)) * np.linalg.det(metric) ** (0.5 / d) / math.sqrt(d))
+
+    @cached_property
+    def _magnetic(self) -> bool:
+        return bool(self.magnetic_moments.any())
+
     def _in_reference_setting(self, atoms: Atoms) -> bool:
-        """Whether cell and sites are the reference's but for strain and translation (this runs at every energy)."""
+        """Whether basis and sites are the reference's but for strain and translation (this runs at every energy)."""
         arrays = atoms.arrays
         if (
             len(atoms) != len(self.numbers)
@@ -215,10 +232,16 @@ class Crystal:
             or (arrays["numbers"] != self.numbers).any()
         ):
             return False
-        if np.any(arrays.get("initial_magmoms", 0.0) != self.magnetic_moments):
+        magnetic = self._magnetic or "initial_magmoms" in arrays
+        if magnetic and np.any(arrays.get("initial_magmoms", 0.0) != self.magnetic_moments):
             return False
-        frame = _frame(atoms.cell.tolist(), self.periodic)
-        if frame is None:
+        cell = atoms.cell.array
+        framed = _frame(cell.tolist(), self.periodic)
+        if framed is None:
+            return False
+        frame, size = framed
+        stretched = self._yardstick @ (cell if len(self.periodic) == 3 else cell[self.pbc])
+        if np.vdot(stretched, stretched) > (1 + _SURE_DISTORTION) * size ** (2 / len(self.periodic)):
             return False
         offsets = arrays["positions"] @ np.linalg.inv(frame) - self.scaled_positions
         offsets -= offsets[0]
@@ -233,10 +256,11 @@ class Crystal:
         return f"{formula.convert('metal')} ({self.space_group}, {units} {plural} a cell, {self.ions} ions)"
 
 
-def _frame(cell: list[list[float]], periodic: tuple[int, ...]) -> list[list[float]] | None:
-    """Lattice vectors with a unit normal for vacuum; None where the general path has to look at the cell.
+def _frame(cell: list[list[float]], periodic: tuple[int, ...]) -> tuple[list[list[float]], float] | None:
+    """Lattice vectors, with a unit normal for vacuum, and their volume (area, for sheets).
 
-    That is where it is left-handed, flat or not finite, and for chains. Plain numbers are much faster here than arrays.
+    None where the general path has to look at the cell: where it is left-handed, flat or not finite, and for chains.
+    Plain numbers are faster here than arrays.
     """
     if len(periodic) == 1:
         return None
@@ -244,18 +268,15 @@ def _frame(cell: list[list[float]], periodic: tuple[int, ...]) -> list[list[floa
     k = 3 - i - j
     (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cell[i], cell[j], cell[k]
     nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-    area = math.hypot(nx, ny, nz)
+    volume = (nx * cx + ny * cy + nz * cz) * (1 if j - i == 1 else -1)
     edges = math.hypot(ax, ay, az) * math.hypot(bx, by, bz)
-    height = nx * cx + ny * cy + nz * cz
-    if j - i == 2:
-        height = -height
     if len(periodic) == 3:
-        return cell if FLAT * edges * math.hypot(cx, cy, cz) < height < math.inf else None
-    if not FLAT * edges < area < math.inf or height < 0:
+        return (cell, volume) if FLAT * edges * math.hypot(cx, cy, cz) < volume < math.inf else None
+    area = math.hypot(nx, ny, nz)
+    if not FLAT * edges < area < math.inf or volume < 0:
         return None
-    frame = list(cell)
-    frame[k] = [nx / area, ny / area, nz / area]
-    return frame
+    cell[k] = [nx / area, ny / area, nz / area]
+    return cell, area
 
 
 def _periodic_first(pbc: NDArray[np.bool_]) -> Integers:
