@@ -142,7 +142,7 @@ def stress_disagreement(cells: np.ndarray, energies: np.ndarray, stresses: np.nd
     change = energies[j] - energies[i]
     predicted = 0.5 * np.einsum("nij,nij->n", slopes[i] + slopes[j], metrics[j] - metrics[i])
     columns = np.stack([predicted, np.log(volumes[j] / volumes[i])], axis=1)
-    coefficients = np.linalg.lstsq(columns, change)[0]
+    coefficients = np.linalg.lstsq(columns, change, rcond=None)[0]
     explained = 1 - ((change - columns @ coefficients) ** 2).sum() / (change**2).sum()
     factor = coefficients[0]
     if explained < AGREEMENT:
