@@ -16,7 +16,7 @@ from ase.build import bulk
 from ase.units import GPa
 from typer.testing import CliRunner, Result
 
-from ase_dkl import Dataset, Evaluation, Surrogate, TrainConfig, srtio3
+from ase_dkl import Dataset, Evaluation, Surrogate, srtio3
 from ase_dkl.cli import app
 from ase_dkl.mechanics.scan import ALONG
 
@@ -64,20 +64,6 @@ class TestHelp:
     def test_every_command_explains_itself(self, command: str) -> None:
         assert "--json" in succeed(command, "--help").stdout
 
-    def test_defaults_of_train_are_those_of_the_library(self) -> None:
-        import inspect
-
-        from ase_dkl.cli.train import train
-
-        defaults = {name: p.default for name, p in inspect.signature(train).parameters.items()}
-        config = TrainConfig()
-        assert defaults["inducing"] == config.n_inducing
-        assert defaults["features"] == config.n_features
-        assert defaults["networks"] == config.networks
-        assert defaults["stress"] == config.stress
-        assert defaults["symmetry"] == config.symmetry
-        assert defaults["seed"] == config.seed
-
     def test_scan_offers_what_can_be_scanned(self) -> None:
         from ase_dkl.cli.scan import Along
 
@@ -89,15 +75,15 @@ class TestTrain:
         model, printed = trained
         report = Surrogate.load(model).report
         assert printed["report"] == json.loads(json.dumps(report.to_dict()))
-        assert report.n_train == 12
+        assert report.n_rows == 12
         assert report.test is not None
-        assert report.test["n"] == 3
+        assert report.test.n == 3
 
     def test_keep_split_saves_the_model_that_was_tested(self, tmp_path: Path) -> None:
         select = ["--select", "set=pool,index<12"]
         size = ["--networks", 1, "--inducing", 20, "--test-fraction", 0.25, "--keep-split"]
         result = succeed("train", srtio3(), "-o", tmp_path / "x.dkl", *select, *size)
-        assert Surrogate.load(tmp_path / "x.dkl").report.n_train == 9
+        assert Surrogate.load(tmp_path / "x.dkl").report.n_rows == 9
         assert "Pm-3m" in result.stderr
         assert "12 rows of SrTiO3" in result.stderr
         assert "clamped" in result.stderr
@@ -204,7 +190,7 @@ def test_info(model_file: Path, surrogate: Surrogate) -> None:
     assert "SrTiO3" in succeed("info", model_file).stdout
     printed = numbers("info", model_file)
     assert printed["formula"] == "SrTiO3"
-    assert printed["report"]["n_train"] == 24
+    assert printed["report"]["n_rows"] == 24
 
 
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,7 +1,9 @@
 """`ase-dkl info`."""
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from ase_dkl.cli.evaluate import in_rows
 from ase_dkl.cli.terminal import Json, Model, in_words, print_json, print_table
 
 if TYPE_CHECKING:
@@ -15,14 +17,66 @@ def info(model: Model, as_json: Json = False) -> None:
 
     surrogate = Surrogate.load(model)
     if as_json:
-        print_json(_summary(surrogate))
+        print_json(summary(surrogate))
     else:
-        print_table(f"{model}", report_rows(surrogate))
+        print_model(str(model), surrogate)
 
 
-def report_rows(surrogate: "Surrogate") -> dict[str, str]:
-    raise NotImplementedError
+def summary(surrogate: "Surrogate") -> dict[str, Any]:
+    """What a model is and how it came about, for JSON."""
+    crystal = surrogate.crystal
+    return {
+        "formula": crystal.formula,
+        "space_group": crystal.space_group,
+        "n_images": len(crystal.images),
+        "ions": crystal.ions,
+        "units": "eV, Å, degrees; stress eV/Å³ where a name says no other",
+        "domain": [{"name": n, "low": low, "reference": mid, "high": high} for n, low, mid, high in _domain(surrogate)],
+        "digest": surrogate.digest,
+        "config": asdict(surrogate.config),
+        "report": surrogate.report.to_dict(),
+    }
 
 
-def _summary(surrogate: "Surrogate") -> dict[str, Any]:
-    raise NotImplementedError
+def print_model(name: str, surrogate: "Surrogate") -> None:
+    """Print a model's crystal, data, training and errors."""
+    crystal, config, report = surrogate.crystal, surrogate.config, surrogate.report
+    rows = {
+        "crystal": f"{crystal.formula}, {crystal.space_group}, {len(crystal.images)} images, ions {crystal.ions}",
+        "trained on": f"{report.n_rows} rows, {report.n_stress} of them with stress",
+    }
+    for parameter, low, reference, high in _domain(surrogate):
+        unit = "Å" if len(parameter) == 1 else "°"
+        rows[f"range of {parameter}"] = f"{low:.4g} to {high:.4g} {unit}, reference {reference:.4g} {unit}"
+    rows["model"] = (
+        f"{config.networks} network{'s' * (config.networks > 1)} of {config.n_features} features, "
+        f"{config.n_inducing} inducing points"
+    )
+    rows["training"] = (
+        f"{report.steps} steps in {report.seconds:.0f} s, {'' if report.converged else 'not '}converged; "
+        f"{report.bound} bound {report.bound_per_label:.2f} nats a label"
+    )
+    rows["noise of the energies"] = f"{1e3 * report.energy_noise:.2f} meV per cell"
+    if report.stress_offset_GPa is not None:
+        rows["label offset (Pulay stress)"] = f"{report.stress_offset_GPa:.3f} GPa at the reference volume"
+    for warning in report.warnings:
+        rows.setdefault("warnings", "")
+        rows["warnings"] += f"{warning} "
+    print_table(name, rows)
+    if report.test is not None:
+        print_table("\nBefore that, trained without them: errors on held-out rows", in_rows(report.test))
+
+
+def _domain(surrogate: "Surrogate") -> list[tuple[str, float, float, float]]:
+    """Lattice parameters of the training cells and their images: name, lowest, the reference's, highest."""
+    import torch
+
+    from ase_dkl.domain import NAMES
+    from ase_dkl.lattice import image_parameters
+
+    crystal = surrogate.crystal
+    periodic, images = list(crystal.periodic), torch.as_tensor(crystal.images, dtype=torch.float64)
+    parameters = image_parameters(torch.as_tensor(surrogate.cells)[:, periodic], images).flatten(0, 1).numpy()
+    (reference,) = image_parameters(torch.as_tensor(crystal.cell)[None, periodic], images[:1])[0].numpy()
+    columns = (parameters.min(axis=0), reference, parameters.max(axis=0))
+    return list(zip(NAMES[len(reference)], *(column.tolist() for column in columns), strict=True))

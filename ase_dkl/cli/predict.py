@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ase_dkl.cli.terminal import Json, Mistake, Model, check_writable, in_words, note, print_json, written_whole
+from ase_dkl.cli.terminal import Json, Mistake, Model, check_writable, in_words, note, print_json
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -52,6 +52,8 @@ def predict(
         for i, (source, atoms) in enumerate(zip(sources, structures, strict=True))
     ]
     if output is not None:
+        from ase_dkl.model_file import written_whole
+
         with written_whole(output) as path:
             _write(path, rows, structures, prediction)
         note(f"{len(rows)} predictions in {output}.")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ase_dkl.cli.predict import as_csv, columns
-from ase_dkl.cli.terminal import Json, Mistake, Model, check_writable, in_words, note, print_json, written_whole
+from ase_dkl.cli.terminal import Json, Mistake, Model, check_writable, in_words, note, print_json
 
 if TYPE_CHECKING:
     from ase_dkl.mechanics.scan import Scan
@@ -51,6 +51,7 @@ def scan(
 
     from ase_dkl.dataset import Dataset
     from ase_dkl.mechanics.scan import points_on_line, scan_along
+    from ase_dkl.model_file import written_whole
     from ase_dkl.surrogate import Surrogate
 
     low, high = bounds
@@ -72,7 +73,7 @@ def scan(
     if plot is not None:
         from ase_dkl.plots import scan_figure
 
-        title = f"{surrogate.crystal.atoms().get_chemical_formula('reduce')} along {along.value}"
+        title = f"{surrogate.crystal.formula} along {along.value}"
         with written_whole(plot) as path:
             scan_figure([result], [points], title).savefig(path)
         note(f"Figure in {plot}.")

@@ -1,13 +1,11 @@
-"""What the commands share: mistakes told in words, JSON alone on stdout, and files that are whole or not there."""
+"""What the commands share: mistakes told in words, and JSON alone on stdout."""
 
 from __future__ import annotations
 
 import functools
 import json
 import os
-import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
@@ -100,13 +98,3 @@ def check_writable(path: Path) -> None:
         raise Mistake(f"{path} cannot be written: it is a directory. Name a file.")
     if not os.access(folder, os.W_OK):
         raise Mistake(f"{path} cannot be written: you may not write into {folder}. Choose another directory.")
-
-
-@contextmanager
-def written_whole(path: Path) -> Iterator[Path]:
-    """Give the address of a file to write, which takes the place of `path` only once it is complete."""
-    check_writable(path)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
-        beside = Path(folder) / path.name
-        yield beside
-        beside.replace(path)

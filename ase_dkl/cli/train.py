@@ -6,13 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ase_dkl.cli.info import report_rows
-from ase_dkl.cli.terminal import Database, Json, Select, check_writable, in_words, note, print_json, print_table
+from ase_dkl.cli.info import print_model, summary
+from ase_dkl.cli.terminal import Database, Json, Select, check_writable, in_words, note, print_json
+from ase_dkl.records import TrainConfig
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
     from ase_dkl.surrogate import Surrogate
-    from ase_dkl.training import TrainConfig
+
+DEFAULTS = TrainConfig()
 
 
 class StressLabels(StrEnum):
@@ -32,17 +34,21 @@ def train(
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="The unstrained crystal; without it, the data's mean lattice and its symmetry.",
+            help="The unstrained crystal; without it, one is found in the data.",
             show_default=False,
         ),
     ] = None,
-    inducing: Annotated[int, typer.Option(min=1, help="Inducing points.")] = 50,
-    features: Annotated[int, typer.Option(min=1, help="What the network makes of a lattice, in numbers.")] = 8,
-    networks: Annotated[int, typer.Option(min=1, help="Networks in the mixture; more mend the error bars.")] = 4,
+    inducing: Annotated[int, typer.Option(min=1, help="Inducing points.")] = DEFAULTS.n_inducing,
+    features: Annotated[
+        int, typer.Option(min=1, help="What the network makes of a lattice, in numbers.")
+    ] = DEFAULTS.n_features,
+    networks: Annotated[
+        int, typer.Option(min=1, help="Networks in the mixture; more mend the error bars.")
+    ] = DEFAULTS.networks,
     stress: Annotated[
         StressLabels, typer.Option(help="auto: use stresses where rows have them; use: demand some.")
     ] = StressLabels.auto,
-    symmetry: Annotated[bool, typer.Option(help="Use the crystal's symmetry.")] = True,
+    symmetry: Annotated[bool, typer.Option(help="Use the crystal's symmetry.")] = DEFAULTS.symmetry,
     test_fraction: Annotated[
         float,
         typer.Option(min=0, max=0.9, help="Rows held out for the report's errors; 0 for no such report."),
@@ -50,7 +56,7 @@ def train(
     keep_split: Annotated[
         bool, typer.Option("--keep-split", help="Save the model that never saw the held-out rows.")
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the split and of the training.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of the split and of the training.")] = DEFAULTS.seed,
     as_json: Json = False,
 ) -> None:
     """Train a model on a database and save it.
@@ -59,7 +65,6 @@ def train(
     """
     check_writable(output)
     from ase_dkl.dataset import Dataset
-    from ase_dkl.training import TrainConfig
 
     config = TrainConfig(
         n_inducing=inducing,
@@ -74,9 +79,9 @@ def train(
     surrogate = _fit(dataset, config, test_fraction, keep_split)
     surrogate.save(output)
     if as_json:
-        print_json({"model": str(output), "report": surrogate.report.to_dict()})
+        print_json({"model": str(output), **summary(surrogate)})
     else:
-        print_table(f"{output}", report_rows(surrogate))
+        print_model(str(output), surrogate)
 
 
 def _describe(dataset: "Dataset", database: str) -> None:
@@ -90,7 +95,7 @@ def _describe(dataset: "Dataset", database: str) -> None:
         note(f"Note: {warning}")
 
 
-def _fit(dataset: "Dataset", config: "TrainConfig", test_fraction: float, keep_split: bool) -> "Surrogate":
+def _fit(dataset: "Dataset", config: TrainConfig, test_fraction: float, keep_split: bool) -> "Surrogate":
     """Train; where rows are held out, train again on all rows and keep the errors found on those."""
     from ase_dkl.training import fit
 
