@@ -13,8 +13,9 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from ase_dkl.mapping import CLAMPED_TOLERANCE, LOOSEST, NotThisCrystal, Target
-from ase_dkl.motif import FLAT, Floats, Integers, Motif, normals, unusable
+from ase_dkl.motif import Floats, Integers, Motif, normals, unusable
 from ase_dkl.reference import mean_crystal
+from ase_dkl.setting import Setting
 from ase_dkl.symmetry import BadReference, Symmetry, find_symmetry
 
 __all__ = ["BadReference", "Crystal", "Mapped", "NotThisCrystal"]
@@ -23,11 +24,6 @@ _RELAXED_TOLERANCE = 1e-2
 """Distance within which relaxed ions are symmetric, Å: the residue of a relaxation."""
 _ENOUGH = 1000
 """Of more structures than this a random choice is as good a witness of the mean crystal."""
-
-_SURE_DISTORTION = 0.05
-"""Up to this distortion a structure's own basis is kept. More may mean a skewed basis of the same lattice: shears that
-turn simple lattices into themselves have 1/8 and more, so that half way, in strain, is a quarter of that or more. The
-corners of a box of 10 % and 10° about a cubic cell have 0.04."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +128,7 @@ class Crystal:
         axes = _periodic_first(pbc)
         cell = setting[0].cell.array.copy()
         cell[pbc] = found.motif.lattice
-        if pbc.all() and all(not np.triu(atoms.cell.array, 1).any() for atoms in setting):
+        if pbc.all() and all(np.allclose(np.triu(atoms.cell.array, 1), 0) for atoms in setting):
             # Structures in the standard orientation, a along x and b in the xy plane, have a reference that is so too.
             cell = np.linalg.cholesky(found.motif.metric)
         cell = _right_handed(cell, pbc).round(12) + 0.0
@@ -142,7 +138,7 @@ class Crystal:
         moments = found.motif.moments
         return cls(cell, found.motif.numbers, scaled, pbc, images, ions, found.space_group, moments, tolerance)
 
-    @cached_property
+    @property
     def periodic(self) -> tuple[int, ...]:
         """Indices of the periodic axes."""
         return tuple(int(axis) for axis in np.flatnonzero(self.pbc))
@@ -179,7 +175,7 @@ class Crystal:
         Raises:
             NotThisCrystal: it is something else, or its ions are elsewhere.
         """
-        if self._in_reference_setting(atoms):
+        if atoms in self._setting:
             return Mapped(atoms.cell.array.copy(), 1.0)
         basis = self._target.lay(atoms)
         cell = np.empty((3, 3))
@@ -208,75 +204,14 @@ class Crystal:
         return Target(Motif.from_atoms(self.atoms()), self._description, self.ions, self.tolerance)
 
     @cached_property
-    def _weights(self) -> Floats:
-        return np.where(self.pbc, np.linalg.norm(self.cell, axis=1), 1.0)
-
-    @cached_property
-    def _yardstick(self) -> Floats:
-        """Y, with which |Y C|² / size^(2/d) − 1 is the distortion of lattice vectors C (`near_bases`), shape (d, d)."""
-        lattice = self.cell[self.pbc]
-        metric = lattice @ lattice.T
-        d = len(metric)
-        return np.asarray(np.linalg.inv(np.linalg.cholesky(metric)) * np.linalg.det(metric) ** (0.5 / d) / math.sqrt(d))
-
-    @cached_property
-    def _magnetic(self) -> bool:
-        return bool(self.magnetic_moments.any())
-
-    def _in_reference_setting(self, atoms: Atoms) -> bool:
-        """Whether basis and sites are the reference's but for strain and translation (this runs at every energy)."""
-        arrays = atoms.arrays
-        if (
-            len(atoms) != len(self.numbers)
-            or (atoms.pbc != self.pbc).any()
-            or (arrays["numbers"] != self.numbers).any()
-        ):
-            return False
-        magnetic = self._magnetic or "initial_magmoms" in arrays
-        if magnetic and np.any(arrays.get("initial_magmoms", 0.0) != self.magnetic_moments):
-            return False
-        cell = atoms.cell.array
-        framed = _frame(cell.tolist(), self.periodic)
-        if framed is None:
-            return False
-        frame, size = framed
-        stretched = self._yardstick @ (cell if len(self.periodic) == 3 else cell[self.pbc])
-        if np.vdot(stretched, stretched) > (1 + _SURE_DISTORTION) * size ** (2 / len(self.periodic)):
-            return False
-        offsets = arrays["positions"] @ np.linalg.inv(frame) - self.scaled_positions
-        offsets -= offsets[0]
-        offsets -= np.rint(offsets) * self.pbc
-        # Half, because this measures from the first atom's place and not from the mean.
-        return bool((np.abs(offsets) @ self._weights).max() <= 0.5 * self.tolerance)
+    def _setting(self) -> Setting:
+        return Setting(self.cell, self.pbc, self.numbers, self.scaled_positions, self.magnetic_moments, self.tolerance)
 
     @property
     def _description(self) -> str:
         formula, units = Atoms(self.numbers).symbols.formula.reduce()
         plural = "formula unit" if units == 1 else "formula units"
         return f"{formula.convert('metal')} ({self.space_group}, {units} {plural} a cell, {self.ions} ions)"
-
-
-def _frame(cell: list[list[float]], periodic: tuple[int, ...]) -> tuple[list[list[float]], float] | None:
-    """Lattice vectors, with a unit normal for vacuum, and their volume (area, for sheets).
-
-    None where the general path has to look at the cell: where it is left-handed, flat or not finite, and for chains.
-    Plain numbers are faster here than arrays.
-    """
-    if len(periodic) == 1:
-        return None
-    i, j = periodic[:2]
-    k = 3 - i - j
-    (ax, ay, az), (bx, by, bz), (cx, cy, cz) = cell[i], cell[j], cell[k]
-    nx, ny, nz = ay * bz - az * by, az * bx - ax * bz, ax * by - ay * bx
-    volume = (nx * cx + ny * cy + nz * cz) * (1 if j - i == 1 else -1)
-    edges = math.hypot(ax, ay, az) * math.hypot(bx, by, bz)
-    if len(periodic) == 3:
-        return (cell, volume) if FLAT * edges * math.hypot(cx, cy, cz) < volume < math.inf else None
-    area = math.hypot(nx, ny, nz)
-    if not FLAT * edges < area < math.inf or volume < 0:
-        return None
-    cell[k] = [nx / area, ny / area, nz / area]
-    return cell, area
 
 
 def _periodic_first(pbc: NDArray[np.bool_]) -> Integers:

@@ -84,8 +84,8 @@ class Motif:
         """Metric of the periodic lattice vectors, shape (d, d), Å²."""
         return self.lattice @ self.lattice.T
 
-    def in_basis(self, basis: Integers) -> Motif:
-        """The same crystal in the lattice vectors `basis @ lattice`, basis unimodular, shape (d, d)."""
+    def in_basis(self, basis: Integers | Floats) -> Motif:
+        """The same sites in the lattice vectors `basis @ lattice`, shape (d, d): unimodular for the same crystal."""
         sites = self.sites.copy()
         sites[:, : self.dimension] = sites[:, : self.dimension] @ np.linalg.inv(basis)
         return replace(self, lattice=basis @ self.lattice, sites=sites)

@@ -87,14 +87,13 @@ def _stretches(dimension: int, distortion: float) -> tuple[float, float]:
     # One eigenvalue y² of T⁻¹ U G Uᵀ is extreme where the others are equal: y² + (d − 1) y^(−2 / (d − 1)) = d (1 + δ).
     sum_of_all = dimension * (1 + distortion)
     if dimension == 1:
-        extremes = np.ones(1)
+        extremes = [1.0]
     elif dimension == 2:
-        extremes = np.roots([1, -sum_of_all, 1])
+        extremes = np.roots([1, -sum_of_all, 1]).real.tolist()
     else:
-        roots = np.roots([1, 0, -sum_of_all, 2])
-        extremes = roots[roots > 0] ** 2
+        extremes = [root**2 for root in np.roots([1, 0, -sum_of_all, 2]).real if root > 0]
     margin = 1e-6
-    return float(extremes.min()) - margin, float(extremes.max()) + margin
+    return min(extremes) - margin, max(extremes) + margin
 
 
 def isometries(target: Motif, other: Motif, tolerance: float) -> Iterator[Floats]:
@@ -155,7 +154,9 @@ def find_symmetry(motif: Motif, metrics: Floats, tolerance: float) -> Symmetry:
         if larger is not None and _explains(larger, metrics):
             group = larger
     placements = [placement for operation in group for placement in _self_placements(reduced, operation, tolerance)]
-    symmetrised = with_metric(reduced.averaged(placements), _average(group, reduced.metric))
+    moments = [placement.flip * reduced.moments[np.argsort(placement.partners)] for placement in placements]
+    symmetrised = replace(reduced.averaged(placements), moments=np.mean(moments, axis=0))
+    symmetrised = with_metric(symmetrised, _average(group, reduced.metric))
     symmetrised = symmetrised.in_basis(np.rint(np.linalg.inv(reduction)).astype(np.int64))
     return _confirm(symmetrised)
 
@@ -233,17 +234,15 @@ def _confirm(motif: Motif) -> Symmetry:
         positions = motif.sites / [1, 1, vacuum]
     # For the name, sites of one element with different moments are different species.
     kinds = np.unique(np.column_stack([motif.numbers, np.round(motif.moments, 3)]), axis=0, return_inverse=True)[1]
+    cell = lattice.tolist(), positions.tolist(), kinds.tolist()
+    magnetic_cell = *cell[:2], motif.numbers.tolist(), motif.moments.tolist()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
         if d == 2:
-            group = spglib.get_layergroup((lattice, positions, kinds), 2, SYMMETRY_TOLERANCE)
+            group = spglib.get_layergroup(cell, 2, SYMMETRY_TOLERANCE)
         else:
-            group = spglib.get_symmetry_dataset((lattice, positions, kinds), SYMMETRY_TOLERANCE)
-        magnetic = (
-            spglib.get_magnetic_symmetry((lattice, positions, motif.numbers, motif.moments), SYMMETRY_TOLERANCE)
-            if motif.moments.any()
-            else None
-        )
+            group = spglib.get_symmetry_dataset(cell, SYMMETRY_TOLERANCE)
+        magnetic = spglib.get_magnetic_symmetry(magnetic_cell, SYMMETRY_TOLERANCE) if motif.moments.any() else None
     if group is None:
         raise BadReference("spglib finds no space group for the reference crystal: are two of its atoms too close?")
     rotations = group.rotations if magnetic is None else magnetic["rotations"]
