@@ -45,14 +45,21 @@ def repeated_lattices(
     """
     lattices = cells[:, list(periodic)]
     metrics = lattices @ lattices.transpose(0, 2, 1)
-    d = len(periodic)
-    scale = np.trace(metrics, axis1=1, axis2=2).mean() / d
-    points = metrics.reshape(-1, d * d) / scale
-    image_points = (images[:, None] @ metrics @ images.transpose(0, 2, 1)[:, None]).reshape(-1, d * d) / scale
-    near = cKDTree(points).sparse_distance_matrix(cKDTree(image_points), 2 * SAME_LATTICE, output_type="ndarray")
-    n = len(cells)
-    graph = coo_array((np.ones(len(near)), (near["i"], near["j"] % n)), shape=(n, n))
-    _, group = connected_components(graph, directed=False)
+    reference = (images @ metrics.mean(axis=0) @ images.transpose(0, 2, 1)).mean(axis=0)
+    relative = np.linalg.solve(reference, metrics)
+    # Many rows may share one lattice to the last digit; only different ones are compared.
+    relative, first, row = np.unique(relative.round(9), axis=0, return_index=True, return_inverse=True)
+    # Images of a lattice agree in these invariants, which few other lattices share.
+    invariants = np.stack(
+        [np.trace(relative @ power, axis1=1, axis2=2) for power in (np.eye(len(periodic)), relative)], 1
+    )
+    i, j = cKDTree(invariants).query_pairs(20 * SAME_LATTICE, output_type="ndarray").T
+    same = np.zeros(len(i), dtype=bool)
+    for image in images:
+        difference = image @ metrics[first[i]] @ image.T - metrics[first[j]]
+        same |= np.abs(difference).max(axis=(1, 2)) < 2 * SAME_LATTICE * np.trace(reference) / len(periodic)
+    graph = coo_array((np.ones(same.sum()), (i[same], j[same])), shape=(len(first), len(first)))
+    group = connected_components(graph, directed=False)[1][row.ravel()]
     order = np.lexsort((energies, group))
     groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
     return [members for members in groups if len(members) > 1]
@@ -82,8 +89,8 @@ def check_repeats(
         pairs = _pairs(groups, differences, conflicting, ids)
         return (
             f"The same lattice has different energies: {pairs}. All energies spread over "
-            f"{_energy(spread)} (standard deviation). Different settings, reference energies, magnetic states or "
-            "unconverged runs do this; leave the wrong rows out by a selection.",
+            f"{_energy(spread)} (standard deviation). Different settings, reference energies or magnetic states, "
+            "unconverged runs and the steps of a relaxation do this; leave the wrong rows out by a selection.",
             None,
         )
     if differing.any():
