@@ -50,9 +50,7 @@ def repeated_lattices(
     # Many rows may share one lattice to the last digit; only different ones are compared.
     relative, first, row = np.unique(relative.round(9), axis=0, return_index=True, return_inverse=True)
     # Images of a lattice agree in these invariants, which few other lattices share.
-    invariants = np.stack(
-        [np.trace(relative @ power, axis1=1, axis2=2) for power in (np.eye(len(periodic)), relative)], 1
-    )
+    invariants = np.trace([relative, relative @ relative], axis1=2, axis2=3).T
     i, j = cKDTree(invariants).query_pairs(20 * SAME_LATTICE, output_type="ndarray").T
     same = np.zeros(len(i), dtype=bool)
     for image in images:
