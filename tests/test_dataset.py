@@ -134,6 +134,10 @@ class TestReference:
         with pytest.raises(BadReference, match="cannot be read as a reference crystal"):
             Dataset.from_atoms(rows, reference=tmp_path / "none.cif")
 
+    def test_a_reference_that_is_no_crystal_is_refused(self, rows: Rows) -> None:
+        with pytest.raises(BadReference, match="not periodic"):
+            Dataset.from_atoms(rows, reference=Atoms("Cu4", positions=np.eye(4, 3)))
+
     def test_the_reference_of_something_else_is_refused(self, rows: Rows) -> None:
         with pytest.raises(BadDataset, match="Rows of another crystal"):
             Dataset.from_atoms(rows, reference=bulk("Al", a=4.05, cubic=True))

@@ -114,8 +114,32 @@ def test_the_reference_crystal_is_found_although_all_rows_are_strained() -> None
 def test_a_named_reference_learns_from_the_rows_whether_ions_are_clamped() -> None:
     reference, structures = bulk("NaCl", "rocksalt", a=5.6), salts()
     assert find_crystal(structures, reference, symmetry=True).ions == "clamped"
-    structures[1].positions[1] += 0.05
+    for index, atoms in enumerate(structures):
+        atoms.positions[1] += 0.01 * index
     assert find_crystal(structures, reference, symmetry=True).ions == "relaxed"
+
+
+def test_a_few_relaxed_rows_among_clamped_ones_are_told() -> None:
+    structures = salts()
+    for index in (2, 5):
+        energy = structures[index].calc.results["energy"]
+        structures[index].positions[1] += 0.05
+        structures[index].calc = SinglePointCalculator(structures[index], energy=energy)
+    findings, columns = Findings(), columns_of(structures)
+    crystal = find_crystal(columns.structures, None, symmetry=True)
+    assert crystal.ions == "relaxed"
+    assert map_rows(crystal, columns, findings)[0].all()
+    (warning,) = findings.warnings
+    assert warning.startswith("Ions count as relaxed because of 2 rows: 2, 5;")
+
+
+def test_relaxed_rows_among_themselves_are_not_told() -> None:
+    structures = salts()
+    for index, atoms in enumerate(structures):
+        atoms.positions[1] += 0.01 * index
+    findings, columns = Findings(), columns_of(structures)
+    map_rows(find_crystal(columns.structures, None, symmetry=True), columns, findings)
+    assert not findings.warnings
 
 
 def test_rows_of_other_phases_are_refused_with_a_selection() -> None:

@@ -51,7 +51,7 @@ def repeated_lattices(
     relative, first, row = np.unique(relative.round(9), axis=0, return_index=True, return_inverse=True)
     # Images of a lattice agree in these invariants, which few other lattices share.
     invariants = np.trace([relative, relative @ relative], axis1=2, axis2=3).T
-    i, j = cKDTree(invariants).query_pairs(20 * SAME_LATTICE, output_type="ndarray").T
+    i, j = cKDTree(invariants).query_pairs(40 * SAME_LATTICE, output_type="ndarray").T
     same = np.zeros(len(i), dtype=bool)
     for image in images:
         difference = image @ metrics[first[i]] @ image.T - metrics[first[j]]

@@ -118,6 +118,8 @@ class Dataset:
         try:
             crystal = find_crystal(columns.structures, reference, symmetry)
         except BadReference as error:
+            if reference is not None:
+                raise
             raise BadDataset(name, [*findings.listed(), f"No reference crystal is found: {error}"]) from error
         fits, cells, multiplicities = map_rows(crystal, columns, findings)
         if not fits.any():

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
-from ase_dkl.crystal import Crystal, Mapped, NotThisCrystal
+from ase_dkl.crystal import CLAMPED_TOLERANCE, Crystal, Mapped, NotThisCrystal
 from ase_dkl.dataset.columns import Columns, reduced_formula
 from ase_dkl.dataset.consistency import (
     SAME_ENERGY,
@@ -56,10 +56,21 @@ def find_crystal(structures: Sequence[Atoms], reference: Atoms | Crystal | None,
         return reference
     if reference is None:
         return Crystal.from_strained(structures, symmetry=symmetry)
-    clamped = Crystal.from_atoms(reference, ions="clamped", symmetry=symmetry)
-    if all(not isinstance(_mapped(clamped, atoms), str) for atoms in structures):
-        return clamped
-    return Crystal.from_atoms(reference, ions="relaxed", symmetry=symmetry)
+    choices = [Crystal.from_atoms(reference, ions=ions, symmetry=symmetry) for ions in ("clamped", "relaxed")]
+    return max(choices, key=lambda crystal: sum(isinstance(_mapped(crystal, atoms), Mapped) for atoms in structures))
+
+
+def displaced_rows(structures: Sequence[Atoms]) -> np.ndarray:
+    """Which structures have ions elsewhere than most of those with the same order of atoms, shape (n,)."""
+    commonest = next(iter(counted([atoms.numbers.tobytes() for atoms in structures]).values()))
+    scaled = np.array([structures[i].get_scaled_positions(wrap=False) for i in commonest])
+    scaled -= scaled[:, :1]
+    scaled -= np.rint(scaled - scaled[0])
+    lengths = np.array([structures[i].cell.lengths() for i in commonest])
+    distances = np.abs(scaled - np.median(scaled, axis=0)).max(axis=1) * lengths
+    displaced = np.zeros(len(structures), dtype=bool)
+    displaced[commonest] = (distances > CLAMPED_TOLERANCE).any(axis=1)
+    return displaced
 
 
 def map_rows(crystal: Crystal, columns: Columns, findings: Findings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -75,10 +86,18 @@ def map_rows(crystal: Crystal, columns: Columns, findings: Findings) -> tuple[np
     if not fits.all():
         sentences = [outcome if isinstance(outcome, str) else "" for outcome in outcomes]
         findings.refuse(f"Rows of another crystal. {_complaints(sentences, columns)}", columns, fits)
-    left_handed = np.array([np.linalg.det(atoms.cell.array) < 0 for atoms in columns.structures], dtype=bool) & fits
+    left_handed = (np.linalg.det([atoms.cell.array for atoms in columns.structures]) < 0) & fits
     if crystal.pbc.all() and left_handed.any():
         findings.warnings.append(
             f"Left-handed cells, relabelled to right-handed ones: {rows_in_words(columns.ids[left_handed])}."
+        )
+    if (
+        crystal.ions == "relaxed"
+        and 0 < (displaced := displaced_rows(columns.structures) & fits).sum() < fits.sum() / 2
+    ):
+        findings.warnings.append(
+            f"Ions count as relaxed because of {rows_in_words(columns.ids[displaced])}; in the other rows they keep their "
+            "fractional coordinates. A model of relaxed and clamped runs together would be wrong."
         )
     cells = np.array([one.cell for one in mapped]).reshape(-1, 3, 3)
     return fits, cells, np.array([one.multiplicity for one in mapped])
