@@ -130,7 +130,7 @@ def test_a_few_relaxed_rows_among_clamped_ones_are_told() -> None:
     assert crystal.ions == "relaxed"
     assert map_rows(crystal, columns, findings)[0].all()
     (warning,) = findings.warnings
-    assert warning.startswith("Ions count as relaxed because of 2 rows: 2, 5;")
+    assert warning.startswith("Ions count as relaxed because of 2 rows: 2, 5.")
 
 
 def test_relaxed_rows_among_themselves_are_not_told() -> None:

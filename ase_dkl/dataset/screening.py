@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
-from ase_dkl.crystal import CLAMPED_TOLERANCE, Crystal, Mapped, NotThisCrystal
+from ase_dkl.crystal import Crystal, Mapped, NotThisCrystal
 from ase_dkl.dataset.columns import Columns, reduced_formula
 from ase_dkl.dataset.consistency import (
     SAME_ENERGY,
@@ -15,6 +15,7 @@ from ase_dkl.dataset.consistency import (
     stress_disagreement,
 )
 from ase_dkl.dataset.mixtures import Findings, counted, rows_in_words
+from ase_dkl.mapping import CLAMPED_TOLERANCE
 from ase_dkl.motif import unusable
 
 SHOWN_KINDS = 3
@@ -91,13 +92,11 @@ def map_rows(crystal: Crystal, columns: Columns, findings: Findings) -> tuple[np
         findings.warnings.append(
             f"Left-handed cells, relabelled to right-handed ones: {rows_in_words(columns.ids[left_handed])}."
         )
-    if (
-        crystal.ions == "relaxed"
-        and 0 < (displaced := displaced_rows(columns.structures) & fits).sum() < fits.sum() / 2
-    ):
+    displaced = displaced_rows(columns.structures) & fits
+    if crystal.ions == "relaxed" and 0 < displaced.sum() < fits.sum() / 2:
         findings.warnings.append(
-            f"Ions count as relaxed because of {rows_in_words(columns.ids[displaced])}; in the other rows they keep their "
-            "fractional coordinates. A model of relaxed and clamped runs together would be wrong."
+            f"Ions count as relaxed because of {rows_in_words(columns.ids[displaced])}. In the others they keep their "
+            "fractional coordinates: if those are runs with clamped ions, a model of both kinds together would be wrong."
         )
     cells = np.array([one.cell for one in mapped]).reshape(-1, 3, 3)
     return fits, cells, np.array([one.multiplicity for one in mapped])
