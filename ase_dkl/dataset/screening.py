@@ -92,12 +92,13 @@ def map_rows(crystal: Crystal, columns: Columns, findings: Findings) -> tuple[np
         findings.warnings.append(
             f"Left-handed cells, relabelled to right-handed ones: {rows_in_words(columns.ids[left_handed])}."
         )
-    displaced = displaced_rows(columns.structures) & fits
-    if crystal.ions == "relaxed" and 0 < displaced.sum() < fits.sum() / 2:
-        findings.warnings.append(
-            f"Ions count as relaxed because of {rows_in_words(columns.ids[displaced])}. In the others they keep their "
-            "fractional coordinates: if those are runs with clamped ions, a model of both kinds together would be wrong."
-        )
+    if crystal.ions == "relaxed":
+        displaced = displaced_rows(columns.structures) & fits
+        if 0 < displaced.sum() < fits.sum() / 2:
+            findings.warnings.append(
+                f"Ions count as relaxed because of {rows_in_words(columns.ids[displaced])}. In the others they keep their "
+                "fractional coordinates: if those have clamped ions, a model of both together would be wrong."
+            )
     cells = np.array([one.cell for one in mapped]).reshape(-1, 3, 3)
     return fits, cells, np.array([one.multiplicity for one in mapped])
 
