@@ -96,8 +96,8 @@ def map_rows(crystal: Crystal, columns: Columns, findings: Findings) -> tuple[np
         displaced = displaced_rows(columns.structures) & fits
         if 0 < displaced.sum() < fits.sum() / 2:
             findings.warnings.append(
-                f"Ions count as relaxed because of {rows_in_words(columns.ids[displaced])}. In the others they keep their "
-                "fractional coordinates: if those have clamped ions, a model of both together would be wrong."
+                f"Ions count as relaxed because of {rows_in_words(columns.ids[displaced])}. The others keep their "
+                "fractional coordinates: if they are clamped, a model of both together would be wrong."
             )
     cells = np.array([one.cell for one in mapped]).reshape(-1, 3, 3)
     return fits, cells, np.array([one.multiplicity for one in mapped])
