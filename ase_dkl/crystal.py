@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from ase import Atoms
@@ -70,7 +70,9 @@ class Crystal:
     tolerance: float
 
     @classmethod
-    def from_atoms(cls, atoms: Atoms, *, ions: str = "clamped", symmetry: bool = True) -> Crystal:
+    def from_atoms(
+        cls, atoms: Atoms, *, ions: Literal["clamped", "relaxed"] = "clamped", symmetry: bool = True
+    ) -> Crystal:
         """Take a crystal that is not strained, or as it is meant to be the reference.
 
         Args:

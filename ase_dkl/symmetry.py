@@ -153,12 +153,18 @@ def find_symmetry(motif: Motif, metrics: Floats, tolerance: float) -> Symmetry:
         larger = _generate(np.concatenate([group, operation[None]]), _LARGEST_GROUP[d])
         if larger is not None and _explains(larger, metrics):
             group = larger
-    placements = [placement for operation in group for placement in _self_placements(reduced, operation, tolerance)]
-    moments = [placement.flip * reduced.moments[np.argsort(placement.partners)] for placement in placements]
-    symmetrised = replace(reduced.averaged(placements), moments=np.mean(moments, axis=0))
-    symmetrised = with_metric(symmetrised, _average(group, reduced.metric))
+    symmetrised = with_metric(reduced, _average(group, reduced.metric))
+    # Products of operations that barely lay the motif on itself may fail to, so that the first average is not exact.
+    for _ in range(3):
+        symmetrised = _symmetrised(symmetrised, group, tolerance)
     symmetrised = symmetrised.in_basis(np.rint(np.linalg.inv(reduction)).astype(np.int64))
     return _confirm(symmetrised)
+
+
+def _symmetrised(motif: Motif, group: Integers, tolerance: float) -> Motif:
+    placements = [placement for operation in group for placement in _self_placements(motif, operation, tolerance)]
+    moments = [placement.flip * motif.moments[np.argsort(placement.partners)] for placement in placements]
+    return replace(motif.averaged(placements), moments=np.mean(moments, axis=0))
 
 
 def _self_placements(motif: Motif, operation: Integers, tolerance: float) -> Iterator[Placement]:

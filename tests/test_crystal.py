@@ -27,7 +27,7 @@ from ase_dkl.crystal import BadReference, Crystal, NotThisCrystal
 Floats = NDArray[np.float64]
 seeds = st.integers(0, 2**32 - 1)
 few = settings(derandomize=True, deadline=None, database=None, max_examples=3)
-some = settings(derandomize=True, deadline=None, database=None, max_examples=8)
+some = settings(derandomize=True, deadline=None, database=None, max_examples=6)
 
 SRTIO3 = Atoms(
     "SrTiO3",
@@ -396,6 +396,12 @@ def test_a_skewed_basis_has_the_same_number_of_images(seed: int) -> None:
     crystal = Crystal.from_strained(structures)
     assert (crystal.space_group, len(crystal.images)) == ("P6_3mc (186)", 12)
     assert_group(crystal)
+
+
+def test_many_structures_are_sampled() -> None:
+    crystal = Crystal.from_strained(strained_rows(CRYSTALS["hcp"], 2048, 0.1))
+    assert (crystal.space_group, len(crystal.images)) == ("P6_3/mmc (194)", 12)
+    np.testing.assert_allclose(crystal.cell, bulk("Mg").cell.array, atol=0.02)
 
 
 def test_rows_in_other_settings_do_not_disturb() -> None:

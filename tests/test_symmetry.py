@@ -90,6 +90,16 @@ def test_symmetrised_motifs_are_exactly_symmetric() -> None:
     assert 0 < moved.max() < 1e-3
 
 
+def test_operations_that_barely_hold_still_make_an_exactly_symmetric_motif() -> None:
+    sites = [[0, 0, 0], [0.5, 0.5, 0.5], [0.5, 0.5, 0], [0.5, 0, 0.5], [0, 0.5, 0.5]]
+    perovskite = Atoms("SrTiO3", scaled_positions=sites, cell=[3.945] * 3, pbc=True)
+    for seed, space_group in ((4, "Pm-3m (221)"), (6, "P1 (1)"), (7, "Pm-3m (221)")):
+        atoms = perovskite.copy()
+        atoms.rattle(6e-4, seed=seed)
+        motif = Motif.from_atoms(atoms)
+        assert find_symmetry(motif, motif.metric[None], 1e-3).space_group == space_group
+
+
 @pytest.mark.parametrize(
     ("spread", "images"),
     # Simple orthorhombic lattices with edges 3, 3.2 and 4: rows that scatter about a = b are taken for tetragonal ones.
