@@ -1,0 +1,16 @@
+"""Files that are whole or not there."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+
+@contextmanager
+def written_whole(path: Path) -> Iterator[Path]:
+    """Give the address of a file to write, which takes the place of `path` only once it is complete."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
+        beside = Path(folder) / path.name
+        yield beside
+        os.replace(beside, path)

@@ -1,0 +1,230 @@
+"""The sparse Gaussian process: inducing points, a linear prior mean, noise, and the collapsed bound.
+
+Prior and posterior live in one weight space. With L Lᵀ = K_ZZ, an observation o has the coordinates
+
+    a(o) = [L⁻¹ k_Z(o); τ φ(o)],   y(o) = a(o)ᵀ w + residual,   w ~ N(0, I),
+
+where φ are the basis functions of the mean (constant, linear and quadratic form, label offset) with their broad prior
+τ. Fitting the mean is then part of the same linear algebra, exact, and its uncertainty part of the posterior.
+
+| text | code |
+|---|---|
+| Z, M | `inducing_points`, `n_inducing` |
+| L | `chol_inducing` |
+| D | `noise` (one variance for values, one for derivatives) |
+| A = a D^{-1/2}, r = y D^{-1/2} | `scaled`, `residual` |
+| L_B with L_B L_Bᵀ = B = I + A Aᵀ | `chol_precision` |
+
+Source: collapsed bound: Titsias, AISTATS 2009; explicit basis functions: Rasmussen & Williams (2006), section 2.7.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+from linear_operator.utils.cholesky import psd_safe_cholesky
+from torch import Tensor, nn
+
+from ase_dkl.kernel import RadialKernel, functional_rows
+
+JITTER = 1e-9
+"""Added to the diagonal of K_ZZ, in units of the prior variance."""
+BASIS_SCALE = 10.0
+"""τ: prior standard deviation of the mean's coefficients, in units of the energies' spread."""
+INITIAL_NOISE = 0.1
+"""Standard deviation of the noise where training begins, in units of the energies' spread."""
+
+
+@dataclass(frozen=True)
+class Observations:
+    """What the process sees of n structures, m of them with derivatives, which come first.
+
+    Attributes:
+        features: ψ, shape (K, n, f).
+        derivatives: ∂ψ/∂ε of the first m structures along t directions, shape (K, m, t, f), or None.
+        basis: basis functions of the mean, of all values and then of all derivatives, shape (n + m t, P).
+    """
+
+    features: Tensor
+    derivatives: Tensor | None
+    basis: Tensor
+
+    @property
+    def n_values(self) -> int:
+        return self.features.shape[1]
+
+    @property
+    def n_derivatives(self) -> int:
+        return len(self.basis) - self.n_values
+
+    def rows(self) -> Tensor:
+        """The kernel's rows, shape (K, n + m t, 2 f + 1)."""
+        values = functional_rows(self.features)
+        if self.derivatives is None:
+            return values
+        m = self.derivatives.shape[1]
+        return torch.cat([values, functional_rows(self.features[:, :m], self.derivatives)[:, m:]], dim=1)
+
+
+class SparseGP(nn.Module):
+    """K sparse Gaussian processes, one for each network, on values and directional derivatives.
+
+    Args:
+        inducing_points: Z, shape (K, M, f).
+        kernel: shares the batch shape (K,).
+    """
+
+    def __init__(self, inducing_points: Tensor, kernel: RadialKernel) -> None:
+        super().__init__()
+        self.inducing_points = nn.Parameter(inducing_points)
+        self.kernel = kernel
+        initial = inducing_points.new_full(inducing_points.shape[:1], math.log(INITIAL_NOISE))
+        self.log_value_noise = nn.Parameter(initial.clone())
+        self.log_derivative_noise = nn.Parameter(initial.clone())
+
+    def cross_covariances(self, observations: Observations) -> Tensor:
+        """K_oZ, shape (K, n + m t, M)."""
+        features, derivatives = observations.features, observations.derivatives
+        if derivatives is None or derivatives.shape[1] == features.shape[1]:
+            return self.kernel.with_values(self.inducing_points, features, derivatives)
+        m = derivatives.shape[1]
+        with_derivatives = self.kernel.with_values(self.inducing_points, features[:, :m], derivatives)
+        others = self.kernel.with_values(self.inducing_points, features[:, m:], None)
+        return torch.cat([with_derivatives[:, :m], others, with_derivatives[:, m:]], dim=1)
+
+    def prior_variances(self, observations: Observations) -> Tensor:
+        """Diagonal of K_oo, shape (K, n + m t)."""
+        values = self.kernel.variances(observations.features, None)
+        if observations.derivatives is None:
+            return values
+        m = observations.derivatives.shape[1]
+        slopes = self.kernel.variances(observations.features[:, :m], observations.derivatives)[:, m:]
+        return torch.cat([values, slopes], dim=1)
+
+    def chol_inducing(self) -> Tensor:
+        """L with L Lᵀ = K_ZZ + jitter, shape (K, M, M)."""
+        covariance = self.kernel.with_values(self.inducing_points, self.inducing_points, None)
+        variance = torch.exp(2 * self.kernel.log_scale)
+        return psd_safe_cholesky(covariance + JITTER * variance * _identity(covariance))
+
+    def noise(self, observations: Observations) -> Tensor:
+        """D, the noise variance of every observation, shape (K, n + m t)."""
+        values = torch.exp(2 * self.log_value_noise).unsqueeze(1).expand(-1, observations.n_values)
+        slopes = torch.exp(2 * self.log_derivative_noise).unsqueeze(1).expand(-1, observations.n_derivatives)
+        return torch.cat([values, slopes], dim=1)
+
+    def whitened(self, observations: Observations, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Coordinates and labels in units of the noise.
+
+        Args:
+            observations: n structures, m of them with derivatives.
+            labels: y, shape (n + m t,).
+
+        Returns:
+            A_Z, shape (K, M, n + m t); A with the basis functions below it, shape (K, M + P, n + m t); and
+            r, shape (K, n + m t).
+        """
+        root = self.noise(observations).rsqrt().unsqueeze(1)
+        cross = self.cross_covariances(observations).mT * root
+        inducing_part = torch.linalg.solve_triangular(self.chol_inducing(), cross, upper=False)
+        basis_part = BASIS_SCALE * observations.basis.T * root
+        return inducing_part, torch.cat([inducing_part, basis_part], dim=1), labels * root.squeeze(1)
+
+    def collapsed_bound(self, observations: Observations, labels: Tensor) -> Tensor:
+        """The evidence lower bound with the optimal q(w) put in, one for each network, shape (K,), nats.
+
+            ELBO = −½ n log 2π − ½ log|B| − ½ Σ log D − ½ rᵀr + ½ ‖L_B⁻¹ A r‖² − ½ Σ (var_o / D) + ½ ‖A_Z‖²_F
+
+        Args:
+            observations: n structures, m of them with derivatives.
+            labels: y, shape (n + m t,).
+        """
+        inducing_part, scaled, residual = self.whitened(observations, labels)
+        noise = self.noise(observations)
+        # B = I + A Aᵀ
+        chol_precision = psd_safe_cholesky(scaled @ scaled.mT + _identity(scaled))
+        # L_B⁻¹ A r
+        projected = torch.linalg.solve_triangular(chol_precision, scaled @ residual.unsqueeze(2), upper=False)
+        trace = (self.prior_variances(observations) / noise).sum(1) - (inducing_part**2).sum((1, 2))
+        return (
+            -0.5 * len(labels) * math.log(2 * math.pi)
+            - chol_precision.diagonal(dim1=1, dim2=2).log().sum(1)
+            - 0.5 * noise.log().sum(1)
+            - 0.5 * (residual**2).sum(1)
+            + 0.5 * (projected**2).sum((1, 2))
+            - 0.5 * trace
+        )
+
+    def condition(self, batches: Iterable[tuple[Observations, Tensor]]) -> ConditionedGP:
+        """The posterior under the optimal q(w), gathered batch by batch.
+
+        Args:
+            batches: observations and their labels; together, all data.
+        """
+        precision, moment = (torch.zeros((), dtype=torch.float64) for _ in range(2))
+        for observations, labels in batches:
+            _, scaled, residual = self.whitened(observations, labels)
+            precision = precision + scaled @ scaled.mT
+            moment = moment + scaled @ residual.unsqueeze(2)
+        chol_precision = psd_safe_cholesky(precision + _identity(precision))
+        whitening = torch.linalg.inv(self.chol_inducing())
+        n_inducing = whitening.shape[-1]
+        scaling = BASIS_SCALE * _identity(precision).repeat(len(whitening), 1, 1)
+        scaling[:, :n_inducing, :n_inducing] = whitening
+        # T = L_B⁻¹ diag(L⁻¹, τ), and the mean of the weights is Tᵀ L_B⁻¹ A r
+        factor = torch.linalg.solve_triangular(chol_precision, scaling, upper=False)
+        projected = torch.linalg.solve_triangular(chol_precision, moment, upper=False)
+        return ConditionedGP(self, whitening.mT, factor.mT, factor.mT @ projected)
+
+
+class ConditionedGP(nn.Module):
+    """A trained process, reduced to what predictions take: a kernel row, a product and a norm.
+
+    With h(o) = [k_Z(o); φ(o)]:  mean = hᵀ w,  variance = k_oo − ‖Tᵀ_Z k_Z‖² + ‖Tᵀ h‖².
+
+    Args:
+        gp: the kernel, inducing points and noise.
+        whitening: T_Z = L⁻ᵀ, shape (K, M, M).
+        factor: T, a root of the covariance of the weights of h, shape (K, M + P, q).
+        weights: w, shape (K, M + P, 1).
+    """
+
+    whitening: Tensor
+    factor: Tensor
+    weights: Tensor
+
+    def __init__(self, gp: SparseGP, whitening: Tensor, factor: Tensor, weights: Tensor) -> None:
+        super().__init__()
+        self.gp = gp
+        self.register_buffer("whitening", whitening.detach().contiguous())
+        self.register_buffer("factor", factor.detach().contiguous())
+        self.register_buffer("weights", weights.detach().contiguous())
+
+    def marginals(self, observations: Observations) -> tuple[Tensor, Tensor]:
+        """Mean and variance of every observation without its noise, both of shape (K, n + m t)."""
+        inducing, row = self._row(observations)
+        mean = (row @ self.weights).squeeze(2)
+        explained = ((inducing @ self.whitening) ** 2).sum(2)
+        left = ((row @ self.factor) ** 2).sum(2)
+        return mean, (self.gp.prior_variances(observations) - explained + left).clamp(min=0)
+
+    def joint(self, observations: Observations) -> tuple[Tensor, Tensor]:
+        """Mean, shape (K, n + m t), and covariance matrix, shape (K, n + m t, n + m t)."""
+        inducing, row = self._row(observations)
+        mean = (row @ self.weights).squeeze(2)
+        rows = observations.rows()
+        whitened, projected = inducing @ self.whitening, row @ self.factor
+        covariance = self.gp.kernel.forward(rows, rows) - whitened @ whitened.mT + projected @ projected.mT
+        return mean, 0.5 * (covariance + covariance.mT)
+
+    def _row(self, observations: Observations) -> tuple[Tensor, Tensor]:
+        inducing = self.gp.cross_covariances(observations)
+        basis = observations.basis.expand(inducing.shape[0], -1, -1)
+        return inducing, torch.cat([inducing, basis], dim=2)
+
+
+def _identity(like: Tensor) -> Tensor:
+    return torch.eye(like.shape[-2], dtype=torch.float64)

@@ -1,0 +1,146 @@
+"""The feature extractor: a residual network with soft spectral normalisation, averaged over symmetry images.
+
+K networks are held side by side in one leading dimension, so that an ensemble trains and predicts as one batched
+computation. Values and tangents (the images of the strain directions) pass through the layers together.
+
+Source: spectral normalisation of residual branches for distance awareness: Liu et al., NeurIPS 2020 (SNGP); the soft
+form and its use under a deep kernel: van Amersfoort et al., arXiv:2102.11409 (DUE).
+"""
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+SILU_LIPSCHITZ = 1.0998
+"""The largest slope of SiLU, at x ≈ 2.4: a branch act(W x + b) with ‖W‖ ≤ c' is c' · 1.0998-Lipschitz."""
+
+
+class SpectralLinear(nn.Module):
+    """K linear maps whose largest singular values are held at or below a coefficient: W / max(1, s / c').
+
+    s comes from one power iteration a call while training. ``coefficient=None`` leaves the weights alone.
+    """
+
+    def __init__(self, networks: int, inputs: int, outputs: int, coefficient: float | None) -> None:
+        super().__init__()
+        bound = 1 / math.sqrt(inputs)
+        self.weight = nn.Parameter(torch.empty(networks, inputs, outputs).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(networks, 1, outputs).uniform_(-bound, bound))
+        self.coefficient = coefficient
+        self.left: Tensor
+        self.register_buffer("left", nn.functional.normalize(torch.randn(networks, inputs, 1), dim=1))
+
+    def normalised_weight(self) -> Tensor:
+        """The weights that act, shape (K, inputs, outputs)."""
+        if self.coefficient is None:
+            return self.weight
+        with torch.no_grad():
+            right = nn.functional.normalize(self.weight.mT @ self.left, dim=1)
+            left = nn.functional.normalize(self.weight @ right, dim=1)
+            if self.training:
+                self.left.copy_(left)
+        norm = left.mT @ self.weight @ right
+        return self.weight / (norm / self.coefficient).clamp(min=1.0)
+
+    def fold(self) -> None:
+        """Replace the weights by the normalised ones, scaled with their exact singular values, for good."""
+        if self.coefficient is None:
+            return
+        with torch.no_grad():
+            norm = torch.linalg.matrix_norm(self.weight, ord=2, keepdim=True)
+            self.weight /= (norm / self.coefficient).clamp(min=1.0)
+        self.coefficient = None
+
+
+class _SiLUWithTangents(torch.autograd.Function):
+    """y = silu(z) and ẏ = silu'(z) ż in one pass, rows of the second dimension being [z, ż_1 … ż_t].
+
+    Autograd alone would keep and revisit a dozen temporaries the size of the tangents.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, stacked: Tensor) -> Tensor:
+        value = stacked[:, :1]
+        gate = torch.sigmoid(value)
+        slope = gate * (1 + value * (1 - gate))
+        output = stacked * slope
+        torch.mul(value, gate, out=output[:, :1])
+        ctx.save_for_backward(stacked, gate, slope)
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
+        (gradient,) = gradients
+        stacked, gate, slope = ctx.saved_tensors
+        curvature = gate * (1 - gate) * (2 + stacked[:, :1] * (1 - 2 * gate))
+        result = gradient * slope
+        if stacked.shape[1] > 1:
+            result[:, :1] += curvature * (gradient[:, 1:] * stacked[:, 1:]).sum(1, keepdim=True)
+        return result
+
+
+class FeatureExtractor(nn.Module):
+    """K residual networks from image coordinates to features.
+
+    First layer d → width, ``depth`` residual blocks x + silu(W x + b), the mean over the images, a last linear map to
+    ``n_features``. Only the residual branches are normalised: the first and last layers set scales, and the average
+    over images has no lower bound anyway.
+    """
+
+    def __init__(
+        self, networks: int, inputs: int, n_features: int, *, width: int, depth: int, coefficient: float | None
+    ) -> None:
+        super().__init__()
+        self.first = SpectralLinear(networks, inputs, width, None)
+        self.blocks = nn.ModuleList(SpectralLinear(networks, width, width, coefficient) for _ in range(depth))
+        self.last = SpectralLinear(networks, width, n_features, None)
+
+    def forward(self, coordinates: Tensor, tangents: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
+        """Features, and their derivatives along the directions of the tangents.
+
+        Args:
+            coordinates: scaled lattice parameters of each image, shape (n, g, p).
+            tangents: their derivatives along t directions, shape (n, g, t, p).
+
+        Returns:
+            Features, shape (K, n, f), and their derivatives, shape (K, n, t, f), or None without tangents.
+        """
+        n, g, p = coordinates.shape
+        stacked = coordinates.reshape(1, n * g, p)
+        if tangents is not None:
+            stacked = torch.cat([stacked, tangents.permute(2, 0, 1, 3).reshape(-1, n * g, p)])
+        hidden = _affine(stacked.unsqueeze(0), self.first)
+        for block in self.blocks:
+            hidden = hidden + _SiLUWithTangents.apply(_affine(hidden, block))
+        mean = hidden.unflatten(2, (n, g)).mean(3)
+        features = _affine(mean, self.last)
+        return features[:, 0], None if tangents is None else features[:, 1:].transpose(1, 2)
+
+    def fold(self) -> None:
+        """Make the normalisation part of the weights. Call once, when training ends."""
+        for layer in self._layers():
+            layer.fold()
+
+    def singular_values(self) -> dict[str, list[float]]:
+        """The largest singular value of every layer's acting weights, by layer name, one for each network."""
+        names = ["first", *(f"block {i + 1}" for i in range(len(self.blocks))), "last"]
+        with torch.no_grad():
+            return {
+                name: torch.linalg.matrix_norm(layer.normalised_weight(), ord=2).tolist()
+                for name, layer in zip(names, self._layers(), strict=True)
+            }
+
+    def _layers(self) -> list[SpectralLinear]:
+        return [self.first, *self.blocks, self.last]  # type: ignore[list-item]
+
+
+def _affine(stacked: Tensor, layer: SpectralLinear) -> Tensor:
+    """W h + b for the value (row 0 of the second dimension), W ḣ for the tangents."""
+    weight = layer.normalised_weight()
+    networks, rows = weight.shape[0], stacked.shape[1:3]
+    product = stacked.expand(networks, -1, -1, -1).flatten(1, 2) @ weight
+    product = product.unflatten(1, rows)
+    product[:, :1] += layer.bias.unsqueeze(1)
+    return product

@@ -1,0 +1,158 @@
+"""What a model says of how it came about: the configuration it was trained with, and the training's report."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal, Self
+
+from ase_dkl.metrics import Evaluation
+
+KERNELS = ("rbf", "matern52")
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How a model is trained.
+
+    Attributes:
+        networks: number of networks in the mixture, K.
+        n_inducing: number of inducing points, M; at most one for each observation.
+        n_features: what a network makes of a lattice, in numbers.
+        width: of the networks' hidden layers.
+        depth: number of residual blocks.
+        spectral_coefficient: largest singular value of a residual branch's weights, c'; None for no limit.
+        kernel: "rbf" or "matern52".
+        mean: the prior mean, "quadratic" in the scaled lattice parameters or "constant".
+        symmetry: whether features are averaged over the crystal's symmetry images.
+        stress: "auto" uses stress labels where rows have them, "use" demands some, "ignore" uses none.
+        bound: "collapsed" for data that fit in memory, "stochastic" for minibatches; "auto" decides by the memory that
+            the networks' activations would take.
+        natural_gradients: for the stochastic bound, find q(u) by natural gradients and in closed form when training
+            ends; otherwise by Adam with everything else, as it comes out.
+        steps: optimiser steps under the collapsed bound, at most.
+        epochs: passes over the data under the stochastic bound.
+        batch_size: structures in a minibatch.
+        learning_rate: Adam's, for network weights and inducing points; it decays to zero along a cosine.
+        gp_rate: times as fast for the Gaussian process's own parameters.
+        weight_decay: of the network weights, decoupled from the gradient (AdamW).
+        seed: of every random number.
+    """
+
+    networks: int = 4
+    n_inducing: int = 50
+    n_features: int = 8
+    width: int = 32
+    depth: int = 4
+    spectral_coefficient: float | None = 0.9
+    kernel: Literal["rbf", "matern52"] = "rbf"
+    mean: Literal["quadratic", "constant"] = "quadratic"
+    symmetry: bool = True
+    stress: Literal["auto", "use", "ignore"] = "auto"
+    bound: Literal["auto", "collapsed", "stochastic"] = "auto"
+    natural_gradients: bool = True
+    steps: int = 300
+    epochs: int = 20
+    batch_size: int = 512
+    learning_rate: float = 1e-2
+    gp_rate: float = 5.0
+    weight_decay: float = 0.3
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("networks", "n_inducing", "n_features", "width", "depth", "steps", "epochs", "batch_size"):
+            value = getattr(self, name)
+            if value < 1:
+                raise ValueError(f"{name} is {value}; it is a number of things and at least 1.")
+        choices = {
+            "kernel": KERNELS,
+            "mean": ("quadratic", "constant"),
+            "stress": ("auto", "use", "ignore"),
+            "bound": ("auto", "collapsed", "stochastic"),
+        }
+        for name, allowed in choices.items():
+            if getattr(self, name) not in allowed:
+                raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}.")
+
+    @classmethod
+    def paper(cls, *, n_inducing: int = 50, seed: int = 0) -> Self:
+        """The bare method: energies only, no symmetry, one network, constant mean, everything by Adam on minibatches.
+
+        Source: deep kernel learning with spectral normalisation: van Amersfoort et al., arXiv:2102.11409 (DUE), with
+        fuzzy c-means in place of k-means.
+        """
+        return cls(
+            networks=1,
+            n_inducing=n_inducing,
+            width=64,
+            spectral_coefficient=0.95,
+            mean="constant",
+            symmetry=False,
+            stress="ignore",
+            bound="stochastic",
+            natural_gradients=False,
+            epochs=300,
+            batch_size=64,
+            gp_rate=1.0,
+            weight_decay=0.0,
+            seed=seed,
+        )
+
+
+@dataclass(frozen=True)
+class TrainingReport:
+    """What training found.
+
+    Attributes:
+        n_rows: structures trained on.
+        n_stress: those among them with stress labels.
+        test: errors on rows that a model trained without them gave; None where none were held out.
+        energy_noise: label noise found in the energies, eV per reference cell.
+        derivative_noise: label noise found in ∂E/∂ε, eV; None without stress labels.
+        stress_offset_GPa: the labels' constant in V·σ of xx, yy, zz (Pulay stress), at the reference volume; None
+            without stress labels.
+        stress_offset_std_GPa: its standard deviation.
+        singular_values: the largest one of every layer, by layer and network.
+        centre_spread: spread of the fuzzy c-means centres over that of the features, by network.
+        fuzzifier: exponent that kept the centres apart, by network.
+        bound: "collapsed" or "stochastic".
+        bound_per_label: the bound when training ended, nats a label, mean over the networks.
+        steps: optimiser steps taken.
+        converged: whether the bound had stopped rising.
+        seconds: wall time of training.
+        dataset: provenance of the rows.
+        warnings: what the user should know.
+    """
+
+    n_rows: int
+    n_stress: int
+    test: Evaluation | None
+    energy_noise: float
+    derivative_noise: float | None
+    stress_offset_GPa: float | None
+    stress_offset_std_GPa: float | None
+    singular_values: dict[str, list[float]]
+    centre_spread: list[float]
+    fuzzifier: list[float]
+    bound: str
+    bound_per_label: float
+    steps: int
+    converged: bool
+    seconds: float
+    dataset: dict[str, Any]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Rebuild a report from `to_dict`."""
+        test = values["test"]
+        return cls(
+            **{
+                **values,
+                "test": None if test is None else Evaluation(**test),
+                "warnings": tuple(values["warnings"]),
+            }
+        )
