@@ -9,7 +9,7 @@ import numpy as np
 from ase import Atoms
 
 from ase_dkl.motif import Floats, Motif, unusable
-from ase_dkl.symmetry import isometries, near_bases
+from ase_dkl.relabelling import isometries, near_bases
 
 CLAMPED_TOLERANCE = 2e-3
 """How far from its clamped site an ion may be, Å: room for files with four decimals of a fractional coordinate, and
