@@ -155,8 +155,8 @@ class DKLCalculator(Calculator):
             return
         if choice == "raise":
             raise ExtrapolationError(extrapolation.describe(0))
-        # The frames between are ASE's: get_potential_energy, get_property, calculate.
-        warnings.warn(extrapolation.describe(0), ExtrapolationWarning, stacklevel=6)
+        # Point at the line that called the atoms' get_potential_energy or get_stress; the frames between are ASE's.
+        warnings.warn(extrapolation.describe(0), ExtrapolationWarning, stacklevel=7)
 
 
 def database_fields(results: Mapping[str, Any]) -> dict[str, dict[str, Any]]:

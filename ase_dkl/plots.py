@@ -58,6 +58,8 @@ def scan_figure(scans: Sequence[Scan], points: Sequence[Points | None], title: s
     if with_errors:
         grid[1, 0].set_ylabel("model − DFT\n(meV per cell)")
     grid[0, 0].legend(frameon=False, loc="upper center")
+    if with_errors:
+        grid[1, 0].legend(frameon=False, loc="lower center")
     figure.suptitle(title, fontsize="medium")
     return figure
 
@@ -75,7 +77,8 @@ def _draw_energy(axes: Axes, scan: Scan, points: Points | None, zero: float) -> 
 def _draw_errors(axes: Axes, scan: Scan, points: Points | None) -> None:
     total = np.hypot(scan.prediction.energy_uncertainty, scan.prediction.energy_noise)
     _shade_extrapolation(axes, scan)
-    axes.fill_between(scan.coordinate, -2e3 * total, 2e3 * total, color=BLUE, alpha=0.25, lw=0)
+    band = 2e3 * total
+    axes.fill_between(scan.coordinate, -band, band, color=BLUE, alpha=0.25, lw=0, label="± 2σ with label noise")
     axes.axhline(0, color=BLUE, lw=1.5)
     if points is not None:
         axes.plot(points.coordinate, 1e3 * points.errors, "o", ms=4.5, mfc="white", mec=ORANGE, mew=1.3)

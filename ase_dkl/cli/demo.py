@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from ase_dkl.atomic import written_whole
 from ase_dkl.cli.evaluate import in_rows
 from ase_dkl.cli.terminal import Json, check_writable, in_words, note, print_json, print_table
 
@@ -20,7 +21,6 @@ def demo(as_json: Json = False) -> None:
     from ase_dkl.dataset import Dataset, srtio3
     from ase_dkl.mechanics.scan import points_on_line, scan_along
     from ase_dkl.metrics import evaluate
-    from ase_dkl.model_file import written_whole
     from ase_dkl.plots import scan_figure
     from ase_dkl.training import fit
 

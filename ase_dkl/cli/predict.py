@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ase_dkl.atomic import written_whole
 from ase_dkl.cli.terminal import Json, Mistake, Model, check_writable, in_words, note, print_json
 
 if TYPE_CHECKING:
@@ -52,8 +53,6 @@ def predict(
         for i, (source, atoms) in enumerate(zip(sources, structures, strict=True))
     ]
     if output is not None:
-        from ase_dkl.model_file import written_whole
-
         with written_whole(output) as path:
             _write(path, rows, structures, prediction)
         note(f"{len(rows)} predictions in {output}.")
@@ -182,7 +181,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for row in rows:
         pressure = -sum(row[f"stress_{c}_GPa"] for c in VOIGT[:3]) / 3
         table.add_row(
-            row["file"],
+            Path(row["file"]).name,
             str(row["frame"]),
             row["formula"],
             f"{row['energy_eV']:.5f}",

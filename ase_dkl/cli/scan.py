@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ase_dkl.atomic import written_whole
 from ase_dkl.cli.predict import as_csv, columns
 from ase_dkl.cli.terminal import Json, Mistake, Model, check_writable, in_words, note, print_json
 
@@ -51,7 +52,6 @@ def scan(
 
     from ase_dkl.dataset import Dataset
     from ase_dkl.mechanics.scan import points_on_line, scan_along
-    from ase_dkl.model_file import written_whole
     from ase_dkl.surrogate import Surrogate
 
     low, high = bounds

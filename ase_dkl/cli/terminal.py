@@ -52,8 +52,9 @@ def _mistakes() -> tuple[type[Exception], ...]:
     from ase_dkl.dataset import BadDataset
     from ase_dkl.mechanics.scan import BadScan
     from ase_dkl.surrogate import BadModelFile
+    from ase_dkl.training import BadTraining
 
-    return (Mistake, BadDataset, BadModelFile, BadReference, BadScan, NotThisCrystal, OSError)
+    return (Mistake, BadDataset, BadModelFile, BadReference, BadScan, BadTraining, NotThisCrystal, OSError)
 
 
 def _words(error: Exception) -> str:

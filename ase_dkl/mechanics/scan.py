@@ -100,7 +100,7 @@ def points_on_line(surrogate: Surrogate, along: str, dataset: Dataset, *, tolera
     """
     indices, offsets = rows_on_line(surrogate.crystal, along, dataset.cells, tolerance)
     rows = dataset.subset(indices)
-    predicted = surrogate.predict_cells(rows.cells, stress=False).energy
+    predicted = surrogate.predict_cells(rows.cells, stress=False).energy if len(rows) else rows.energies
     return Points(coordinate(surrogate.crystal, along, offsets), rows.energies, predicted - rows.energies)
 
 
@@ -118,30 +118,14 @@ def coordinate(crystal: Crystal, along: str, offsets: Array) -> Array:
 def scan_cells(crystal: Crystal, along: str, offsets: Array) -> Array:
     """Lattices at offsets from the reference, shape (n, 3, 3), Å: symmetric strains of it, without rotation."""
     _check_periodic(crystal, along)
-    identity = np.eye(3)
-    if along == "volume":
-        _refuse(offsets, offsets <= -1, "the volume vanishes")
-        return np.asarray(crystal.cell * np.cbrt(1 + offsets)[:, None, None])
-    if along in STRAINS:
-        row, column = STRAINS[along]
-        generator = (np.outer(identity[row], identity[column]) + np.outer(identity[column], identity[row])) / 2
-        deformation = identity + offsets[:, None, None] * generator
-        _refuse(offsets, np.linalg.eigvalsh(deformation)[:, 0] <= 0, "the cell is flat or inside out")
-        return crystal.cell @ deformation
-    target = np.repeat((crystal.cell @ crystal.cell.T)[None], len(offsets), axis=0)
-    if along in LENGTHS:
-        axis = LENGTHS.index(along)
-        _refuse(offsets, offsets <= -1, f"{along} vanishes")
-        target[:, axis, :] *= 1 + offsets[:, None]
-        target[:, :, axis] *= 1 + offsets[:, None]
-    else:
-        i, j = ANGLES[along]
-        lengths = _lengths(crystal.cell)
-        angles = _angle(target, along) + offsets
-        target[:, i, j] = target[:, j, i] = lengths[i] * lengths[j] * np.cos(np.deg2rad(angles))
-        flat = (np.linalg.eigvalsh(target)[:, 0] <= 0) | (angles <= 0) | (angles >= 180)
-        _refuse(offsets, flat, f"no lattice has this {along} with the reference's other angles")
-    return crystal.cell @ _stretch(crystal.cell, target)
+    cells, exists = _line(crystal, along, offsets)
+    if not exists.all():
+        raise BadScan(
+            f"There is no lattice at an offset of {offsets[~exists][0]:g} along {along} from the reference: its cell "
+            "would be flat or inside out. Offsets are fractions for lengths, volume and strains, and degrees for "
+            "angles; choose a smaller range."
+        )
+    return cells
 
 
 def rows_on_line(crystal: Crystal, along: str, cells: Array, tolerance: float) -> tuple[NDArray[np.int_], Array]:
@@ -156,13 +140,43 @@ def rows_on_line(crystal: Crystal, along: str, cells: Array, tolerance: float) -
         metric[:, vacuum] = metric[vacuum].T
         images = _whole(crystal) @ metric @ _whole(crystal).mT
         along_line = _offset(crystal, along, images)
-        inverse = np.linalg.inv(scan_cells(crystal, along, along_line))
+        line, exists = _line(crystal, along, along_line)
+        inverse = np.linalg.inv(line)
         off_line = np.abs(inverse @ images @ inverse.mT - np.eye(3)).max(axis=(1, 2)) / 2
-        best = int(off_line.argmin())
-        if off_line[best] <= tolerance:
+        on_line = np.flatnonzero(exists & (off_line <= tolerance))
+        if len(on_line):
+            # The first of the images is the row as it stands.
             indices.append(index)
-            offsets.append(along_line[best])
+            offsets.append(along_line[on_line[0]])
     return np.array(indices, dtype=int), np.array(offsets, dtype=float)
+
+
+def _line(crystal: Crystal, along: str, offsets: Array) -> tuple[Array, NDArray[np.bool_]]:
+    """Lattices at offsets from the reference, and whether there are any; where not, the reference takes the place."""
+    identity = np.eye(3)
+    if along == "volume":
+        exists = offsets > -1
+        return crystal.cell * np.cbrt(1 + np.where(exists, offsets, 0))[:, None, None], exists
+    if along in STRAINS:
+        row, column = STRAINS[along]
+        generator = (np.outer(identity[row], identity[column]) + np.outer(identity[column], identity[row])) / 2
+        deformation = identity + offsets[:, None, None] * generator
+        exists = np.linalg.eigvalsh(deformation)[:, 0] > 0
+        return crystal.cell @ np.where(exists[:, None, None], deformation, identity), exists
+    reference = crystal.cell @ crystal.cell.T
+    target = np.repeat(reference[None], len(offsets), axis=0)
+    if along in LENGTHS:
+        axis = LENGTHS.index(along)
+        target[:, axis, :] *= 1 + offsets[:, None]
+        target[:, :, axis] *= 1 + offsets[:, None]
+        exists = offsets > -1
+    else:
+        i, j = ANGLES[along]
+        lengths = _lengths(crystal.cell)
+        angles = _angle(target, along) + offsets
+        target[:, i, j] = target[:, j, i] = lengths[i] * lengths[j] * np.cos(np.deg2rad(angles))
+        exists = (np.linalg.eigvalsh(target)[:, 0] > 0) & (angles > 0) & (angles < 180)
+    return crystal.cell @ _stretch(crystal.cell, np.where(exists[:, None, None], target, reference)), exists
 
 
 def _offset(crystal: Crystal, along: str, metrics: Array) -> Array:
@@ -216,12 +230,4 @@ def _check_periodic(crystal: Crystal, along: str) -> None:
         raise BadScan(
             f"There is no scan along {along}: the crystal is not periodic along {axes}, so that its energy does not "
             f"depend on it. Its periodic axes are {', '.join(LENGTHS[axis] for axis in crystal.periodic)}."
-        )
-
-
-def _refuse(offsets: Array, bad: NDArray[np.bool_], why: str) -> None:
-    if bad.any():
-        raise BadScan(
-            f"At an offset of {offsets[bad][0]:g} from the reference {why}. Offsets are fractions for lengths, volume "
-            "and strains, and degrees for angles: choose a smaller range."
         )
