@@ -25,7 +25,7 @@ def predict(
     model: Model,
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE…", help="Structures in any format ASE reads; all frames or rows of each."),
+        typer.Argument(metavar="FILE", help="Structures in any format ASE reads; all frames or rows of each."),
     ],
     output: Annotated[
         Path | None,
