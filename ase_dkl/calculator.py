@@ -13,7 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
-from ase.calculators.calculator import Calculator, CalculatorError, PropertyNotImplementedError, all_changes
+from ase.calculators.calculator import (
+    Calculator,
+    CalculatorError,
+    CalculatorSetupError,
+    PropertyNotImplementedError,
+    all_changes,
+)
 from ase.outputs import Properties, all_outputs
 
 if TYPE_CHECKING:
@@ -121,7 +127,8 @@ class DKLCalculator(Calculator):
     ) -> None:
         """Predict for ASE, which calls this; ask `get_property` or the atoms instead."""
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
-        assert self.atoms is not None
+        if self.atoms is None:
+            raise CalculatorSetupError("There are no atoms to calculate. Give get_property some, or use theirs.")
         mapped = self.surrogate.crystal.map(self.atoms)
         cells = mapped.cell[None]
         if system_changes:

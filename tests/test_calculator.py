@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import make_supercell
-from ase.calculators.calculator import PropertyNotImplementedError, get_calculator_class
+from ase.calculators.calculator import CalculatorSetupError, PropertyNotImplementedError, get_calculator_class
 from ase.calculators.fd import FiniteDifferenceCalculator, calculate_numerical_stress
 from ase.eos import calculate_eos
-from ase.filters import StrainFilter
+from ase.filters import FrechetCellFilter, StrainFilter
 from ase.io.trajectory import Trajectory
 from ase.optimize import BFGS
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
@@ -55,8 +55,10 @@ def at_strain(surrogate: Surrogate, strain: list[float]) -> Atoms:
     return atoms
 
 
-def relax(atoms: Atoms, *, fmax: float, steps: int, trajectory: str | None = None) -> bool:
-    optimiser = BFGS(StrainFilter(atoms), logfile=None, trajectory=trajectory)  # type: ignore[arg-type]
+def relax(
+    atoms: Atoms, *, fmax: float, steps: int, cell_filter: type = StrainFilter, trajectory: str | None = None
+) -> bool:
+    optimiser = BFGS(cell_filter(atoms), logfile=None, trajectory=trajectory)
     return bool(optimiser.run(fmax=fmax, steps=steps))
 
 
@@ -142,6 +144,11 @@ def test_other_crystals_are_refused_and_do_no_harm(attached: Atoms) -> None:
     assert attached.get_potential_energy() == energy
 
 
+def test_a_calculator_without_atoms_says_so(calculator: DKLCalculator) -> None:
+    with pytest.raises(CalculatorSetupError, match="no atoms"):
+        calculator.get_property("energy")
+
+
 @pytest.mark.parametrize("arguments", [{"extrapolation": "never"}, {"model": "other.dkl"}])
 def test_what_cannot_be_set_is_refused(calculator: DKLCalculator, arguments: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="extrapolation"):
@@ -203,6 +210,12 @@ class TestASE:
         # StrainFilter's forces are −V σ.
         assert np.abs(attached.get_stress()).max() * attached.get_volume() < 1e-4
 
+    def test_filters_that_insist_on_forces_need_rigid_ions(self, attached: Atoms, surrogate: Surrogate) -> None:
+        with pytest.raises(PropertyNotImplementedError):
+            relax(attached, fmax=1e-3, steps=1, cell_filter=FrechetCellFilter)
+        attached.calc = DKLCalculator(surrogate, rigid_ions=True)
+        assert relax(attached, fmax=1e-3, steps=60, cell_filter=FrechetCellFilter)
+
     def test_equation_of_state(self, surrogate: Surrogate, calculator: DKLCalculator) -> None:
         atoms = surrogate.crystal.atoms()
         atoms.calc = calculator
@@ -253,9 +266,12 @@ class TestASE:
 
 class TestCopies:
     def test_saved_model_predicts_the_same(self, attached: Atoms, model_file: Path) -> None:
-        expected = attached.get_stress()
-        attached.calc = DKLCalculator(str(model_file))
-        np.testing.assert_array_equal(attached.get_stress(), expected)
+        attached.get_stress()
+        saved = attached.copy()
+        saved.calc = DKLCalculator(str(model_file))
+        saved.get_stress()
+        for name, expected in attached.calc.results.items():
+            np.testing.assert_array_equal(saved.calc.results[name], expected)
 
     @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda c: pickle.loads(pickle.dumps(c))])
     def test_copies_are_independent_and_equal(self, attached: Atoms, duplicate: object) -> None:
