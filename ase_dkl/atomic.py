@@ -1,6 +1,5 @@
 """Files that are whole or not there."""
 
-import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,4 +12,4 @@ def written_whole(path: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.stem}-") as folder:
         beside = Path(folder) / path.name
         yield beside
-        os.replace(beside, path)
+        beside.replace(path)

@@ -5,11 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
-
-from ase_dkl.inputs import Scaling
 
 MARGIN = 0.02
 """Of the range's width: how far beyond the outermost training lattice is still inside."""
@@ -27,18 +24,25 @@ class Extrapolation:
     """How far n lattices are from the training data.
 
     Attributes:
-        outside_range: some lattice parameter lies beyond those of the training lattices and their images, shape (n,).
+        excess: by how much each lattice parameter of each image is beyond the range of the training lattices and their
+            images, Å and degrees, shape (n, g, p).
         distance: to the nearest training lattice, in standard deviations of the lattice parameters, shape (n,).
-        far: the distance is large against the gaps between the training lattices, shape (n,).
-        excess: by how much each lattice parameter is beyond the range, Å and degrees, shape (n, p).
-        reach: the distance beyond which a lattice is far.
+        reach: the distance beyond which a lattice is far: large against the gaps between the training lattices.
     """
 
-    outside_range: NDArray[np.bool_]
-    distance: Floats
-    far: NDArray[np.bool_]
     excess: Floats
+    distance: Floats
     reach: float
+
+    @property
+    def outside_range(self) -> NDArray[np.bool_]:
+        """Some lattice parameter lies beyond the range, shape (n,)."""
+        return np.asarray((self.excess > 0).any(axis=(1, 2)))
+
+    @property
+    def far(self) -> NDArray[np.bool_]:
+        """No training lattice is near, shape (n,)."""
+        return self.distance > self.reach
 
     @property
     def outside(self) -> NDArray[np.bool_]:
@@ -47,11 +51,13 @@ class Extrapolation:
 
     def describe(self, i: int) -> str:
         """Say of one lattice what is wrong with it."""
-        p = self.excess.shape[1]
-        lengths = {1: 1, 3: 2, 6: 3}[p]
+        images = self.excess[i]
+        # The images share one range. Words are about the lattice as given, or the image that is furthest beyond it.
+        beyond = images[0] if images[0].any() else images[images.sum(axis=1).argmax()]
+        names = NAMES[len(beyond)]
         reasons = [
-            f"{name} is {value:.3g} {'Å' if k < lengths else '°'} beyond the training range"
-            for k, (name, value) in enumerate(zip(NAMES[p], self.excess[i], strict=True))
+            f"{name} is {value:.3g} {'Å' if name in 'abc' else '°'} beyond the training range"
+            for name, value in zip(names, beyond, strict=True)
             if value > 0
         ]
         if self.far[i]:
@@ -69,17 +75,15 @@ class Domain:
     """The training lattices as a region.
 
     Args:
-        scaling: images, and units of distance.
-        cells: training cells, periodic rows, shape (n, d, 3), Å.
+        coordinates: scaled lattice parameters of every image of the training lattices, shape (n, g, p).
+        unit: of each lattice parameter, Å and degrees, shape (p,).
     """
 
-    def __init__(self, scaling: Scaling, cells: torch.Tensor) -> None:
-        self._scaling = scaling
-        coordinates = scaling.coordinates(cells).numpy()
+    def __init__(self, coordinates: Floats, unit: Floats) -> None:
         flat = coordinates.reshape(-1, coordinates.shape[-1])
         low, high = flat.min(axis=0), flat.max(axis=0)
         self._low, self._high = low - MARGIN * (high - low), high + MARGIN * (high - low)
-        self._unit = scaling.scale.numpy()
+        self._unit = unit
         self._tree = KDTree(coordinates[:, 0])
         some = np.random.default_rng(0).permutation(len(coordinates))[:_ENOUGH]
         distance, neighbour = self._tree.query(coordinates[some], k=[1, 2])
@@ -88,20 +92,8 @@ class Domain:
         gaps = distance.min(axis=(1, 2))
         self.reach = float(FAR * gaps.max(initial=0.0, where=np.isfinite(gaps)))
 
-    def judge(self, cells: torch.Tensor) -> Extrapolation:
-        """Compare cells (n, d, 3) with the training lattices."""
-        coordinates = self._scaling.coordinates(cells).numpy()
-        excess = np.maximum(coordinates - self._high, self._low - coordinates)
+    def judge(self, coordinates: Floats) -> Extrapolation:
+        """Compare n lattices with the training data, from scaled parameters of every image, shape (n, g, p)."""
+        excess = np.maximum(np.maximum(coordinates - self._high, self._low - coordinates), 0) * self._unit
         distance, _ = self._tree.query(coordinates)
-        nearest = distance.min(axis=1)
-        # All images share one range. Words are about the lattice as given, or the image that is furthest beyond it.
-        total = excess.sum(axis=2)
-        total[total[:, 0] > 0, 0] = np.inf
-        told = np.take_along_axis(excess, total.argmax(axis=1)[:, None, None], axis=1)[:, 0]
-        return Extrapolation(
-            outside_range=(excess > 0).any(axis=(1, 2)),
-            distance=nearest,
-            far=nearest > self.reach,
-            excess=told * self._unit,
-            reach=self.reach,
-        )
+        return Extrapolation(excess, distance.min(axis=1), self.reach)

@@ -54,10 +54,12 @@ class Observations:
 
     @property
     def n_values(self) -> int:
+        """The number n of values."""
         return self.features.shape[1]
 
     @property
     def n_derivatives(self) -> int:
+        """The number m t of derivatives."""
         return len(self.basis) - self.n_values
 
     def rows(self) -> Tensor:
@@ -108,7 +110,8 @@ class SparseGP(nn.Module):
         """L with L Lᵀ = K_ZZ + jitter, shape (K, M, M)."""
         covariance = self.kernel.with_values(self.inducing_points, self.inducing_points, None)
         variance = torch.exp(2 * self.kernel.log_scale)
-        return psd_safe_cholesky(covariance + JITTER * variance * _identity(covariance))
+        root: Tensor = psd_safe_cholesky(covariance + JITTER * variance * _identity(covariance))
+        return root
 
     def noise(self, observations: Observations) -> Tensor:
         """D, the noise variance of every observation, shape (K, n + m t)."""
@@ -149,7 +152,7 @@ class SparseGP(nn.Module):
         # L_B⁻¹ A r
         projected = torch.linalg.solve_triangular(chol_precision, scaled @ residual.unsqueeze(2), upper=False)
         trace = (self.prior_variances(observations) / noise).sum(1) - (inducing_part**2).sum((1, 2))
-        return (
+        bound: Tensor = (
             -0.5 * len(labels) * math.log(2 * math.pi)
             - chol_precision.diagonal(dim1=1, dim2=2).log().sum(1)
             - 0.5 * noise.log().sum(1)
@@ -157,6 +160,7 @@ class SparseGP(nn.Module):
             + 0.5 * (projected**2).sum((1, 2))
             - 0.5 * trace
         )
+        return bound
 
     def condition(self, batches: Iterable[tuple[Observations, Tensor]]) -> ConditionedGP:
         """The posterior under the optimal q(w), gathered batch by batch.
@@ -183,47 +187,58 @@ class SparseGP(nn.Module):
 class ConditionedGP(nn.Module):
     """A trained process, reduced to what predictions take: a kernel row, a product and a norm.
 
-    With h(o) = [k_Z(o); φ(o)]:  mean = hᵀ w,  variance = k_oo − ‖Tᵀ_Z k_Z‖² + ‖Tᵀ h‖².
+    With h(o) = [k_Z(o); φ(o)]:  mean = hᵀ w,  variance = k_oo − ‖T_Zᵀ k_Z‖² + ‖Tᵀ h‖².
 
     Args:
         gp: the kernel, inducing points and noise.
         whitening: T_Z = L⁻ᵀ, shape (K, M, M).
         factor: T, a root of the covariance of the weights of h, shape (K, M + P, q).
         weights: w, shape (K, M + P, 1).
+
+    Attributes:
+        head: [T_Z padded, T, w], shape (K, M + P, M + q + 1).
     """
 
-    whitening: Tensor
-    factor: Tensor
-    weights: Tensor
+    head: Tensor
 
     def __init__(self, gp: SparseGP, whitening: Tensor, factor: Tensor, weights: Tensor) -> None:
         super().__init__()
         self.gp = gp
-        self.register_buffer("whitening", whitening.detach().contiguous())
-        self.register_buffer("factor", factor.detach().contiguous())
-        self.register_buffer("weights", weights.detach().contiguous())
+        padded = nn.functional.pad(whitening, (0, 0, 0, factor.shape[1] - whitening.shape[1]))
+        self.register_buffer("head", torch.cat([padded, factor, weights], dim=2).detach())
+        self._n_inducing = gp.inducing_points.shape[1]
+
+    @property
+    def weights(self) -> Tensor:
+        """w, shape (K, M + P)."""
+        return self.head[:, :, -1]
+
+    @property
+    def factor(self) -> Tensor:
+        """T, shape (K, M + P, q)."""
+        return self.head[:, :, self._n_inducing : -1]
 
     def marginals(self, observations: Observations) -> tuple[Tensor, Tensor]:
         """Mean and variance of every observation without its noise, both of shape (K, n + m t)."""
-        inducing, row = self._row(observations)
-        mean = (row @ self.weights).squeeze(2)
-        explained = ((inducing @ self.whitening) ** 2).sum(2)
-        left = ((row @ self.factor) ** 2).sum(2)
-        return mean, (self.gp.prior_variances(observations) - explained + left).clamp(min=0)
+        products = self._products(observations)
+        squares = products[..., :-1] ** 2
+        explained, left = squares[..., : self._n_inducing].sum(-1), squares[..., self._n_inducing :].sum(-1)
+        variances = self.gp.prior_variances(observations) - explained + left
+        return products[..., -1], variances.clamp(min=0)
 
     def joint(self, observations: Observations) -> tuple[Tensor, Tensor]:
         """Mean, shape (K, n + m t), and covariance matrix, shape (K, n + m t, n + m t)."""
-        inducing, row = self._row(observations)
-        mean = (row @ self.weights).squeeze(2)
+        products = self._products(observations)
         rows = observations.rows()
-        whitened, projected = inducing @ self.whitening, row @ self.factor
+        whitened, projected = products[..., : self._n_inducing], products[..., self._n_inducing : -1]
         covariance = self.gp.kernel.forward(rows, rows) - whitened @ whitened.mT + projected @ projected.mT
-        return mean, 0.5 * (covariance + covariance.mT)
+        return products[..., -1], 0.5 * (covariance + covariance.mT)
 
-    def _row(self, observations: Observations) -> tuple[Tensor, Tensor]:
+    def _products(self, observations: Observations) -> Tensor:
+        """[T_Zᵀ k_Z, Tᵀ h, hᵀ w] of every observation, shape (K, n + m t, M + q + 1)."""
         inducing = self.gp.cross_covariances(observations)
         basis = observations.basis.expand(inducing.shape[0], -1, -1)
-        return inducing, torch.cat([inducing, basis], dim=2)
+        return torch.bmm(torch.cat([inducing, basis], dim=2), self.head)
 
 
 def _identity(like: Tensor) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -74,7 +75,9 @@ class Inputs:
         return Inputs(self.coordinates.to(dtype), tangents, self.basis)
 
 
-def gather(coordinates: Tensor, tangents: Tensor | None = None, traces: Tensor | None = None, *, quadratic: bool = True) -> Inputs:
+def gather(
+    coordinates: Tensor, tangents: Tensor | None = None, traces: Tensor | None = None, *, quadratic: bool = True
+) -> Inputs:
     """Gather coordinates and the basis functions of the mean, averaged over the images.
 
     Args:
@@ -84,21 +87,21 @@ def gather(coordinates: Tensor, tangents: Tensor | None = None, traces: Tensor |
             constant times this (Pulay stress); without traces the offset's column is zero, as predictions want it.
         quadratic: constant, linear and quadratic basis functions; otherwise the constant alone.
     """
-    n, _, p = coordinates.shape
-    i, j = torch.triu_indices(p, p)
+    n, g, p = coordinates.shape
+    i, j = _pairs(p)
     constant = coordinates.new_ones(n, 1)
     columns = [constant]
     if quadratic:
-        columns += [coordinates.mean(1), (coordinates[..., i] * coordinates[..., j]).mean(1)]
+        columns += [coordinates.mean(1), (coordinates.mT @ coordinates)[:, i, j] / g]
     values = torch.cat([*columns, torch.zeros_like(constant)], dim=1)
     if tangents is None:
         return Inputs(coordinates, None, values)
     m, _, t, _ = tangents.shape
     slopes = values.new_zeros(m, t, values.shape[1])
     if quadratic:
-        at = coordinates[:m, :, None]
+        products = torch.einsum("mgtp,mgq->mtpq", tangents, coordinates[:m]) / g
         slopes[..., 1 : p + 1] = tangents.mean(1)
-        slopes[..., p + 1 : -1] = (tangents[..., i] * at[..., j] + at[..., i] * tangents[..., j]).mean(1)
+        slopes[..., p + 1 : -1] = products[..., i, j] + products[..., j, i]
     if traces is not None:
         slopes[..., -1] = traces
     return Inputs(coordinates, tangents, torch.cat([values, slopes.flatten(0, 1)]))
@@ -115,3 +118,8 @@ def observe(extractor: FeatureExtractor, given: Inputs) -> Observations:
         if m < len(given.coordinates):
             features = torch.cat([features, extractor(given.coordinates[m:])[0]], dim=1)
     return Observations(features.double(), derivatives, given.basis)
+
+
+@functools.cache
+def _pairs(p: int) -> Tensor:
+    return torch.triu_indices(p, p)

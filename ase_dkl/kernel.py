@@ -23,8 +23,6 @@ import torch
 from torch import Tensor, nn
 
 
-
-
 def functional_rows(features: Tensor, derivatives: Tensor | None = None) -> Tensor:
     """Rows that stand for function values, and for derivatives where given.
 
@@ -43,7 +41,7 @@ def functional_rows(features: Tensor, derivatives: Tensor | None = None) -> Tens
     return torch.cat([values, slopes.flatten(-3, -2)], dim=-2)
 
 
-class RadialKernel(gpytorch.kernels.Kernel):
+class RadialKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]
     """s² κ(|ψ − ψ'| / ℓ) between rows [ψ, v, w]; one scale and one length scale for each network.
 
     Attributes:
@@ -82,9 +80,7 @@ class RadialKernel(gpytorch.kernels.Kernel):
             v1v2 = v1 @ v2.mT
             w2 = w2.mT
         value, slope, curvature = self._profile(squared.clamp(min=0))
-        return variance * (
-            w1 * w2 * value + 2 * slope * (w2 * v1d - w1 * v2d - v1v2) - 4 * curvature * v1d * v2d
-        )
+        return variance * (w1 * w2 * value + 2 * slope * (w2 * v1d - w1 * v2d - v1v2) - 4 * curvature * v1d * v2d)
 
     def with_values(self, points: Tensor, features: Tensor, derivatives: Tensor | None) -> Tensor:
         """Covariances of values at some points with values, and derivatives where given, at others.

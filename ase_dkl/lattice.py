@@ -13,6 +13,7 @@ vacuum vector is no input. With d periodic rows there are p = d (d + 1) / 2 latt
 in whatever axes are periodic; lengths in Å, angles in degrees.
 """
 
+import functools
 import math
 
 import torch
@@ -21,9 +22,14 @@ from torch import Tensor
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 """Voigt order xx, yy, zz, yz, xz, xy (ASE's)."""
 
-_ANGLES = {1: (), 2: ((0, 1),), 3: ((1, 2), (0, 2), (0, 1))}
+_ANGLES = {
+    d: torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
+    for d, pairs in {1: [], 2: [(0, 1)], 3: [(1, 2), (0, 2), (0, 1)]}.items()
+}
+"""Pairs of periodic rows between which the angles lie."""
 
 
+@functools.cache
 def strain_generators() -> Tensor:
     """The symmetric matrices e_j of the six Voigt strains, shears engineering (½ off the diagonal), shape (6, 3, 3)."""
     generators = torch.zeros(6, 3, 3, dtype=torch.float64)
@@ -62,9 +68,9 @@ def lattice_parameters(metric: Tensor) -> Tensor:
         Lengths (Å), then angles (degrees), shape (..., p). The module's docstring has the order.
     """
     lengths = metric.diagonal(dim1=-2, dim2=-1).sqrt()
-    cosines = [metric[..., i, j] / (lengths[..., i] * lengths[..., j]) for i, j in _ANGLES[metric.shape[-1]]]
-    angles = [torch.rad2deg(torch.arccos(cosine)) for cosine in cosines]
-    return torch.cat([lengths, *(angle.unsqueeze(-1) for angle in angles)], dim=-1)
+    i, j = _ANGLES[metric.shape[-1]]
+    cosines = metric[..., i, j] / (lengths[..., i] * lengths[..., j])
+    return torch.cat([lengths, torch.rad2deg(torch.arccos(cosines))], dim=-1)
 
 
 def metric_tangents(cell: Tensor) -> Tensor:
@@ -91,15 +97,14 @@ def lattice_parameter_tangents(metric: Tensor, tangents: Tensor) -> Tensor:
     """
     lengths = metric.diagonal(dim1=-2, dim2=-1).sqrt().unsqueeze(-2)
     length_tangents = tangents.diagonal(dim1=-2, dim2=-1) / (2 * lengths)
-    columns = [length_tangents]
-    for i, j in _ANGLES[metric.shape[-1]]:
-        product = lengths[..., i] * lengths[..., j]
-        cosine = metric[..., None, i, j] / product
-        stretch = length_tangents[..., i] / lengths[..., i] + length_tangents[..., j] / lengths[..., j]
-        cosine_tangent = tangents[..., i, j] / product - cosine * stretch
-        # d arccos(c) = −dc / √(1 − c²)
-        columns.append((cosine_tangent * (-180 / math.pi) / (1 - cosine**2).sqrt()).unsqueeze(-1))
-    return torch.cat(columns, dim=-1)
+    i, j = _ANGLES[metric.shape[-1]]
+    products = lengths[..., i] * lengths[..., j]
+    cosines = metric[..., i, j].unsqueeze(-2) / products
+    stretches = length_tangents[..., i] / lengths[..., i] + length_tangents[..., j] / lengths[..., j]
+    cosine_tangents = tangents[..., i, j] / products - cosines * stretches
+    # d arccos(c) = −dc / √(1 − c²)
+    angle_tangents = cosine_tangents * (-180 / math.pi) / (1 - cosines**2).sqrt()
+    return torch.cat([length_tangents, angle_tangents], dim=-1)
 
 
 def image_parameters(cell: Tensor, images: Tensor) -> Tensor:
@@ -153,4 +158,5 @@ def independent_strains(cell: Tensor) -> Tensor:
     symmetric = 0.5 * (outer + outer.mT)
     rows, columns = zip(*VOIGT, strict=True)
     engineering = torch.tensor([1.0, 1.0, 1.0, 2.0, 2.0, 2.0], dtype=cell.dtype)
-    return symmetric[..., rows, columns] * engineering
+    strains: Tensor = symmetric[..., rows, columns] * engineering
+    return strains

@@ -42,7 +42,8 @@ class SpectralLinear(nn.Module):
             if self.training:
                 self.left.copy_(left)
         norm = left.mT @ self.weight @ right
-        return self.weight / (norm / self.coefficient).clamp(min=1.0)
+        normalised: Tensor = self.weight / (norm / self.coefficient).clamp(min=1.0)
+        return normalised
 
     def fold(self) -> None:
         """Replace the weights by the normalised ones, scaled with their exact singular values, for good."""
@@ -50,7 +51,7 @@ class SpectralLinear(nn.Module):
             return
         with torch.no_grad():
             norm = torch.linalg.matrix_norm(self.weight, ord=2, keepdim=True)
-            self.weight /= (norm / self.coefficient).clamp(min=1.0)
+            self.weight.div_((norm / self.coefficient).clamp(min=1.0))
         self.coefficient = None
 
 
@@ -62,11 +63,7 @@ class _SiLUWithTangents(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, stacked: Tensor) -> Tensor:
-        value = stacked[:, :1]
-        gate = torch.sigmoid(value)
-        slope = gate * (1 + value * (1 - gate))
-        output = stacked * slope
-        torch.mul(value, gate, out=output[:, :1])
+        output, gate, slope = _silu_gate_and_slope(stacked)
         ctx.save_for_backward(stacked, gate, slope)
         return output
 
@@ -75,10 +72,25 @@ class _SiLUWithTangents(torch.autograd.Function):
         (gradient,) = gradients
         stacked, gate, slope = ctx.saved_tensors
         curvature = gate * (1 - gate) * (2 + stacked[:, :1] * (1 - 2 * gate))
-        result = gradient * slope
-        if stacked.shape[1] > 1:
-            result[:, :1] += curvature * (gradient[:, 1:] * stacked[:, 1:]).sum(1, keepdim=True)
+        result: Tensor = gradient * slope
+        result[:, :1] += curvature * (gradient[:, 1:] * stacked[:, 1:]).sum(1, keepdim=True)
         return result
+
+
+def _silu_gate_and_slope(stacked: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    value = stacked[:, :1]
+    gate = torch.sigmoid(value)
+    slope = gate * (1 + value * (1 - gate))
+    output = stacked * slope
+    torch.mul(value, gate, out=output[:, :1])
+    return output, gate, slope
+
+
+def _silu_with_tangents(stacked: Tensor) -> Tensor:
+    if torch.is_grad_enabled():
+        output: Tensor = _SiLUWithTangents.apply(stacked)  # type: ignore[no-untyped-call]
+        return output
+    return _silu_gate_and_slope(stacked)[0]
 
 
 class FeatureExtractor(nn.Module):
@@ -93,8 +105,11 @@ class FeatureExtractor(nn.Module):
         self, networks: int, inputs: int, n_features: int, *, width: int, depth: int, coefficient: float | None
     ) -> None:
         super().__init__()
+        self.networks = networks
         self.first = SpectralLinear(networks, inputs, width, None)
-        self.blocks = nn.ModuleList(SpectralLinear(networks, width, width, coefficient) for _ in range(depth))
+        self.blocks = [SpectralLinear(networks, width, width, coefficient) for _ in range(depth)]
+        for i, block in enumerate(self.blocks):
+            self.add_module(f"block{i + 1}", block)
         self.last = SpectralLinear(networks, width, n_features, None)
 
     def forward(self, coordinates: Tensor, tangents: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
@@ -108,15 +123,18 @@ class FeatureExtractor(nn.Module):
             Features, shape (K, n, f), and their derivatives, shape (K, n, t, f), or None without tangents.
         """
         n, g, p = coordinates.shape
-        stacked = coordinates.reshape(1, n * g, p)
-        if tangents is not None:
-            stacked = torch.cat([stacked, tangents.permute(2, 0, 1, 3).reshape(-1, n * g, p)])
-        hidden = _affine(stacked.unsqueeze(0), self.first)
+        if tangents is None:
+            hidden = _affine(coordinates.reshape(1, n * g, p).expand(self.networks, -1, -1), self.first)
+            for block in self.blocks:
+                hidden = hidden + nn.functional.silu(_affine(hidden, block))
+            return _affine(hidden.view(-1, n, g, hidden.shape[2]).mean(2), self.last), None
+        t = tangents.shape[2]
+        stacked = torch.cat([coordinates.reshape(1, n * g, p), tangents.permute(2, 0, 1, 3).reshape(t, n * g, p)])
+        hidden = _affine_with_tangents(stacked.expand(self.networks, -1, -1, -1), self.first)
         for block in self.blocks:
-            hidden = hidden + _SiLUWithTangents.apply(_affine(hidden, block))
-        mean = hidden.unflatten(2, (n, g)).mean(3)
-        features = _affine(mean, self.last)
-        return features[:, 0], None if tangents is None else features[:, 1:].transpose(1, 2)
+            hidden = hidden + _silu_with_tangents(_affine_with_tangents(hidden, block))
+        features = _affine_with_tangents(hidden.unflatten(2, (n, g)).mean(3), self.last)
+        return features[:, 0], features[:, 1:].transpose(1, 2)
 
     def fold(self) -> None:
         """Make the normalisation part of the weights. Call once, when training ends."""
@@ -133,14 +151,16 @@ class FeatureExtractor(nn.Module):
             }
 
     def _layers(self) -> list[SpectralLinear]:
-        return [self.first, *self.blocks, self.last]  # type: ignore[list-item]
+        return [self.first, *self.blocks, self.last]
 
 
-def _affine(stacked: Tensor, layer: SpectralLinear) -> Tensor:
+def _affine(values: Tensor, layer: SpectralLinear) -> Tensor:
+    """W h + b, of shape (K, rows, width)."""
+    return torch.bmm(values, layer.normalised_weight()) + layer.bias
+
+
+def _affine_with_tangents(stacked: Tensor, layer: SpectralLinear) -> Tensor:
     """W h + b for the value (row 0 of the second dimension), W ḣ for the tangents."""
-    weight = layer.normalised_weight()
-    networks, rows = weight.shape[0], stacked.shape[1:3]
-    product = stacked.expand(networks, -1, -1, -1).flatten(1, 2) @ weight
-    product = product.unflatten(1, rows)
+    product: Tensor = torch.bmm(stacked.flatten(1, 2), layer.normalised_weight()).unflatten(1, stacked.shape[1:3])
     product[:, :1] += layer.bias.unsqueeze(1)
     return product

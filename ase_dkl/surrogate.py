@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,8 @@ from ase_dkl.crystal import Crystal
 from ase_dkl.domain import Domain, Extrapolation
 from ase_dkl.gp import ConditionedGP, Observations, SparseGP
 from ase_dkl.inputs import Scaling, gather, observe
-from ase_dkl.model_file import BadModelFile, pack, unpack
 from ase_dkl.kernel import RadialKernel
+from ase_dkl.model_file import BadModelFile, pack, unpack
 from ase_dkl.network import FeatureExtractor
 from ase_dkl.records import TrainConfig, TrainingReport
 
@@ -35,7 +35,7 @@ _CHUNK = 2**20
 
 @dataclass(frozen=True)
 class Prediction:
-    """Predictions for n structures. An uncertainty is one standard deviation, of the model alone; the labels' noise is apart.
+    """Predictions for n structures. An uncertainty is one standard deviation of the model; the labels' noise is apart.
 
     Attributes:
         energy: eV, shape (n,).
@@ -95,7 +95,8 @@ class Surrogate:
         self._model = nn.ModuleDict({"scaling": scaling, "extractor": extractor, "process": process})
         self._model.double().eval().requires_grad_(False)
         self._scaling, self._extractor, self._process = scaling, extractor, process
-        self._periodic = list(crystal.periodic)
+        self._periodic = torch.as_tensor(crystal.periodic)
+        self._last = (torch.empty(0), torch.empty(0))
 
     def predict(self, structures: Atoms | Sequence[Atoms], *, stress: bool = True) -> Prediction:
         """Predict structures as they are: rotated, supercells, in any basis of the crystal.
@@ -146,7 +147,9 @@ class Surrogate:
             return Prediction(*energies)
         volume = np.abs(np.linalg.det(given.numpy()))[:, None]
         if (volume < 1e-6).any():
-            raise ValueError("A cell without volume has no stress. Give the vacuum vector a length, or ask for energies.")
+            raise ValueError(
+                "A cell without volume has no stress. Give the vacuum vector a length, or ask for energies."
+            )
         noise = np.full((n, 6), self.report.derivative_noise or 0.0)
         return Prediction(*energies, expected[:, 1:] / volume, uncertainty[:, 1:] / volume, noise / volume)
 
@@ -171,7 +174,7 @@ class Surrogate:
     def extrapolation(self, cells: ArrayLike) -> Extrapolation:
         """Compare cells in the reference's basis, shape (n, 3, 3), Å, with the training lattices."""
         with torch.inference_mode():
-            return self._domain.judge(_as_cells(cells)[:, self._periodic])
+            return self._domain.judge(self._coordinates(_as_cells(cells)).numpy())
 
     @cached_property
     def stress_offset(self) -> float:
@@ -182,8 +185,8 @@ class Surrogate:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of the model file's content: equal models have equal ones."""
-        return hashlib.sha256(self.to_bytes()).hexdigest()
+        """SHA-256 of all that predictions follow from: equal for equal models, whenever they were trained."""
+        return hashlib.sha256(pack(self._identity(), self._tensors())).hexdigest()
 
     def save(self, path: str | Path) -> None:
         """Write the model to one file, which appears only once it is complete."""
@@ -206,12 +209,7 @@ class Surrogate:
 
     def to_bytes(self) -> bytes:
         """What `save` writes."""
-        header = {
-            "crystal": self.crystal.to_dict(),
-            "config": self.config.__dict__,
-            "report": self.report.to_dict(),
-        }
-        return pack(header, {**self._model.state_dict(), "cells": torch.as_tensor(self.cells)})
+        return pack({**self._identity(), "report": self.report.to_dict()}, self._tensors())
 
     @classmethod
     def from_bytes(cls, content: bytes, *, name: str = "These bytes") -> Surrogate:
@@ -222,7 +220,7 @@ class Surrogate:
             config = TrainConfig(**header["config"])
             report = TrainingReport.from_dict(header["report"])
             cells = tensors.pop("cells")
-            scaling, extractor, process = _blank(crystal, config, tensors)
+            scaling, extractor, process = _blank(config, tensors)
             surrogate = cls(crystal, config, report, cells.numpy(), scaling, extractor, process)
             surrogate._model.load_state_dict(tensors)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
@@ -232,20 +230,35 @@ class Surrogate:
             ) from error
         return surrogate
 
+    def _identity(self) -> dict[str, Any]:
+        return {"crystal": self.crystal.to_dict(), "config": asdict(self.config)}
+
+    def _tensors(self) -> dict[str, Tensor]:
+        return {**self._model.state_dict(), "cells": torch.as_tensor(self.cells)}
+
     def __reduce__(self) -> tuple[Any, tuple[bytes]]:
         return Surrogate.from_bytes, (self.to_bytes(),)
 
     @cached_property
     def _domain(self) -> Domain:
-        return Domain(self._scaling, _as_cells(self.cells)[:, self._periodic])
+        with torch.inference_mode():
+            coordinates = self._scaling.coordinates(_as_cells(self.cells)[:, self._periodic])
+            return Domain(coordinates.numpy(), self._scaling.scale.numpy())
 
     def _observe(self, cells: Tensor, derivatives: bool) -> Observations:
-        periodic = cells[:, self._periodic]
         quadratic = self.config.mean == "quadratic"
         if not derivatives:
-            return observe(self._extractor, gather(self._scaling.coordinates(periodic), quadratic=quadratic))
-        coordinates, tangents = self._scaling.coordinates_and_tangents(periodic)
+            return observe(self._extractor, gather(self._coordinates(cells), quadratic=quadratic))
+        coordinates, tangents = self._scaling.coordinates_and_tangents(cells[:, self._periodic])
         return observe(self._extractor, gather(coordinates, tangents, quadratic=quadratic))
+
+    def _coordinates(self, cells: Tensor) -> Tensor:
+        """Image coordinates. A calculator asks for a cell's domain and then its energy: the last answer is kept."""
+        last_cells, last = self._last
+        if not torch.equal(cells, last_cells):
+            last = self._scaling.coordinates(cells[:, self._periodic])
+            self._last = (cells, last)
+        return last
 
     def _marginals(self, cells: Tensor, stress: bool) -> tuple[Tensor, Tensor]:
         """Mean and variance of the mixture in scaled units, energy first, shape (n, 1) or (n, 7)."""
@@ -255,9 +268,9 @@ class Surrogate:
             if len(means) > 1:
                 variance = variance + _spread_factor(len(means)) * ((means - mean) ** 2).sum(0)
             n = len(cells)
-            mean, variance = (
-                torch.cat([row[:n, None], row[n:].view(n, -1)], dim=1) for row in (mean, variance)
-            )
+            if not stress:
+                return mean.unsqueeze(1), variance.unsqueeze(1)
+            mean, variance = (torch.cat([row[:n, None], row[n:].view(n, 6)], dim=1) for row in (mean, variance))
             return mean, variance
 
 
@@ -271,22 +284,30 @@ def _spread_factor(networks: int) -> float:
 
 
 def _as_cells(cells: ArrayLike) -> Tensor:
-    given = torch.as_tensor(np.asarray(cells, dtype=np.float64))
+    # A copy: torch's own memory is aligned, and with that the last bit of a product does not depend on the caller's.
+    given = torch.tensor(np.asarray(cells, dtype=np.float64))
     if given.ndim != 3 or given.shape[1:] != (3, 3):
         raise ValueError(f"Cells have the shape (n, 3, 3); these have {tuple(given.shape)}.")
     return given
 
 
-def _blank(
-    crystal: Crystal, config: TrainConfig, tensors: dict[str, Tensor]
-) -> tuple[Scaling, FeatureExtractor, ConditionedGP]:
+def _blank(config: TrainConfig, tensors: dict[str, Tensor]) -> tuple[Scaling, FeatureExtractor, ConditionedGP]:
     """Modules of the right shapes, for the tensors of a file to be loaded into."""
     images = tensors["scaling.images"]
     scaling = Scaling(images, torch.eye(images.shape[1], 3, dtype=torch.float64).expand(2, -1, -1), torch.zeros(2))
     extractor = FeatureExtractor(
-        config.networks, len(scaling.centre), config.n_features, width=config.width, depth=config.depth, coefficient=None
+        config.networks,
+        len(scaling.centre),
+        config.n_features,
+        width=config.width,
+        depth=config.depth,
+        coefficient=None,
     )
     kernel = RadialKernel(config.kernel, tensors["process.gp.kernel.log_lengthscale"])
     gp = SparseGP(tensors["process.gp.inducing_points"], kernel)
-    process = ConditionedGP(gp, *(tensors[f"process.{name}"] for name in ("whitening", "factor", "weights")))
+    head = tensors["process.head"]
+    n_inducing = gp.inducing_points.shape[1]
+    process = ConditionedGP(
+        gp, *(part.clone() for part in head.split([n_inducing, head.shape[2] - n_inducing - 1, 1], 2))
+    )
     return scaling, extractor, process

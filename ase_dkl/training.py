@@ -1,13 +1,12 @@
 """Training: Algorithm 1 of the method, step by step, and what is measured on the way.
 
-    draw a random subset of structures → features from the untrained network → fuzzy c-means centroids as Z
-    → repeat { spectral normalisation → features → Gaussian process → negative ELBO → step on θ, ξ }
+draw a random subset of structures → features from the untrained network → fuzzy c-means centroids as Z
+→ repeat { spectral normalisation → features → Gaussian process → negative ELBO → step on θ, ξ }
 """
 
 from __future__ import annotations
 
 import time
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -132,8 +131,8 @@ class _Data:
     """Inputs and labels in scaled units. Structures that have stress labels come first."""
 
     def __init__(self, dataset: Dataset, periodic: tuple[int, ...], images: Tensor, config: TrainConfig) -> None:
-        self.cells = torch.as_tensor(dataset.cells)[:, list(periodic)]
-        energies = torch.as_tensor(dataset.energies)
+        self.cells = torch.tensor(dataset.cells)[:, list(periodic)]
+        energies = torch.tensor(dataset.energies)
         self.scaling = Scaling(images, self.cells, energies)
         self.n_stress = int(dataset.has_stress.sum())
         self.quadratic = config.mean == "quadratic"
@@ -141,9 +140,9 @@ class _Data:
         self._values = (energies - self.scaling.energy_shift) / self.scaling.energy_scale
         self._slopes = None
         if self.n_stress:
-            volumes = torch.as_tensor(np.abs(np.linalg.det(dataset.cells[: self.n_stress])))
+            volumes = torch.tensor(np.abs(np.linalg.det(dataset.cells[: self.n_stress])))
             self._directions = lattice.independent_strains(self.cells[: self.n_stress])
-            stresses = torch.as_tensor(dataset.stresses[: self.n_stress])
+            stresses = torch.tensor(dataset.stresses[: self.n_stress])
             along = (self._directions @ (volumes[:, None] * stresses).unsqueeze(2)).squeeze(2)
             self._slopes = along / self.scaling.energy_scale
 
@@ -219,7 +218,7 @@ def _initialise(data: _Data, config: TrainConfig) -> _Model:
     # → fuzzy c-means centroids as Z
     n_inducing = min(config.n_inducing, data.n_labels, features.shape[1])
     centres = [fuzzy_centres(each.numpy(), n_inducing, rng) for each in features]
-    points = torch.as_tensor(np.array([each.points for each in centres]))
+    points = torch.tensor(np.array([each.points for each in centres]))
     gp = SparseGP(points, RadialKernel(config.kernel, typical_lengthscale(features).log()))
     return _Model(extractor, gp, centres)
 
@@ -339,7 +338,7 @@ def _mean_coefficients(given: Inputs, labels: Tensor) -> Tensor:
 
 def _label_offset(process: ConditionedGP) -> tuple[float, float]:
     """Mean and standard deviation over the networks' mixture of the last basis function's coefficient."""
-    means = process.weights[:, -1, 0]
+    means = process.weights[:, -1]
     variance = (process.factor[:, -1] ** 2).sum(1).mean()
     if len(means) > 1:
         variance = variance + (1 + 1 / len(means)) * means.var()

@@ -21,14 +21,14 @@ from ase_dkl.gp import JITTER, ConditionedGP, Observations, SparseGP
 from ase_dkl.kernel import functional_rows
 
 
-class _ValueInducingStrategy(VariationalStrategy):
+class _ValueInducingStrategy(VariationalStrategy):  # type: ignore[misc]
     """Inducing variables are function values, whatever the observations are."""
 
     def forward(self, x: Tensor, inducing_points: Tensor, *args: Any, **kwargs: Any) -> MultivariateNormal:
         return super().forward(x, functional_rows(inducing_points), *args, **kwargs)
 
 
-class VariationalGP(gpytorch.models.ApproximateGP):
+class VariationalGP(gpytorch.models.ApproximateGP):  # type: ignore[misc]
     """A sparse process with an explicit q(u).
 
     Args:
@@ -64,7 +64,8 @@ class VariationalGP(gpytorch.models.ApproximateGP):
         residual = labels - (observations.basis @ self.mean.unsqueeze(2)).squeeze(2) - q.mean
         # E_q log N(y; f, D) = −½ [log 2πD + ((y − μ)² + var) / D]
         expected = -0.5 * (torch.log(2 * torch.pi * noise) + (residual**2 + q.variance) / noise)
-        return expected.sum(1) / share - self.variational_strategy.kl_divergence()
+        bound: Tensor = expected.sum(1) / share - self.variational_strategy.kl_divergence()
+        return bound
 
     def distribution_parameters(self) -> list[nn.Parameter]:
         """The parameters of q(u)."""
