@@ -78,8 +78,8 @@ def test_files_answer_selections_as_databases_do(
 @pytest.mark.parametrize(
     ("select", "words"),
     [
-        ("set<5", "set<5 alone matches 0. Values of set: narrow, wide."),
-        ("set=wid", "set=wid alone matches 0. Values of set: narrow, wide."),
+        ("set<5", "matches the selection 'set<5'. Values of set: narrow, wide."),
+        ("set=wid", "matches the selection 'set=wid'. Values of set: narrow, wide."),
         ("st=wide", "did you mean set?"),
         ("set=wide,number>7", "set=wide alone matches 2. number>7 alone matches 0."),
         ("set=wide number>1", "holds 2 comparisons"),

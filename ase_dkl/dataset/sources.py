@@ -165,9 +165,11 @@ def _check(selection: str) -> None:
 def _why_nothing_matches(table: Database | _Rows, selection: str, rows: list[AtomsRow]) -> str:
     keys = {key for row in rows for key in row.key_value_pairs}
     lines = [f"None of its {len(rows)} rows matches the selection {selection!r}."]
-    for condition in selection.split(","):
+    conditions = selection.split(",")
+    for condition in conditions:
         found = sum(1 for _ in table.select(condition, include_data=False))
-        lines.append(f"{condition} alone matches {found}.")
+        if len(conditions) > 1:
+            lines.append(f"{condition} alone matches {found}.")
         key = re.split(r"[<>=!]", condition)[0]
         if found == 0 and key in keys:
             lines.append(f"Values of {key}: {_listed({row.get(key) for row in rows} - {None})}.")
