@@ -1,0 +1,159 @@
+"""The stochastic bound on data that do not fit: energies of up to 262,144 copper lattices, one network.
+
+Labels are made once and kept in a file. Each size then trains in a process of its own, whose largest memory is asked
+of the operating system: what it grows by from one size to the next is to be the data, and no more than a few copies.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+from _common import Floats, arguments, console, print_environment, stderr, verdict
+from _copper import A, box, copper
+from ase.calculators.emt import EMT
+from rich.progress import track
+from rich.table import Table
+
+from ase_dkl import Crystal, Dataset, TrainConfig, fit
+from ase_dkl.atomic import written_whole
+from ase_dkl.metrics import rmse
+
+SIZES = (16_384, 65_536, 262_144)
+QUICK = (256, 512)
+N_TEST = 1024
+CHUNK = 256
+"""Lattices that a process labels at a time."""
+SECONDS = 90.0
+"""For a pass over the most rows."""
+COPIES = 4.0
+"""How many times the data themselves memory may grow by with their number."""
+MIB = 2**20
+
+
+def main() -> None:
+    parser = arguments("Training on minibatches: time of a pass, memory, and the errors.")
+    parser.set_defaults(seeds=[0])
+    parser.add_argument("--passes", type=int, default=1, help="over the data")
+    parser.add_argument("--cache", type=Path, help="file of the labels [default: in ~/.cache/ase_dkl]")
+    parser.add_argument("--rows", type=int, help="train on so many, print JSON, and nothing else")
+    options = parser.parse_args()
+    sizes = QUICK if options.quick else SIZES
+    cache = options.cache or _cache_folder() / f"emt_copper_{max(sizes)}.npz"
+    seed = options.seeds[0]
+    if options.rows:
+        config = TrainConfig(networks=1, bound="stochastic", epochs=options.passes, seed=seed)
+        print(json.dumps(_measure(cache, options.rows, config)))
+        return
+    print_environment([seed], options.quick)
+    if not cache.exists():
+        _label(max(sizes), 64 if options.quick else N_TEST, cache)
+    rows = []
+    for n in track(sizes, "training", console=stderr):
+        command = [sys.executable, __file__, "--rows", str(n), "--cache", str(cache), "--seeds", str(seed)]
+        command += ["--passes", str(options.passes)]
+        rows.append(json.loads(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout))
+    console.print(_table(rows, options.passes))
+    first, last = rows[0], rows[-1]
+    growth = (last["peak"] - first["peak"]) / (last["data"] - first["data"])
+    console.print(
+        f"From {first['n']:,} to {last['n']:,} rows the data grow by {(last['data'] - first['data']) / MIB:.1f} MiB, "
+        f"and the largest memory by {growth:.1f} times that ({verdict(growth, COPIES)})."
+    )
+
+
+def _measure(cache: Path, n: int, config: TrainConfig) -> dict[str, float]:
+    """Train on the first n rows; memory in bytes."""
+    with np.load(cache) as labels:
+        cells, energies = labels["cells"][:n], labels["energies"][:n]
+        unseen, truth = labels["test_cells"], labels["test_energies"]
+    if len(cells) < n:
+        raise SystemExit(
+            f"{cache} holds labels of {len(cells)} rows, and {n} are asked for. Delete it, or name another."
+        )
+    crystal = Crystal.from_atoms(copper(np.array([A, A, A, 90, 90, 90])))
+    dataset = Dataset(crystal, cells, energies, np.full((n, 6), np.nan), np.arange(n), {"source": "EMT"}, ())
+    before = _peak()
+    start = time.perf_counter()
+    surrogate = fit(dataset, config, progress=False)
+    seconds = time.perf_counter() - start
+    error = surrogate.predict_cells(unseen, stress=False).energy - truth
+    return {
+        "n": n,
+        "steps": surrogate.report.steps,
+        "seconds": seconds,
+        "rmse_meV": 1e3 * rmse(error),
+        "data": sum(array.nbytes for array in (cells, energies, dataset.stresses, dataset.ids)),
+        "before": before,
+        "peak": _peak(),
+    }
+
+
+def _table(rows: list[dict[str, float]], passes: int) -> Table:
+    table = Table(title=f"Stochastic bound, energies, one network, passes: {passes}")
+    for heading in (
+        "rows",
+        "steps",
+        "s a pass, first and last steps of the fit included",
+        "RMSE of unseen energies, meV",
+    ):
+        table.add_column(heading, justify="right")
+    for heading in ("data, MiB", "memory before the fit, MiB", "largest memory, MiB"):
+        table.add_column(heading, justify="right")
+    for row in rows:
+        seconds = row["seconds"] / passes
+        target = f" ({verdict(seconds, SECONDS)})" if row["n"] == max(SIZES) else ""
+        table.add_row(
+            f"{row['n']:,}",
+            f"{row['steps']:,}",
+            f"{seconds:.1f}{target}",
+            f"{row['rmse_meV']:.3f}",
+            *(f"{row[name] / MIB:,.1f}" for name in ("data", "before", "peak")),
+        )
+    return table
+
+
+def _peak() -> int:
+    """The largest memory that this process has had, bytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+def _label(n: int, n_test: int, cache: Path) -> None:
+    start = time.perf_counter()
+    chunks = [*np.array_split(box(1, n), n // CHUNK), box(2, n_test)]
+    # Processes that start afresh: those forked from one that has torch's threads may hang.
+    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
+        results = pool.map(_cells_and_energies, chunks)
+        done = list(track(results, "labels", total=len(chunks), console=stderr))
+    cells, energies = (np.concatenate(part) for part in zip(*done, strict=True))
+    cache.parent.mkdir(parents=True, exist_ok=True)
+    with written_whole(cache) as beside, beside.open("wb") as file:
+        np.savez(file, cells=cells[:n], energies=energies[:n], test_cells=cells[n:], test_energies=energies[n:])
+    console.print(f"{n + n_test:,} labels in {time.perf_counter() - start:.0f} s, kept in {cache}")
+
+
+def _cells_and_energies(lattices: Floats) -> tuple[Floats, Floats]:
+    atoms = copper(lattices[0])
+    atoms.calc = EMT()
+    cells, energies = np.empty((len(lattices), 3, 3)), np.empty(len(lattices))
+    for i, lattice in enumerate(lattices):
+        atoms.set_cell(lattice, scale_atoms=True)
+        cells[i], energies[i] = atoms.cell.array, atoms.get_potential_energy()
+    return cells, energies
+
+
+def _cache_folder() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ase_dkl"
+
+
+if __name__ == "__main__":
+    main()
