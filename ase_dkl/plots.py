@@ -32,34 +32,28 @@ def axis_label(along: str) -> str:
 
 
 def scan_figure(scans: Sequence[Scan], points: Sequence[Points | None], title: str) -> Figure:
-    """Draw energy along scans, side by side, and beneath it the error of labelled structures on their lines.
+    """Draw energy along scans, side by side, and beneath it the uncertainty and the error of labelled structures.
 
-    Lines are means and bands two standard deviations: the model's own in the upper row, the model's and the labels'
-    noise together in the lower, where labels are judged. Grey shading marks where the surrogate extrapolates.
+    Bands are two standard deviations: the model's own in the upper row, the model's and the labels' noise together in
+    the lower, where labels are judged. Grey shading marks where the surrogate extrapolates.
 
     Args:
         scans: one for each column.
         points: labels on the line of each scan, or None.
         title: what the figure is of.
     """
-    with_errors = any(p is not None and len(p.coordinate) for p in points)
-    rows = 2 if with_errors else 1
-    figure = Figure(figsize=(1.2 + 4.4 * len(scans), 3.6 + 2.2 * with_errors), layout="constrained", dpi=200)
-    grid: Any = figure.subplots(
-        rows, len(scans), squeeze=False, sharex="col", sharey="row", height_ratios=[5, 3][:rows]
-    )
+    figure = Figure(figsize=(1.2 + 4.4 * len(scans), 5.8), layout="constrained", dpi=200)
+    grid: Any = figure.subplots(2, len(scans), squeeze=False, sharex="col", sharey="row", height_ratios=[5, 3])
     zero = min(float(scan.prediction.energy.min()) for scan in scans)
     for column, (scan, labelled) in enumerate(zip(scans, points, strict=True)):
         _draw_energy(grid[0, column], scan, labelled, zero)
-        if with_errors:
-            _draw_errors(grid[1, column], scan, labelled)
-        grid[-1, column].set_xlabel(axis_label(scan.along))
+        _draw_errors(grid[1, column], scan, labelled)
+        grid[1, column].set_xlabel(axis_label(scan.along))
     grid[0, 0].set_ylabel("energy above the\nlowest (eV per cell)")
-    if with_errors:
-        grid[1, 0].set_ylabel("model − DFT\n(meV per cell)")
     grid[0, 0].legend(frameon=False, loc="upper center")
-    if with_errors:
-        grid[1, 0].legend(frameon=False, loc="lower center")
+    compared = any(p is not None and len(p.coordinate) for p in points)
+    grid[1, 0].set_ylabel(("model − DFT" if compared else "uncertainty") + "\n(meV per cell)")
+    grid[1, 0].set_title("band: ± 2σ, the labels' noise included", fontsize="small", loc="left", color=GREY)
     figure.suptitle(title, fontsize="medium")
     return figure
 
@@ -78,7 +72,7 @@ def _draw_errors(axes: Axes, scan: Scan, points: Points | None) -> None:
     total = np.hypot(scan.prediction.energy_uncertainty, scan.prediction.energy_noise)
     _shade_extrapolation(axes, scan)
     band = 2e3 * total
-    axes.fill_between(scan.coordinate, -band, band, color=BLUE, alpha=0.25, lw=0, label="± 2σ with label noise")
+    axes.fill_between(scan.coordinate, -band, band, color=BLUE, alpha=0.25, lw=0)
     axes.axhline(0, color=BLUE, lw=1.5)
     if points is not None:
         axes.plot(points.coordinate, 1e3 * points.errors, "o", ms=4.5, mfc="white", mec=ORANGE, mew=1.3)

@@ -28,7 +28,7 @@ def xy(line: Line2D) -> NDArray[np.float64]:
 
 
 def test_line_and_band_are_the_prediction(scan: Scan) -> None:
-    (axes,) = scan_figure([scan], [None], "title").axes
+    axes, _ = scan_figure([scan], [None], "title").axes
     mean = scan.prediction.energy - scan.prediction.energy.min()
     np.testing.assert_array_equal(xy(axes.lines[0]), np.column_stack([scan.coordinate, mean]))
     band = np.asarray(axes.collections[0].get_paths()[0].vertices)
@@ -45,7 +45,7 @@ def test_labels_and_their_errors_are_drawn(scan: Scan, points: Points) -> None:
 
 
 def test_extrapolation_is_shaded_where_it_is(scan: Scan) -> None:
-    (axes,) = scan_figure([scan], [None], "title").axes
+    axes, _ = scan_figure([scan], [None], "title").axes
     shaded = np.array([p.get_x() + p.get_width() / 2 for p in axes.patches if isinstance(p, Rectangle)])
     inside = scan.coordinate[~scan.outside]
     assert scan.outside[[0, -1]].all()
