@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from ase_dkl.mechanics.scan import BadScan, Scan, scan_along
     from ase_dkl.metrics import Evaluation, evaluate
     from ase_dkl.records import TrainConfig, TrainingReport
-    from ase_dkl.surrogate import BadModelFile, Prediction, Surrogate
-    from ase_dkl.training import fit
+    from ase_dkl.surrogate import BadModelFile, JointPosterior, Prediction, Surrogate
+    from ase_dkl.training import BadTraining, fit
 
 _MODULES = {
     "crystal": ("BadReference", "Crystal", "NotThisCrystal"),
@@ -26,8 +26,8 @@ _MODULES = {
     "mechanics.scan": ("BadScan", "Scan", "scan_along"),
     "metrics": ("Evaluation", "evaluate"),
     "records": ("TrainConfig", "TrainingReport"),
-    "surrogate": ("BadModelFile", "Prediction", "Surrogate"),
-    "training": ("fit",),
+    "surrogate": ("BadModelFile", "JointPosterior", "Prediction", "Surrogate"),
+    "training": ("BadTraining", "fit"),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
@@ -36,12 +36,15 @@ __all__ = [
     "BadModelFile",
     "BadReference",
     "BadScan",
+    "BadTraining",
+    "BadTraining",
     "Crystal",
     "DKLCalculator",
     "Dataset",
     "Evaluation",
     "ExtrapolationError",
     "ExtrapolationWarning",
+    "JointPosterior",
     "NotThisCrystal",
     "Prediction",
     "Scan",
