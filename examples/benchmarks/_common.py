@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from ase_dkl import Dataset, Surrogate, TrainConfig, evaluate, fit
+if TYPE_CHECKING:
+    from ase_dkl import Dataset, Surrogate, TrainConfig
 
 stderr = Console(stderr=True)
 console = Console()
@@ -31,10 +32,10 @@ Result = Mapping[str, float | None]
 THREE_DIGITS = "three digits"
 """A number format: as many decimals as the mean needs for three significant digits."""
 COLUMNS = {
-    "energy_rmse_meV": ("energy RMSE, meV", THREE_DIGITS),
-    "stress_rmse_GPa": ("stress RMSE, GPa", THREE_DIGITS),
-    "coverage_95": ("95 % coverage, energy", ".3f"),
-    "stress_coverage_95": ("95 % coverage, stress", ".3f"),
+    "energy_rmse_meV": ("energy RMSE,\nmeV", THREE_DIGITS),
+    "stress_rmse_GPa": ("stress RMSE,\nGPa", THREE_DIGITS),
+    "coverage_95": ("95 % coverage,\nenergy", ".3f"),
+    "stress_coverage_95": ("95 % coverage,\nstress", ".3f"),
     "energy_nll": ("NLL, nats", ".2f"),
     "seconds": ("fit, s", ".1f"),
 }
@@ -49,6 +50,8 @@ def arguments(description: str) -> argparse.ArgumentParser:
 
 
 def print_environment(seeds: Sequence[int], quick: bool) -> None:
+    import torch
+
     versions = {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn", "ase", "ase-dkl")}
     console.print(
         f"{_processor()}, {_cores()} cores, {torch.get_num_threads()} torch threads, "
@@ -68,6 +71,8 @@ def configured(config: TrainConfig, quick: bool) -> TrainConfig:
 
 
 def fit_and_evaluate(training: Dataset, test: Dataset, config: TrainConfig) -> tuple[Surrogate, Result]:
+    from ase_dkl import evaluate, fit
+
     start = time.perf_counter()
     surrogate = fit(training, config, progress=False)
     seconds = time.perf_counter() - start
@@ -114,7 +119,7 @@ def judged(values: Sequence[float], form: str, target: float | None = None, *, a
     text = f"{mean:{form}}"
     if len(values) > 1:
         text += f" ± {np.std(values, ddof=1):{form}}"
-    return text if target is None else f"{text} ({verdict(mean, target, at_least=at_least)})"
+    return text if target is None else f"{text}\n{verdict(mean, target, at_least=at_least)}"
 
 
 def verdict(value: float, target: float, *, at_least: bool = False) -> str:

@@ -111,7 +111,15 @@ def _read(select: str, like: Dataset) -> Dataset:
 
 
 def _whole_table() -> Table:
-    headings = ("n", "labels", "RMSE, meV", "MAE, meV", "95 % coverage", "NLL, nats", "worst row (first seed)")
+    headings = (
+        "n",
+        "labels",
+        "RMSE, meV",
+        "MAE, meV",
+        "95 % coverage",
+        "NLL, nats",
+        "worst row, error ± σ (first seed)",
+    )
     return Table(*headings, title=f"{UNSEEN}: whatever the energy")
 
 

@@ -15,6 +15,7 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from _common import Floats, arguments, console, print_environment, stderr, verdict
@@ -23,9 +24,9 @@ from ase.calculators.emt import EMT
 from rich.progress import track
 from rich.table import Table
 
-from ase_dkl import Crystal, Dataset, TrainConfig, fit
+if TYPE_CHECKING:
+    from ase_dkl import TrainConfig
 from ase_dkl.atomic import written_whole
-from ase_dkl.metrics import rmse
 
 SIZES = (16_384, 65_536, 262_144)
 QUICK = (256, 512)
@@ -50,6 +51,8 @@ def main() -> None:
     cache = options.cache or _cache_folder() / f"emt_copper_{max(sizes)}.npz"
     seed = options.seeds[0]
     if options.rows:
+        from ase_dkl import TrainConfig
+
         config = TrainConfig(networks=1, bound="stochastic", epochs=options.passes, seed=seed)
         print(json.dumps(_measure(cache, options.rows, config)))
         return
@@ -72,6 +75,10 @@ def main() -> None:
 
 def _measure(cache: Path, n: int, config: TrainConfig) -> dict[str, float]:
     """Train on the first n rows; memory in bytes."""
+    # Not imported by the processes that only label.
+    from ase_dkl import Crystal, Dataset, fit
+    from ase_dkl.metrics import rmse
+
     with np.load(cache) as labels:
         cells, energies = labels["cells"][:n], labels["energies"][:n]
         unseen, truth = labels["test_cells"], labels["test_energies"]
@@ -102,8 +109,8 @@ def _table(rows: list[dict[str, float]], passes: int) -> Table:
     for heading in (
         "rows",
         "steps",
-        "s a pass, first and last steps of the fit included",
-        "RMSE of unseen energies, meV",
+        "s a pass,\nstart and end of the fit included",
+        "RMSE of unseen\nenergies, meV",
     ):
         table.add_column(heading, justify="right")
     for heading in ("data, MiB", "memory before the fit, MiB", "largest memory, MiB"):
