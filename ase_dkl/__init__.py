@@ -37,7 +37,6 @@ __all__ = [
     "BadReference",
     "BadScan",
     "BadTraining",
-    "BadTraining",
     "Crystal",
     "DKLCalculator",
     "Dataset",

@@ -62,6 +62,11 @@ class Observations:
         """The number m t of derivatives."""
         return len(self.basis) - self.n_values
 
+    def detach(self) -> Observations:
+        """The same numbers, without the graph that made them."""
+        derivatives = None if self.derivatives is None else self.derivatives.detach()
+        return Observations(self.features.detach(), derivatives, self.basis)
+
     def rows(self) -> Tensor:
         """The kernel's rows, shape (K, n + m t, 2 f + 1)."""
         values = functional_rows(self.features)

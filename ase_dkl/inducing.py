@@ -9,8 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-FUZZIFIERS = (2.0, 1.5, 1.25, 1.1)
-LEAST_SPREAD = 0.5
+FUZZIFIERS = (2.0, 1.5, 1.25, 1.1, 1.05)
+LEAST_SPREAD = 0.25
 """Centres that spread less than this fraction of the data have collapsed towards the mean."""
 
 

@@ -225,8 +225,8 @@ class Surrogate:
             surrogate._model.load_state_dict(tensors)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise BadModelFile(
-                f"{name} has the form of a model but its content does not fit together ({error}). "
-                "It was changed after it was written; train again."
+                f"{name} has the form of a model but its content does not fit together: it was changed after it was "
+                "written, or belongs to another version of ase_dkl. Train again."
             ) from error
         return surrogate
 

@@ -20,7 +20,7 @@ from torch import Tensor
 from ase_dkl import lattice
 from ase_dkl.dataset import Dataset
 from ase_dkl.gp import BASIS_SCALE, ConditionedGP, SparseGP
-from ase_dkl.inducing import Centres, fuzzy_centres
+from ase_dkl.inducing import FUZZIFIERS, LEAST_SPREAD, Centres, fuzzy_centres
 from ase_dkl.inputs import Inputs, Scaling, gather, observe
 from ase_dkl.kernel import RadialKernel, typical_lengthscale
 from ase_dkl.metrics import Evaluation, evaluate
@@ -39,7 +39,7 @@ PATIENCE = 50
 """Steps over which the bound must still rise."""
 RISE = 1e-3
 """By how much, nats a label."""
-NATURAL_STEP = 0.1
+NATURAL_STEP = 0.3
 """Step length of the natural gradients."""
 
 
@@ -93,12 +93,14 @@ def fit(
     notes = list(dataset.warnings)
     if not converged:
         notes.append(f"The bound was still rising after {steps} steps; train longer for smaller errors.")
-    collapsed_centres = [k for k, centres in enumerate(model.centres) if centres.fuzzifier < 2]
-    if collapsed_centres:
+    lowered = sum(centres.fuzzifier < FUZZIFIERS[0] for centres in model.centres)
+    if lowered:
         notes.append(
-            f"Fuzzy c-means centres collapsed with the fuzzifier 2 in {len(collapsed_centres)} of {config.networks} "
-            "networks; it was lowered there."
+            f"Fuzzy c-means centres collapsed onto the mean in {lowered} of {config.networks} networks; "
+            f"the fuzzifier was lowered to {min(centres.fuzzifier for centres in model.centres)} there."
         )
+    if min(centres.spread for centres in model.centres) < LEAST_SPREAD:
+        notes.append("Fuzzy c-means centres lie on the mean with every fuzzifier; ask for fewer features.")
     offset, offset_std = _label_offset(process)
     scale = float(data.scaling.energy_scale)
     to_GPa = scale / abs(float(np.linalg.det(crystal.cell))) / GPa
@@ -263,9 +265,7 @@ def _train_stochastic(
     process = VariationalGP(model.gp, _mean_coefficients(given, labels), config.natural_gradients)
     q = process.distribution_parameters()
     optimiser = _adam(model, config, [process.mean, *(() if config.natural_gradients else q)])
-    optimisers: list[torch.optim.Optimizer] = [optimiser]
-    if config.natural_gradients:
-        optimisers.append(NGD(q, num_data=1, lr=NATURAL_STEP))
+    natural = NGD(q, num_data=data.n_labels, lr=NATURAL_STEP) if config.natural_gradients else None
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.epochs * batches)
     task = bar.add_task("training", total=config.epochs * batches, bound="")
     bounds: list[float] = []
@@ -277,12 +277,15 @@ def _train_stochastic(
             given, labels = data.batch(index.sort().values)
             share = len(index) / len(data)
             observations = observe(model.extractor, given.to(torch.float32))
+            if natural is not None:
+                # q(u) first: the networks' gradient means something only where q(u) goes with their features.
+                process.zero_grad()
+                (-process.bound(observations.detach(), labels, share).sum() / data.n_labels).backward()
+                natural.step()
             bound = process.bound(observations, labels, share) / data.n_labels
-            for each in optimisers:
-                each.zero_grad()
+            optimiser.zero_grad()
             (-bound.sum()).backward()
-            for each in optimisers:
-                each.step()
+            optimiser.step()
             schedule.step()
             total += share * float(bound.detach().mean())
             bar.update(task, advance=1, bound=f"bound {float(bound.detach().mean()):.3f} nats a label")

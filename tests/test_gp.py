@@ -1,0 +1,123 @@
+import math
+from dataclasses import replace
+
+import pytest
+import torch
+
+from ase_dkl.gp import BASIS_SCALE, Observations, SparseGP
+from ase_dkl.kernel import RadialKernel, functional_rows
+from ase_dkl.records import KERNELS
+
+torch.manual_seed(0)
+
+
+def observations(n: int = 12, m: int = 5, t: int = 4, f: int = 3, networks: int = 2) -> Observations:
+    generator = torch.Generator().manual_seed(3)
+
+    def normal(*shape: int) -> torch.Tensor:
+        return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+    return Observations(normal(networks, n, f), normal(networks, m, t, f) if m else None, normal(n + m * t, 4))
+
+
+def process(given: Observations, kind: str = "rbf", points: torch.Tensor | None = None) -> SparseGP:
+    generator = torch.Generator().manual_seed(4)
+    k, _, f = given.features.shape
+    inducing = torch.randn(k, 7, f, dtype=torch.float64, generator=generator) if points is None else points
+    gp = SparseGP(inducing, RadialKernel(kind, torch.full((k, 1, 1), 0.3, dtype=torch.float64)))
+    with torch.no_grad():
+        gp.log_derivative_noise += 0.7
+    return gp
+
+
+def labels(given: Observations) -> torch.Tensor:
+    return torch.randn(len(given.basis), dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+
+
+def exact(gp: SparseGP, given: Observations) -> torch.Tensor:
+    """Prior covariance of the labels without inducing points, shape (K, n, n)."""
+    rows = given.rows()
+    linear = BASIS_SCALE**2 * given.basis @ given.basis.T
+    return gp.kernel.forward(rows, rows) + linear + torch.diag_embed(gp.noise(given))
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_with_inducing_points_at_the_data_the_bound_is_the_exact_evidence(kind: str) -> None:
+    given = observations(m=0)
+    gp, y = process(given, kind, given.features), labels(given)
+    evidence = torch.distributions.MultivariateNormal(torch.zeros(12, dtype=torch.float64), exact(gp, given))
+    torch.testing.assert_close(gp.collapsed_bound(given, y), evidence.log_prob(y), rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_with_few_inducing_points_it_is_a_lower_bound(kind: str) -> None:
+    given = observations()
+    gp, y = process(given, kind), labels(given)
+    evidence = torch.distributions.MultivariateNormal(torch.zeros_like(y), exact(gp, given)).log_prob(y)
+    assert (gp.collapsed_bound(given, y) < evidence).all()
+
+
+def test_the_bound_term_by_term() -> None:
+    """Titsias' bound written down directly: log N(y; 0, Q + D) − ½ tr(D⁻¹ (K − Q))."""
+    given = observations()
+    gp, y = process(given), labels(given)
+    cross = gp.cross_covariances(given)
+    root = torch.linalg.solve_triangular(gp.chol_inducing(), cross.mT, upper=False)
+    linear = BASIS_SCALE**2 * given.basis @ given.basis.T
+    noise = gp.noise(given)
+    low_rank = root.mT @ root
+    marginal = torch.distributions.MultivariateNormal(torch.zeros_like(y), low_rank + linear + torch.diag_embed(noise))
+    left = gp.prior_variances(given) - low_rank.diagonal(dim1=1, dim2=2)
+    expected = marginal.log_prob(y) - 0.5 * (left / noise).sum(1)
+    torch.testing.assert_close(gp.collapsed_bound(given, y), expected)
+
+
+def test_with_inducing_points_at_the_data_the_posterior_is_the_exact_one() -> None:
+    given = observations(m=0)
+    gp, y = process(given, points=given.features), labels(given)
+    new = replace(observations(m=3), basis=observations(m=3).basis)
+    rows = given.rows(), new.rows()
+    linear = BASIS_SCALE**2 * new.basis @ given.basis.T
+    cross = gp.kernel.forward(rows[1], rows[0]) + linear
+    gain = torch.linalg.solve(exact(gp, given), cross.mT).mT
+    prior = gp.kernel.forward(rows[1], rows[1]) + BASIS_SCALE**2 * new.basis @ new.basis.T
+    mean, covariance = gp.condition([(given, y)]).joint(new)
+    torch.testing.assert_close(mean, gain @ y, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(covariance, prior - gain @ cross.mT, rtol=1e-5, atol=1e-5)
+
+
+def test_diagonal_of_the_joint_posterior_is_the_pointwise_variance() -> None:
+    given = observations()
+    conditioned = process(given).condition([(given, labels(given))])
+    mean, variance = conditioned.marginals(given)
+    joint_mean, covariance = conditioned.joint(given)
+    torch.testing.assert_close(mean, joint_mean)
+    torch.testing.assert_close(variance, covariance.diagonal(dim1=1, dim2=2))
+
+
+def test_conditioning_batch_by_batch_is_conditioning_at_once() -> None:
+    given = observations(m=0)
+    gp, y = process(given), labels(given)
+    halves = [
+        (Observations(given.features[:, part], None, given.basis[part]), y[part])
+        for part in (slice(0, 5), slice(5, None))
+    ]
+    whole = gp.condition([(given, y)]).marginals(given)
+    torch.testing.assert_close(gp.condition(halves).marginals(given), whole)
+
+
+def test_structures_without_derivatives_follow_those_with() -> None:
+    given = observations(n=6, m=2)
+    gp = process(given)
+    values = gp.cross_covariances(replace(given, derivatives=None))
+    both = gp.cross_covariances(given)
+    torch.testing.assert_close(both[:, :6], values)
+    assert both.shape == (2, 6 + 2 * 4, 7)
+    torch.testing.assert_close(both, gp.kernel.forward(given.rows(), functional_rows(gp.inducing_points)))
+
+
+def test_noise_is_one_number_for_values_and_one_for_derivatives() -> None:
+    given = observations()
+    noise = process(given).noise(given)
+    assert noise[:, :12].unique().numel() == 1
+    assert noise[0, 12:].unique().item() == pytest.approx(noise[0, 0].item() * math.exp(1.4))

@@ -1,0 +1,80 @@
+import pytest
+import torch
+
+from ase_dkl.kernel import RadialKernel, functional_rows, typical_lengthscale
+from ase_dkl.records import KERNELS
+
+
+def kernel(kind: str) -> RadialKernel:
+    made = RadialKernel(kind, torch.tensor([[[0.3]], [[-0.2]]], dtype=torch.float64))
+    with torch.no_grad():
+        made.log_scale += torch.tensor([[[0.4]], [[-0.5]]])
+    return made
+
+
+def points(n: int, seed: int = 0) -> torch.Tensor:
+    return torch.randn(2, n, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(seed))
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_values_are_the_textbook_kernel(kind: str) -> None:
+    a, b = points(4), points(5, 1)
+    made = kernel(kind)
+    distance = torch.cdist(a, b) / made.log_lengthscale.exp()
+    if kind == "rbf":
+        expected = torch.exp(-0.5 * distance**2)
+    else:
+        scaled = 5**0.5 * distance
+        expected = (1 + scaled + scaled**2 / 3) * torch.exp(-scaled)
+    covariance = made.forward(functional_rows(a), functional_rows(b))
+    torch.testing.assert_close(covariance, (2 * made.log_scale).exp() * expected)
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_derivatives_are_those_of_the_kernel(kind: str) -> None:
+    a, b, made = points(4), points(5, 1), kernel(kind)
+    v, w = points(4, 2), points(5, 3)
+    step = 1e-4
+
+    def value(s: float, t: float) -> torch.Tensor:
+        return made.forward(functional_rows(a + s * v), functional_rows(b + t * w))
+
+    rows = functional_rows(a, v.unsqueeze(2)), functional_rows(b, w.unsqueeze(2))
+    covariance = made.forward(*rows)
+    slope = (value(step, 0) - value(-step, 0)) / (2 * step)
+    torch.testing.assert_close(covariance[:, 4:, :5], slope, rtol=1e-6, atol=1e-7)
+    mixed = (value(step, step) - value(step, -step) - value(-step, step) + value(-step, -step)) / (4 * step**2)
+    torch.testing.assert_close(covariance[:, 4:, 5:], mixed, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_the_quick_paths_agree_with_the_general_one(kind: str) -> None:
+    made, centres, features = kernel(kind), points(6), points(4, 1)
+    derivatives = torch.randn(2, 4, 5, 3, dtype=torch.float64)
+    rows = functional_rows(features, derivatives)
+    full = made.forward(rows, rows)
+    quick = made.with_values(centres, features, derivatives)
+    torch.testing.assert_close(quick, made.forward(rows, functional_rows(centres)))
+    torch.testing.assert_close(made.variances(features, derivatives), full.diagonal(dim1=1, dim2=2))
+    torch.testing.assert_close(made.forward(rows, rows, diag=True), full.diagonal(dim1=1, dim2=2))
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_covariances_of_values_and_derivatives_are_positive(kind: str) -> None:
+    rows = functional_rows(points(6), torch.randn(2, 6, 4, 3, dtype=torch.float64))
+    covariance = kernel(kind).forward(rows, rows)
+    torch.testing.assert_close(covariance, covariance.mT)
+    assert torch.linalg.eigvalsh(covariance).min() > -1e-12
+
+
+def test_matern_gradient_is_finite_where_points_coincide() -> None:
+    made = kernel("matern52")
+    features = points(3).requires_grad_()
+    made.with_values(features, features, None).sum().backward()
+    assert features.grad is not None
+    assert features.grad.isfinite().all()
+
+
+def test_length_scale_goes_with_the_features() -> None:
+    features = points(100)
+    torch.testing.assert_close(typical_lengthscale(3 * features), 3 * typical_lengthscale(features))

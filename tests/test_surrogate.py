@@ -1,0 +1,201 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ase.build import make_supercell
+from ase.stress import voigt_6_to_full_3x3_stress
+from scipy.spatial.transform import Rotation
+
+from ase_dkl import BadModelFile, Dataset, NotThisCrystal, Prediction, Surrogate
+from ase_dkl.lattice import strained
+
+FIELDS = tuple(Prediction.__dataclass_fields__)
+
+
+def assert_same(first: Prediction, second: Prediction) -> None:
+    for name in FIELDS:
+        assert np.array_equal(getattr(first, name), getattr(second, name)), name
+
+
+@pytest.fixture
+def cells(srtio3_dataset: Dataset) -> np.ndarray:
+    return srtio3_dataset.cells[30:40]
+
+
+def test_shapes_and_signs(surrogate: Surrogate, cells: np.ndarray) -> None:
+    prediction = surrogate.predict_cells(cells)
+    assert prediction.energy.shape == prediction.energy_uncertainty.shape == prediction.energy_noise.shape == (10,)
+    for values in (prediction.stress, prediction.stress_uncertainty, prediction.stress_noise):
+        assert values is not None
+        assert values.shape == (10, 6)
+    for name in FIELDS:
+        if name not in ("energy", "stress"):
+            assert (getattr(prediction, name) > 0).all(), name
+
+
+def test_energies_alone_are_the_same(surrogate: Surrogate, cells: np.ndarray) -> None:
+    alone, both = surrogate.predict_cells(cells, stress=False), surrogate.predict_cells(cells)
+    assert alone.stress is None
+    assert alone.energy == pytest.approx(both.energy, abs=1e-10)
+    assert alone.energy_uncertainty == pytest.approx(both.energy_uncertainty, rel=1e-6)
+
+
+def test_a_batch_is_its_members(surrogate: Surrogate, cells: np.ndarray) -> None:
+    batch = surrogate.predict_cells(cells)
+    for i in range(len(cells)):
+        one = surrogate.predict_cells(cells[i : i + 1])
+        assert one.energy[0] == pytest.approx(batch.energy[i], abs=1e-9)
+        assert one.stress == pytest.approx(batch.stress[None, i], abs=1e-10)
+        assert one.stress_uncertainty == pytest.approx(batch.stress_uncertainty[None, i], rel=1e-5)
+
+
+def test_many_cells_are_predicted_in_parts(surrogate: Surrogate, cells: np.ndarray) -> None:
+    many = np.tile(cells, (300, 1, 1))
+    assert surrogate.predict_cells(many).energy == pytest.approx(np.tile(surrogate.predict_cells(cells).energy, 300))
+
+
+def test_stress_is_the_derivative_of_the_energy(surrogate: Surrogate, cells: np.ndarray) -> None:
+    prediction = surrogate.predict_cells(cells)
+    step = 1e-4
+    for j in range(6):
+        strain = step * np.eye(6)[j]
+        ahead, behind = (
+            surrogate.predict_cells(strained(torch.tensor(cells), torch.tensor(s * strain)).numpy(), stress=False)
+            for s in (1, -1)
+        )
+        expected = (ahead.energy - behind.energy) / (2 * step) / np.linalg.det(cells)
+        assert prediction.stress[:, j] == pytest.approx(expected, abs=1e-6)
+
+
+def test_images_have_one_energy(surrogate: Surrogate, cells: np.ndarray) -> None:
+    energies = [
+        surrogate.predict_cells(image @ cells, stress=False) for image in surrogate.crystal.images.astype(float)
+    ]
+    for image in energies[1:]:
+        assert image.energy == pytest.approx(energies[0].energy, abs=1e-9)
+        assert image.energy_uncertainty == pytest.approx(energies[0].energy_uncertainty, rel=1e-5)
+
+
+def test_rotation_turns_the_stress(surrogate: Surrogate, cells: np.ndarray) -> None:
+    rotation = Rotation.from_euler("xyz", [0.3, -0.7, 1.1]).as_matrix()
+    upright = surrogate.predict(surrogate.crystal.atoms(cells[0]))
+    turned = surrogate.predict(surrogate.crystal.atoms(cells[0] @ rotation.T))
+    assert turned.energy == pytest.approx(upright.energy, abs=1e-9)
+    expected = rotation @ voigt_6_to_full_3x3_stress(upright.stress[0]) @ rotation.T
+    assert voigt_6_to_full_3x3_stress(turned.stress[0]) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_supercell_has_the_energy_and_uncertainty_of_its_cells(surrogate: Surrogate, cells: np.ndarray) -> None:
+    atoms = surrogate.crystal.atoms(cells[0])
+    supercell = make_supercell(atoms, [[2, 0, 0], [0, 1, 0], [0, 0, 3]])
+    prediction = surrogate.predict([atoms, supercell])
+    assert prediction.energy[1] == pytest.approx(6 * prediction.energy[0])
+    assert prediction.energy_uncertainty[1] == pytest.approx(6 * prediction.energy_uncertainty[0], rel=1e-5)
+    assert prediction.energy_noise[1] == pytest.approx(6 * prediction.energy_noise[0])
+    assert prediction.stress[1] == pytest.approx(prediction.stress[0], abs=1e-9)
+
+
+def test_another_crystal_is_refused(surrogate: Surrogate) -> None:
+    atoms = surrogate.crystal.atoms()
+    atoms.symbols[0] = "Ba"
+    with pytest.raises(NotThisCrystal, match="Ba"):
+        surrogate.predict(atoms)
+
+
+def test_no_structures_no_predictions(surrogate: Surrogate) -> None:
+    prediction = surrogate.predict([])
+    assert prediction.energy.shape == (0,)
+    assert prediction.stress is not None
+    assert prediction.stress.shape == (0, 6)
+
+
+def test_joint_posterior_has_the_pointwise_marginals(surrogate: Surrogate, cells: np.ndarray) -> None:
+    prediction, joint = surrogate.predict_cells(cells), surrogate.posterior(cells)
+    std = np.sqrt(np.diag(joint.covariance))
+    volume = np.linalg.det(cells)[:, None]
+    assert joint.mean[:10] == pytest.approx(prediction.energy, abs=1e-9)
+    assert std[:10] == pytest.approx(prediction.energy_uncertainty, rel=1e-5)
+    assert joint.mean[10:].reshape(10, 6) / volume == pytest.approx(prediction.stress, abs=1e-10)
+    assert std[10:].reshape(10, 6) / volume == pytest.approx(prediction.stress_uncertainty, rel=1e-5)
+    assert np.linalg.eigvalsh(joint.covariance).min() > -1e-12
+    energies = surrogate.posterior(cells, derivatives=False)
+    assert energies.covariance == pytest.approx(joint.covariance[:10, :10], abs=1e-12)
+
+
+def test_joint_posterior_knows_that_the_stress_is_a_slope(surrogate: Surrogate, cells: np.ndarray) -> None:
+    """The difference of two near energies has the uncertainty of the derivative between them."""
+    step = 1e-3
+    strain = torch.tensor(step * np.eye(6)[0])
+    middle = torch.tensor(cells[:1])
+    near = torch.cat([strained(middle, strain), strained(middle, -strain), middle]).numpy()
+    joint = surrogate.posterior(near)
+    difference = np.zeros(21)
+    difference[:2] = 1 / (2 * step), -1 / (2 * step)
+    slope = np.zeros(21)
+    slope[3 + 12] = 1
+    assert difference @ joint.mean == pytest.approx(slope @ joint.mean, abs=1e-3)
+    std = [np.sqrt(row @ joint.covariance @ row) for row in (difference, slope, difference - slope)]
+    assert std[0] == pytest.approx(std[1], rel=0.01)
+    assert std[2] < 0.05 * std[1]
+
+
+def test_saved_and_loaded_predicts_the_same_bits(
+    surrogate: Surrogate, model_file: Path, srtio3_dataset: Dataset
+) -> None:
+    loaded = Surrogate.load(model_file)
+    for cells in (srtio3_dataset.cells, srtio3_dataset.cells[:1]):
+        assert_same(loaded.predict_cells(cells), surrogate.predict_cells(cells))
+    assert loaded.digest == surrogate.digest
+    assert loaded.report == surrogate.report
+    assert loaded.config == surrogate.config
+    assert loaded.stress_offset == surrogate.stress_offset
+    joint = loaded.posterior(srtio3_dataset.cells[:3]), surrogate.posterior(srtio3_dataset.cells[:3])
+    assert np.array_equal(joint[0].covariance, joint[1].covariance)
+
+
+def test_pickled_predicts_the_same_bits(surrogate: Surrogate, cells: np.ndarray) -> None:
+    assert_same(pickle.loads(pickle.dumps(surrogate)).predict_cells(cells), surrogate.predict_cells(cells))
+
+
+def test_saving_is_all_or_nothing(surrogate: Surrogate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "m.dkl"
+    path.write_text("precious")
+    monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+    with pytest.raises(OSError, match="disk full"):
+        surrogate.save(path)
+    assert path.read_text() == "precious"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_file_whose_content_was_changed_is_refused(surrogate: Surrogate) -> None:
+    content = surrogate.to_bytes()
+    changed = content.replace(b'\\"width\\": 32', b'\\"width\\": 31')
+    assert changed != content
+    with pytest.raises(BadModelFile, match="does not fit together"):
+        Surrogate.from_bytes(changed)
+
+
+def test_a_missing_file_is_told_by_its_name(tmp_path: Path) -> None:
+    with pytest.raises(BadModelFile, match=r"no\.dkl cannot be read as a model: no such file"):
+        Surrogate.load(tmp_path / "no.dkl")
+
+
+def test_cells_of_another_shape_are_refused(surrogate: Surrogate) -> None:
+    with pytest.raises(ValueError, match="shape"):
+        surrogate.predict_cells(np.eye(3))
+
+
+def test_training_lattices_are_in_the_domain_and_far_ones_are_not(
+    surrogate: Surrogate, srtio3_dataset: Dataset
+) -> None:
+    assert not surrogate.extrapolation(srtio3_dataset.cells[:24]).outside.any()
+    assert surrogate.extrapolation(1.2 * surrogate.crystal.cell[None]).outside.all()
+
+
+def test_uncertainty_grows_outside(surrogate: Surrogate) -> None:
+    reference = surrogate.crystal.cell
+    cells = np.array([reference * scale for scale in (1.0, 1.15, 1.25)])
+    inside, edge, outside = surrogate.predict_cells(cells, stress=False).energy_uncertainty
+    assert inside < edge < outside

@@ -1,0 +1,185 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from ase_dkl import BadTraining, Dataset, Surrogate, TrainConfig, evaluate, fit
+from ase_dkl.gp import SparseGP
+from ase_dkl.lattice import strain_generators
+from ase_dkl.records import KERNELS
+
+QUICK = TrainConfig(networks=1, steps=60)
+
+
+@pytest.fixture(scope="module")
+def few(srtio3_dataset: Dataset) -> Dataset:
+    return srtio3_dataset.subset(np.arange(20))
+
+
+@pytest.fixture(scope="module")
+def unseen(srtio3_dataset: Dataset) -> Dataset:
+    return srtio3_dataset.subset(np.arange(200, 240))
+
+
+def spread_of(dataset: Dataset) -> float:
+    return 1e3 * float(np.std(dataset.energies))
+
+
+def test_same_seed_same_model_to_the_last_bit(few: Dataset) -> None:
+    first, second = fit(few, QUICK, progress=False), fit(few, QUICK, progress=False)
+    assert first.digest == second.digest
+    assert first.digest != fit(few, replace(QUICK, seed=1), progress=False).digest
+
+
+def test_training_leaves_the_global_random_state_alone(few: Dataset) -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    fit(few, replace(QUICK, steps=2), progress=False)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_stress_labels_help(few: Dataset, unseen: Dataset) -> None:
+    with_stress = evaluate(fit(few, QUICK, progress=False), unseen)
+    without = evaluate(fit(few, replace(QUICK, stress="ignore"), progress=False), unseen)
+    assert with_stress.energy_rmse_meV < 0.5 * without.energy_rmse_meV < 0.5 * spread_of(unseen)
+
+
+def test_symmetry_helps(few: Dataset, unseen: Dataset) -> None:
+    errors = [
+        evaluate(fit(few, replace(QUICK, symmetry=symmetry), progress=False), unseen).energy_rmse_meV
+        for symmetry in (True, False)
+    ]
+    assert errors[0] < 0.5 * errors[1]
+
+
+def test_rows_with_and_without_stress_train_together(few: Dataset, unseen: Dataset) -> None:
+    stresses = few.stresses.copy()
+    stresses[::2] = np.nan
+    surrogate = fit(replace(few, stresses=stresses), QUICK, progress=False)
+    assert (surrogate.report.n_rows, surrogate.report.n_stress) == (20, 10)
+    assert evaluate(surrogate, unseen).energy_rmse_meV < 0.1 * spread_of(unseen)
+
+
+def test_the_order_of_rows_hardly_matters(few: Dataset, unseen: Dataset) -> None:
+    """Observations are sorted internally; the labels have to follow."""
+    stresses = few.stresses.copy()
+    stresses[::2] = np.nan
+    mixed = replace(few, stresses=stresses)
+    reordered = mixed.subset(np.arange(20)[::-1])
+    first, second = (fit(each, QUICK, progress=False).predict_cells(unseen.cells) for each in (mixed, reordered))
+    assert first.energy == pytest.approx(second.energy, abs=0.05)
+
+
+def test_an_offset_between_the_labels_is_found_and_kept_out_of_the_stress(few: Dataset, unseen: Dataset) -> None:
+    volumes = np.linalg.det(few.cells)[:, None]
+    shifted = few.stresses.copy()
+    shifted[:, :3] += 0.5 / volumes
+    before, after = fit(few, QUICK, progress=False), fit(replace(few, stresses=shifted), QUICK, progress=False)
+    assert after.stress_offset - before.stress_offset == pytest.approx(0.5, abs=0.05)
+    difference = after.predict_cells(unseen.cells).stress - before.predict_cells(unseen.cells).stress
+    assert np.abs(difference * np.linalg.det(unseen.cells)[:, None]).mean() < 0.1
+    assert after.report.stress_offset_std_GPa > 0
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_both_kernels_train(few: Dataset, unseen: Dataset, kind: str) -> None:
+    surrogate = fit(few, replace(QUICK, kernel=kind), progress=False)
+    assert evaluate(surrogate, unseen).energy_rmse_meV < 0.05 * spread_of(unseen)
+
+
+def test_the_stochastic_bound_learns(srtio3_dataset: Dataset, unseen: Dataset) -> None:
+    config = replace(QUICK, bound="stochastic", epochs=80, batch_size=48)
+    surrogate = fit(srtio3_dataset.subset(np.arange(192)).without_stresses(), config, progress=False)
+    assert surrogate.report.bound == "stochastic"
+    assert surrogate.report.steps == 80 * 4
+    assert evaluate(surrogate, unseen).energy_rmse_meV < 0.05 * spread_of(unseen)
+
+
+def test_the_stochastic_bound_takes_stresses(few: Dataset, unseen: Dataset) -> None:
+    surrogate = fit(few, replace(QUICK, bound="stochastic", epochs=100, batch_size=10), progress=False)
+    assert surrogate.report.n_stress == 20
+    assert evaluate(surrogate, unseen).energy_rmse_meV < 0.1 * spread_of(unseen)
+
+
+def test_the_bare_method_trains(srtio3_dataset: Dataset, unseen: Dataset) -> None:
+    config = replace(TrainConfig.paper(), epochs=40)
+    surrogate = fit(srtio3_dataset.subset(np.arange(96)), config, progress=False)
+    assert len(surrogate.crystal.images) == 1
+    assert surrogate.report.n_stress == 0
+    assert evaluate(surrogate, unseen).energy_rmse_meV < spread_of(unseen)
+
+
+def test_inducing_points_are_at_most_one_for_each_label(few: Dataset) -> None:
+    surrogate = fit(few, replace(QUICK, stress="ignore", steps=2), progress=False)
+    process = surrogate._model["process"]
+    gp = process.gp
+    assert isinstance(gp, SparseGP)
+    assert gp.inducing_points.shape[1] == 20
+
+
+def test_demanded_stresses_that_are_not_there(few: Dataset) -> None:
+    with pytest.raises(BadTraining, match='No row has a stress label, and stress="use"'):
+        fit(few.without_stresses(), replace(QUICK, stress="use"), progress=False)
+
+
+def test_the_report_says_what_was_found(few: Dataset, unseen: Dataset) -> None:
+    report = fit(few, replace(QUICK, networks=2), test=unseen, progress=False).report
+    assert report.test is not None
+    assert report.test.n == 40
+    assert report.bound == "collapsed"
+    assert 0 < report.energy_noise < 1
+    assert all(max(values) <= 0.9 + 1e-9 for name, values in report.singular_values.items() if "block" in name)
+    assert len(report.centre_spread) == 2
+    assert not report.converged
+    assert any("still rising after 60 steps" in warning for warning in report.warnings)
+
+
+def test_training_stops_when_the_bound_stops_rising(few: Dataset) -> None:
+    report = fit(few, replace(QUICK, steps=400, learning_rate=1e-6), progress=False).report
+    assert report.converged
+    assert report.steps < 100
+
+
+def test_progress_goes_to_stderr(few: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
+    fit(few, replace(QUICK, steps=3))
+    out, err = capsys.readouterr()
+    assert not out
+    assert "nats a label" in err
+
+
+def sheet(strain: np.ndarray, vacuum: float) -> Atoms:
+    """A square sheet with an energy that is quadratic in its strain, standing upright in the xz plane."""
+    deformation = np.eye(3) + np.einsum("j,jkl->kl", strain, strain_generators().numpy())
+    cell = np.diag([3.0, vacuum, 3.0]) @ deformation
+    atoms = Atoms("C", cell=cell, pbc=[True, False, True])
+    lattice = cell[[0, 2]]
+    metric = lattice @ lattice.T / 9
+    green = 0.5 * (metric - np.eye(2))
+    energy = 20 * np.trace(green) ** 2 + 30 * (green**2).sum()
+    slope = (40 * np.trace(green) * np.eye(2) + 60 * green) / 9
+    tangents = 2 * lattice @ strain_generators().numpy() @ lattice.T
+    stress = 0.5 * np.einsum("kl,jkl->j", slope, tangents) / atoms.get_volume()
+    atoms.calc = SinglePointCalculator(atoms, energy=energy, stress=stress)
+    return atoms
+
+
+def test_a_sheet_has_three_lattice_parameters_and_no_stress_across() -> None:
+    rng = np.random.default_rng(0)
+    structures = []
+    for _ in range(24):
+        strain = np.zeros(6)
+        strain[[0, 2, 4]] = rng.uniform(-0.05, 0.05, 3)
+        structures.append(sheet(strain, rng.uniform(12, 20)))
+    dataset = Dataset.from_atoms(structures)
+    surrogate = fit(dataset.subset(np.arange(16)), replace(QUICK, steps=150), progress=False)
+    prediction = surrogate.predict(structures[16:])
+    expected = np.array([atoms.get_stress() for atoms in structures[16:]])
+    energies = np.array([atoms.get_potential_energy() for atoms in structures[16:]])
+    assert np.abs(prediction.energy - energies).max() < 0.02 * np.ptp(energies)
+    assert prediction.stress[:, [0, 2, 4]] == pytest.approx(expected[:, [0, 2, 4]], abs=0.05 * np.abs(expected).max())
+    assert prediction.stress[:, [1, 3, 5]] == pytest.approx(0, abs=1e-12)
+    assert isinstance(surrogate, Surrogate)
