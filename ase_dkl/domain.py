@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -75,20 +76,28 @@ class Domain:
     """The training lattices as a region.
 
     Args:
-        coordinates: scaled lattice parameters of every image of the training lattices, shape (n, g, p).
+        parts: scaled lattice parameters of every image of the training lattices, in parts of shape (n, g, p).
         unit: of each lattice parameter, Å and degrees, shape (p,).
     """
 
-    def __init__(self, coordinates: Floats, unit: Floats) -> None:
-        flat = coordinates.reshape(-1, coordinates.shape[-1])
-        low, high = flat.min(axis=0), flat.max(axis=0)
-        self._low, self._high = low - MARGIN * (high - low), high + MARGIN * (high - low)
+    def __init__(self, parts: Iterable[Floats], unit: Floats) -> None:
+        low, high = np.inf, -np.inf
+        lattices: list[Floats] = []
+        some: list[Floats] = []
+        for coordinates in parts:
+            low = np.minimum(low, coordinates.min(axis=(0, 1)))
+            high = np.maximum(high, coordinates.max(axis=(0, 1)))
+            lattices.append(coordinates[:, 0])
+            if sum(len(part) for part in some) < _ENOUGH:
+                some.append(coordinates)
+        margin = MARGIN * (high - low)
+        self._low, self._high = low - margin, high + margin
         self._unit = unit
-        self._tree = KDTree(coordinates[:, 0])
-        some = np.random.default_rng(0).permutation(len(coordinates))[:_ENOUGH]
-        distance, neighbour = self._tree.query(coordinates[some], k=[1, 2])
+        self._tree = KDTree(np.concatenate(lattices))
+        images = np.concatenate(some)[:_ENOUGH]
+        distance, neighbour = self._tree.query(images, k=[1, 2])
         # An image of a lattice may lie close to the lattice itself, which is no other training lattice.
-        distance[neighbour == some[:, None, None]] = np.inf
+        distance[neighbour == np.arange(len(images))[:, None, None]] = np.inf
         gaps = distance.min(axis=(1, 2))
         self.reach = float(FAR * gaps.max(initial=0.0, where=np.isfinite(gaps)))
 

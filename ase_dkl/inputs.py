@@ -12,6 +12,8 @@ from ase_dkl import lattice
 from ase_dkl.gp import Observations
 from ase_dkl.network import FeatureExtractor
 
+ENOUGH = 4096
+"""Cells that tell the spread of all."""
 LEAST_LENGTH_SCALE = 0.005
 """Of a length's mean: a lattice parameter that the data hardly vary is not blown up to unit variance."""
 LEAST_ANGLE_SCALE = 0.3
@@ -36,7 +38,8 @@ class Scaling(nn.Module):
     def __init__(self, images: Tensor, cells: Tensor, energies: Tensor) -> None:
         super().__init__()
         self.register_buffer("images", images.to(torch.float64))
-        parameters = lattice.image_parameters(cells, self.images).flatten(0, 1)
+        sample = cells[:: max(1, len(cells) // ENOUGH)]
+        parameters = lattice.image_parameters(sample, self.images).flatten(0, 1)
         d = cells.shape[-2]
         least = torch.full_like(parameters[0], LEAST_ANGLE_SCALE)
         least[:d] = LEAST_LENGTH_SCALE * parameters[:, :d].mean()

@@ -29,6 +29,8 @@ from ase_dkl.records import TrainConfig, TrainingReport
 __all__ = ["BadModelFile", "JointPosterior", "Prediction", "Surrogate", "TrainConfig", "TrainingReport"]
 
 Floats = NDArray[np.float64]
+_PART = 4096
+"""Training lattices looked at together."""
 _CHUNK = 2**20
 """Numbers in the largest intermediate of a batch prediction: small enough to stay near the caches."""
 
@@ -242,8 +244,8 @@ class Surrogate:
     @cached_property
     def _domain(self) -> Domain:
         with torch.inference_mode():
-            coordinates = self._scaling.coordinates(_as_cells(self.cells)[:, self._periodic])
-            return Domain(coordinates.numpy(), self._scaling.scale.numpy())
+            parts = _as_cells(self.cells)[:, self._periodic].split(_PART)
+            return Domain((self._scaling.coordinates(part).numpy() for part in parts), self._scaling.scale.numpy())
 
     def _observe(self, cells: Tensor, derivatives: bool) -> Observations:
         quadratic = self.config.mean == "quadratic"

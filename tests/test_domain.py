@@ -9,7 +9,7 @@ def domain(n: int = 200) -> tuple[Domain, np.ndarray]:
     points = np.random.default_rng(0).uniform(-1, 1, (n, 6))
     exchanged = points[:, [1, 0, 2, 4, 3, 5]]
     coordinates = np.stack([points, exchanged], axis=1)
-    return Domain(coordinates, np.array([0.1, 0.1, 0.1, 2.0, 2.0, 2.0])), coordinates
+    return Domain(np.array_split(coordinates, 3), np.array([0.1, 0.1, 0.1, 2.0, 2.0, 2.0])), coordinates
 
 
 def test_training_points_are_inside() -> None:
@@ -48,7 +48,7 @@ def test_a_lattice_whose_image_alone_is_beyond_is_told_by_that_image() -> None:
 def test_a_hole_in_the_data_is_far() -> None:
     grid = np.array(np.meshgrid(*[np.linspace(-1, 1, 5)] * 3)).reshape(3, -1).T
     shell = grid[np.abs(grid).max(axis=1) == 1]
-    region = Domain(shell[:, None], np.ones(3))
+    region = Domain([shell[:, None]], np.ones(3))
     judged = region.judge(np.zeros((1, 1, 3)))
     assert not judged.outside_range[0]
     assert judged.far[0]
@@ -59,4 +59,4 @@ def test_two_images_of_one_lattice_are_no_gap() -> None:
     """Nearly symmetric lattices: their images are near themselves, and the gaps are those between lattices."""
     points = np.linspace(0, 1, 11)[:, None] * np.ones(6)
     coordinates = np.stack([points, points + 1e-3], axis=1)
-    assert Domain(coordinates, np.ones(6)).reach == pytest.approx(1.5 * 0.1 * np.sqrt(6), rel=0.05)
+    assert Domain(np.array_split(coordinates, 3), np.ones(6)).reach == pytest.approx(1.5 * 0.1 * np.sqrt(6), rel=0.05)
