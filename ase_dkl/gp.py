@@ -1,4 +1,4 @@
-"""The sparse Gaussian process: inducing points, a linear prior mean, noise, and the collapsed bound.
+"""The sparse Gaussian process in training: kernel, inducing points, linear prior mean, noise, and the collapsed bound.
 
 Prior and posterior live in one weight space. With L Lᵀ = K_ZZ, an observation o has the coordinates
 
@@ -23,12 +23,15 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
+import gpytorch
 import torch
 from linear_operator.utils.cholesky import psd_safe_cholesky
 from torch import Tensor, nn
 
-from ase_dkl.kernel import RadialKernel, functional_rows
+from ase_dkl import kernel
+from ase_dkl.posterior import Posterior
 
 JITTER = 1e-9
 """Added to the diagonal of K_ZZ, in units of the prior variance."""
@@ -52,28 +55,43 @@ class Observations:
     derivatives: Tensor | None
     basis: Tensor
 
-    @property
-    def n_values(self) -> int:
-        """The number n of values."""
-        return self.features.shape[1]
-
-    @property
-    def n_derivatives(self) -> int:
-        """The number m t of derivatives."""
-        return len(self.basis) - self.n_values
-
     def detach(self) -> Observations:
         """The same numbers, without the graph that made them."""
         derivatives = None if self.derivatives is None else self.derivatives.detach()
         return Observations(self.features.detach(), derivatives, self.basis)
 
     def rows(self) -> Tensor:
-        """The kernel's rows, shape (K, n + m t, 2 f + 1)."""
-        values = functional_rows(self.features)
+        """The kernel's rows [ψ, v, w], shape (K, n + m t, 2 f + 1)."""
+        values = kernel.functional_rows(self.features)
         if self.derivatives is None:
             return values
         m = self.derivatives.shape[1]
-        return torch.cat([values, functional_rows(self.features[:, :m], self.derivatives)[:, m:]], dim=1)
+        return torch.cat([values, kernel.functional_rows(self.features[:, :m], self.derivatives)[:, m:]], dim=1)
+
+
+class RadialKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]
+    """s² κ(|ψ − ψ'| / ℓ) between rows [ψ, v, w], for GPyTorch; one scale and one length scale for each network.
+
+    Attributes:
+        log_scale: log s, shape (K, 1, 1).
+        log_lengthscale: log ℓ, shape (K, 1, 1).
+    """
+
+    def __init__(self, kind: str, log_lengthscale: Tensor) -> None:
+        super().__init__(batch_shape=log_lengthscale.shape[:-2])
+        self.kind = kind
+        self.log_lengthscale = nn.Parameter(log_lengthscale)
+        self.log_scale = nn.Parameter(torch.zeros_like(log_lengthscale))
+
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
+        """Covariances, shape (K, n, m), or (K, n) of x1's rows with the same rows of x2 (``diag=True``)."""
+        f = (x1.shape[-1] - 1) // 2
+        inverse = torch.exp(-self.log_lengthscale)
+        x1, x2 = (torch.cat([x[..., : 2 * f] * inverse, x[..., 2 * f :]], dim=-1) for x in (x1, x2))
+        variance = torch.exp(2 * self.log_scale)
+        if diag:
+            return variance.squeeze(-1) * kernel.covariances_row_by_row(self.kind, x1, x2)
+        return variance * kernel.covariances(self.kind, x1, x2)
 
 
 class SparseGP(nn.Module):
@@ -94,34 +112,35 @@ class SparseGP(nn.Module):
 
     def cross_covariances(self, observations: Observations) -> Tensor:
         """K_oZ, shape (K, n + m t, M)."""
-        features, derivatives = observations.features, observations.derivatives
-        if derivatives is None or derivatives.shape[1] == features.shape[1]:
-            return self.kernel.with_values(self.inducing_points, features, derivatives)
-        m = derivatives.shape[1]
-        with_derivatives = self.kernel.with_values(self.inducing_points, features[:, :m], derivatives)
-        others = self.kernel.with_values(self.inducing_points, features[:, m:], None)
-        return torch.cat([with_derivatives[:, :m], others, with_derivatives[:, m:]], dim=1)
+        inverse = torch.exp(-self.kernel.log_lengthscale)
+        derivatives = observations.derivatives
+        return torch.exp(2 * self.kernel.log_scale) * kernel.covariances_with_values(
+            self.kernel.kind,
+            observations.features * inverse,
+            None if derivatives is None else derivatives * inverse.unsqueeze(-1),
+            self.inducing_points * inverse,
+        )
 
     def prior_variances(self, observations: Observations) -> Tensor:
         """Diagonal of K_oo, shape (K, n + m t)."""
-        values = self.kernel.variances(observations.features, None)
-        if observations.derivatives is None:
-            return values
-        m = observations.derivatives.shape[1]
-        slopes = self.kernel.variances(observations.features[:, :m], observations.derivatives)[:, m:]
-        return torch.cat([values, slopes], dim=1)
+        derivatives = observations.derivatives
+        if derivatives is not None:
+            derivatives = derivatives * torch.exp(-self.kernel.log_lengthscale).unsqueeze(-1)
+        variance = torch.exp(2 * self.kernel.log_scale).squeeze(-1)
+        return variance * kernel.variances(self.kernel.kind, observations.features, derivatives)
 
     def chol_inducing(self) -> Tensor:
         """L with L Lᵀ = K_ZZ + jitter, shape (K, M, M)."""
-        covariance = self.kernel.with_values(self.inducing_points, self.inducing_points, None)
+        covariance = self.cross_covariances(Observations(self.inducing_points, None, self.inducing_points))
         variance = torch.exp(2 * self.kernel.log_scale)
         root: Tensor = psd_safe_cholesky(covariance + JITTER * variance * _identity(covariance))
         return root
 
     def noise(self, observations: Observations) -> Tensor:
         """D, the noise variance of every observation, shape (K, n + m t)."""
-        values = torch.exp(2 * self.log_value_noise).unsqueeze(1).expand(-1, observations.n_values)
-        slopes = torch.exp(2 * self.log_derivative_noise).unsqueeze(1).expand(-1, observations.n_derivatives)
+        n = observations.features.shape[1]
+        values = torch.exp(2 * self.log_value_noise).unsqueeze(1).expand(-1, n)
+        slopes = torch.exp(2 * self.log_derivative_noise).unsqueeze(1).expand(-1, len(observations.basis) - n)
         return torch.cat([values, slopes], dim=1)
 
     def whitened(self, observations: Observations, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -167,7 +186,8 @@ class SparseGP(nn.Module):
         )
         return bound
 
-    def condition(self, batches: Iterable[tuple[Observations, Tensor]]) -> ConditionedGP:
+    @torch.no_grad()
+    def condition(self, batches: Iterable[tuple[Observations, Tensor]]) -> Posterior:
         """The posterior under the optimal q(w), gathered batch by batch.
 
         Args:
@@ -186,64 +206,20 @@ class SparseGP(nn.Module):
         # T = L_B⁻¹ diag(L⁻¹, τ), and the mean of the weights is Tᵀ L_B⁻¹ A r
         factor = torch.linalg.solve_triangular(chol_precision, scaling, upper=False)
         projected = torch.linalg.solve_triangular(chol_precision, moment, upper=False)
-        return ConditionedGP(self, whitening.mT, factor.mT, factor.mT @ projected)
+        return self.posterior(whitening.mT, factor.mT, (factor.mT @ projected).squeeze(2))
 
-
-class ConditionedGP(nn.Module):
-    """A trained process, reduced to what predictions take: a kernel row, a product and a norm.
-
-    With h(o) = [k_Z(o); φ(o)]:  mean = hᵀ w,  variance = k_oo − ‖T_Zᵀ k_Z‖² + ‖Tᵀ h‖².
-
-    Args:
-        gp: the kernel, inducing points and noise.
-        whitening: T_Z = L⁻ᵀ, shape (K, M, M).
-        factor: T, a root of the covariance of the weights of h, shape (K, M + P, q).
-        weights: w, shape (K, M + P, 1).
-
-    Attributes:
-        head: [T_Z padded, T, w], shape (K, M + P, M + q + 1).
-    """
-
-    head: Tensor
-
-    def __init__(self, gp: SparseGP, whitening: Tensor, factor: Tensor, weights: Tensor) -> None:
-        super().__init__()
-        self.gp = gp
-        padded = nn.functional.pad(whitening, (0, 0, 0, factor.shape[1] - whitening.shape[1]))
-        self.register_buffer("head", torch.cat([padded, factor, weights], dim=2).detach())
-        self._n_inducing = gp.inducing_points.shape[1]
-
-    @property
-    def weights(self) -> Tensor:
-        """w, shape (K, M + P)."""
-        return self.head[:, :, -1]
-
-    @property
-    def factor(self) -> Tensor:
-        """T, shape (K, M + P, q)."""
-        return self.head[:, :, self._n_inducing : -1]
-
-    def marginals(self, observations: Observations) -> tuple[Tensor, Tensor]:
-        """Mean and variance of every observation without its noise, both of shape (K, n + m t)."""
-        products = self._products(observations)
-        squares = products[..., :-1] ** 2
-        explained, left = squares[..., : self._n_inducing].sum(-1), squares[..., self._n_inducing :].sum(-1)
-        variances = self.gp.prior_variances(observations) - explained + left
-        return products[..., -1], variances.clamp(min=0)
-
-    def joint(self, observations: Observations) -> tuple[Tensor, Tensor]:
-        """Mean, shape (K, n + m t), and covariance matrix, shape (K, n + m t, n + m t)."""
-        products = self._products(observations)
-        rows = observations.rows()
-        whitened, projected = products[..., : self._n_inducing], products[..., self._n_inducing : -1]
-        covariance = self.gp.kernel.forward(rows, rows) - whitened @ whitened.mT + projected @ projected.mT
-        return products[..., -1], 0.5 * (covariance + covariance.mT)
-
-    def _products(self, observations: Observations) -> Tensor:
-        """[T_Zᵀ k_Z, Tᵀ h, hᵀ w] of every observation, shape (K, n + m t, M + q + 1)."""
-        inducing = self.gp.cross_covariances(observations)
-        basis = observations.basis.expand(inducing.shape[0], -1, -1)
-        return torch.bmm(torch.cat([inducing, basis], dim=2), self.head)
+    @torch.no_grad()
+    def posterior(self, whitening: Tensor, factor: Tensor, weights: Tensor) -> Posterior:
+        """What predictions take of this process and the distribution of its weights; see `Posterior`."""
+        numbers = (
+            self.inducing_points,
+            self.kernel.log_lengthscale.exp(),
+            self.kernel.log_scale.exp(),
+            whitening,
+            factor,
+            weights,
+        )
+        return Posterior(self.kernel.kind, *(number.contiguous().numpy().copy() for number in numbers))
 
 
 def _identity(like: Tensor) -> Tensor:

@@ -1,8 +1,9 @@
 """Cells, lattice parameters, their symmetry images, and how both change along a strain.
 
-Everything here is a pure, batched, differentiable torch function. A cell holds lattice vectors in its rows (ASE's
-convention). Only the periodic rows enter: three for a bulk crystal, two for a sheet or slab, one for a chain, so that a
-vacuum vector is no input. With d periodic rows there are p = d (d + 1) / 2 lattice parameters:
+Pure batched functions of NumPy arrays or torch tensors; of tensors they are differentiable. A cell holds lattice
+vectors in its rows (ASE's convention). Only the periodic rows enter: three for a bulk crystal, two for a sheet or slab,
+one for a chain, so that a vacuum vector is no input. With d periodic rows there are p = d (d + 1) / 2 lattice
+parameters:
 
 | d | lattice parameters |
 |---|---|
@@ -13,33 +14,36 @@ vacuum vector is no input. With d periodic rows there are p = d (d + 1) / 2 latt
 in whatever axes are periodic; lengths in Å, angles in degrees.
 """
 
-import functools
 import math
 
-import torch
-from torch import Tensor
+import numpy as np
+
+from ase_dkl.arrays import Array, Floats, namespace
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 """Voigt order xx, yy, zz, yz, xz, xy (ASE's)."""
 
 _ANGLES = {
-    d: torch.tensor(pairs, dtype=torch.long).reshape(-1, 2).T
-    for d, pairs in {1: [], 2: [(0, 1)], 3: [(1, 2), (0, 2), (0, 1)]}.items()
+    1: np.zeros((2, 0), dtype=int),
+    2: np.array([[0], [1]]),
+    3: np.array([[1, 0, 0], [2, 2, 1]]),
 }
 """Pairs of periodic rows between which the angles lie."""
 
 
-@functools.cache
-def strain_generators() -> Tensor:
-    """The symmetric matrices e_j of the six Voigt strains, shears engineering (½ off the diagonal), shape (6, 3, 3)."""
-    generators = torch.zeros(6, 3, 3, dtype=torch.float64)
+def _strain_generators() -> Floats:
+    generators = np.zeros((6, 3, 3))
     for j, (row, column) in enumerate(VOIGT):
         generators[j, row, column] += 0.5
         generators[j, column, row] += 0.5
     return generators
 
 
-def strained(cell: Tensor, strain: Tensor) -> Tensor:
+STRAIN_GENERATORS = _strain_generators()
+"""The symmetric matrices e_j of the six Voigt strains, shears engineering (½ off the diagonal), shape (6, 3, 3)."""
+
+
+def strained(cell: Array, strain: Array) -> Array:
     """Apply a strain about the given cell: C' = C (I + E(ε)).
 
     Args:
@@ -49,16 +53,16 @@ def strained(cell: Tensor, strain: Tensor) -> Tensor:
     Returns:
         The strained cell, shape (..., 3, 3), Å.
     """
-    deformation = torch.einsum("...j,jkl->...kl", strain, strain_generators())
-    return cell + cell @ deformation
+    xp = namespace(cell)
+    return cell + cell @ xp.einsum("...j,jkl->...kl", strain, xp.asarray(STRAIN_GENERATORS))
 
 
-def metric(cell: Tensor) -> Tensor:
+def metric(cell: Array) -> Array:
     """Metric tensor G = C Cᵀ of cells (..., d, 3), shape (..., d, d), Å². Rotations drop out here."""
     return cell @ cell.mT
 
 
-def lattice_parameters(metric: Tensor) -> Tensor:
+def lattice_parameters(metric: Array) -> Array:
     """Lattice parameters of metric tensors.
 
     Args:
@@ -67,13 +71,14 @@ def lattice_parameters(metric: Tensor) -> Tensor:
     Returns:
         Lengths (Å), then angles (degrees), shape (..., p). The module's docstring has the order.
     """
-    lengths = metric.diagonal(dim1=-2, dim2=-1).sqrt()
+    xp = namespace(metric)
+    lengths = _lengths(metric)
     i, j = _ANGLES[metric.shape[-1]]
     cosines = metric[..., i, j] / (lengths[..., i] * lengths[..., j])
-    return torch.cat([lengths, torch.rad2deg(torch.arccos(cosines))], dim=-1)
+    return xp.concatenate([lengths, xp.rad2deg(xp.arccos(cosines))], -1)
 
 
-def metric_tangents(cell: Tensor) -> Tensor:
+def metric_tangents(cell: Array) -> Array:
     """Change of the metric along the six strains, ∂G/∂ε_j = 2 C e_j Cᵀ at ε = 0.
 
     Args:
@@ -82,10 +87,11 @@ def metric_tangents(cell: Tensor) -> Tensor:
     Returns:
         Shape (..., 6, d, d), Å².
     """
-    return 2 * cell.unsqueeze(-3) @ strain_generators() @ cell.mT.unsqueeze(-3)
+    generators = namespace(cell).asarray(STRAIN_GENERATORS)
+    return 2 * cell[..., None, :, :] @ generators @ cell.mT[..., None, :, :]
 
 
-def lattice_parameter_tangents(metric: Tensor, tangents: Tensor) -> Tensor:
+def lattice_parameter_tangents(metric: Array, tangents: Array) -> Array:
     """Push tangents of the metric forward to the lattice parameters.
 
     Args:
@@ -95,24 +101,26 @@ def lattice_parameter_tangents(metric: Tensor, tangents: Tensor) -> Tensor:
     Returns:
         Tangents of the lattice parameters, shape (..., t, p).
     """
-    lengths = metric.diagonal(dim1=-2, dim2=-1).sqrt().unsqueeze(-2)
-    length_tangents = tangents.diagonal(dim1=-2, dim2=-1) / (2 * lengths)
-    i, j = _ANGLES[metric.shape[-1]]
+    xp = namespace(metric)
+    d = np.arange(metric.shape[-1])
+    lengths = _lengths(metric)[..., None, :]
+    length_tangents = tangents[..., d, d] / (2 * lengths)
+    i, j = _ANGLES[len(d)]
     products = lengths[..., i] * lengths[..., j]
-    cosines = metric[..., i, j].unsqueeze(-2) / products
+    cosines = metric[..., i, j][..., None, :] / products
     stretches = length_tangents[..., i] / lengths[..., i] + length_tangents[..., j] / lengths[..., j]
     cosine_tangents = tangents[..., i, j] / products - cosines * stretches
     # d arccos(c) = −dc / √(1 − c²)
-    angle_tangents = cosine_tangents * (-180 / math.pi) / (1 - cosines**2).sqrt()
-    return torch.cat([length_tangents, angle_tangents], dim=-1)
+    angle_tangents = cosine_tangents * (-180 / math.pi) / xp.sqrt(1 - cosines**2)
+    return xp.concatenate([length_tangents, angle_tangents], -1)
 
 
-def image_parameters(cell: Tensor, images: Tensor) -> Tensor:
+def image_parameters(cell: Array, images: Array) -> Array:
     """Lattice parameters of every symmetry image of a cell, G → W G Wᵀ.
 
     Args:
         cell: periodic lattice vectors in rows, shape (..., d, 3), Å.
-        images: the reference crystal's images W, shape (g, d, d).
+        images: the reference crystal's images W, integers or not, shape (g, d, d).
 
     Returns:
         Shape (..., g, p).
@@ -120,27 +128,22 @@ def image_parameters(cell: Tensor, images: Tensor) -> Tensor:
     return lattice_parameters(_images_of(metric(cell), images))
 
 
-def image_parameters_and_tangents(cell: Tensor, images: Tensor) -> tuple[Tensor, Tensor]:
+def image_parameters_and_tangents(cell: Array, images: Array) -> tuple[Array, Array]:
     """Lattice parameters of every symmetry image, and their derivatives along the six strains of the cell.
 
     Args:
         cell: periodic lattice vectors in rows, shape (..., d, 3), Å.
-        images: the reference crystal's images W, shape (g, d, d).
+        images: the reference crystal's images W, integers or not, shape (g, d, d).
 
     Returns:
         Lattice parameters, shape (..., g, p), and derivatives, shape (..., g, 6, p).
     """
     image_metrics = _images_of(metric(cell), images)
-    tangents = _images_of(metric_tangents(cell), images).transpose(-4, -3)
+    tangents = namespace(cell).moveaxis(_images_of(metric_tangents(cell), images), -4, -3)
     return lattice_parameters(image_metrics), lattice_parameter_tangents(image_metrics, tangents)
 
 
-def _images_of(matrix: Tensor, images: Tensor) -> Tensor:
-    images = images.to(matrix)
-    return images @ matrix.unsqueeze(-3) @ images.mT
-
-
-def independent_strains(cell: Tensor) -> Tensor:
+def independent_strains(cell: Floats) -> Floats:
     """Voigt strains that change a lattice: six of a crystal, three in the plane of a sheet, one along a chain.
 
     Args:
@@ -151,12 +154,20 @@ def independent_strains(cell: Tensor) -> Tensor:
     """
     n, d, _ = cell.shape
     if d == 3:
-        return torch.eye(6, dtype=cell.dtype).expand(n, 6, 6)
-    axes = torch.linalg.qr(cell.mT).Q
-    first, second = torch.triu_indices(d, d)
+        return np.broadcast_to(np.eye(6), (n, 6, 6))
+    axes = np.linalg.qr(cell.mT).Q
+    first, second = np.triu_indices(d)
     outer = axes.mT[:, first, :, None] * axes.mT[:, second, None, :]
     symmetric = 0.5 * (outer + outer.mT)
     rows, columns = zip(*VOIGT, strict=True)
-    engineering = torch.tensor([1.0, 1.0, 1.0, 2.0, 2.0, 2.0], dtype=cell.dtype)
-    strains: Tensor = symmetric[..., rows, columns] * engineering
-    return strains
+    return symmetric[..., rows, columns] * [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]
+
+
+def _lengths(metric: Array) -> Array:
+    d = np.arange(metric.shape[-1])
+    return namespace(metric).sqrt(metric[..., d, d])
+
+
+def _images_of(matrix: Array, images: Array) -> Array:
+    images = namespace(matrix).asarray(images, dtype=matrix.dtype)
+    return images @ matrix[..., None, :, :] @ images.mT

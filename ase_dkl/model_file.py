@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import numpy as np
 from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
+from safetensors.numpy import load, save
+
+from ase_dkl.arrays import Floats
 
 FORMAT = "ase_dkl surrogate"
 VERSION = 1
@@ -18,7 +20,7 @@ class BadModelFile(ValueError):
     """A file that is no model, or not one that this version reads."""
 
 
-def pack(header: dict[str, Any], tensors: dict[str, Tensor]) -> bytes:
+def pack(header: dict[str, Any], tensors: dict[str, Floats]) -> bytes:
     """Make the content of a model file.
 
     Args:
@@ -26,10 +28,10 @@ def pack(header: dict[str, Any], tensors: dict[str, Tensor]) -> bytes:
         tensors: by name.
     """
     text = json.dumps({"format": FORMAT, "version": VERSION, "units": UNITS, **header}, sort_keys=True)
-    return save({name: tensor.contiguous() for name, tensor in tensors.items()}, metadata={"ase_dkl": text})
+    return save({name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}, metadata={"ase_dkl": text})
 
 
-def unpack(content: bytes, name: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def unpack(content: bytes, name: str) -> tuple[dict[str, Any], dict[str, Floats]]:
     """Take a model file apart.
 
     Args:

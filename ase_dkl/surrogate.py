@@ -10,29 +10,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from ase import Atoms
 from ase.units import GPa
-from numpy.typing import ArrayLike, NDArray
-from torch import Tensor, nn
+from numpy.typing import ArrayLike
 
+from ase_dkl.arrays import Floats
 from ase_dkl.atomic import written_whole
 from ase_dkl.crystal import Crystal
 from ase_dkl.domain import Domain, Extrapolation
-from ase_dkl.gp import ConditionedGP, Observations, SparseGP
-from ase_dkl.inputs import Scaling, gather, observe
-from ase_dkl.kernel import RadialKernel
+from ase_dkl.features import propagate, silu
+from ase_dkl.inputs import Scaling, basis_functions
 from ase_dkl.model_file import BadModelFile, pack, unpack
-from ase_dkl.network import FeatureExtractor
+from ase_dkl.posterior import Posterior
 from ase_dkl.records import TrainConfig, TrainingReport
 
 __all__ = ["BadModelFile", "JointPosterior", "Prediction", "Surrogate", "TrainConfig", "TrainingReport"]
 
-Floats = NDArray[np.float64]
+Layers = list[tuple[Floats, Floats]]
 _PART = 4096
 """Training lattices looked at together."""
-_CHUNK = 2**20
+_CHUNK = 2**18
 """Numbers in the largest intermediate of a batch prediction: small enough to stay near the caches."""
+
+_POSTERIOR = ("points", "lengthscale", "scale", "whitening", "factor", "weights")
 
 
 @dataclass(frozen=True)
@@ -87,18 +87,16 @@ class Surrogate:
         report: TrainingReport,
         cells: Floats,
         scaling: Scaling,
-        extractor: FeatureExtractor,
-        process: ConditionedGP,
+        layers: Layers,
+        posterior: Posterior,
     ) -> None:
         self.crystal = crystal
         self.config = config
         self.report = report
         self.cells = cells
-        self._model = nn.ModuleDict({"scaling": scaling, "extractor": extractor, "process": process})
-        self._model.double().eval().requires_grad_(False)
-        self._scaling, self._extractor, self._process = scaling, extractor, process
-        self._periodic = torch.as_tensor(crystal.periodic)
-        self._last = (torch.empty(0), torch.empty(0))
+        self._scaling, self._layers, self._posterior = scaling, layers, posterior
+        self._periodic = list(crystal.periodic)
+        self._last = (np.empty((0, 0)), np.empty(0))
 
     def predict(self, structures: Atoms | Sequence[Atoms], *, stress: bool = True) -> Prediction:
         """Predict structures as they are: rotated, supercells, in any basis of the crystal.
@@ -134,20 +132,22 @@ class Surrogate:
         given = _as_cells(cells)
         rows = 7 if stress else 1
         size = max(1, _CHUNK // (len(self._scaling.images) * rows * self.config.width * self.config.networks))
-        parts = [self._marginals(part, stress) for part in given.split(size)]
-        mean, variance = (torch.cat(part) for part in zip(*parts, strict=True))
         scale = self._scaling.energy_scale
-        uncertainty = (variance.sqrt() * scale).numpy()
-        expected = (mean * scale).numpy()
         n = len(given)
+        expected, uncertainty = np.empty((n, rows)), np.empty((n, rows))
+        for start in range(0, n, size):
+            part = slice(start, start + size)
+            expected[part], uncertainty[part] = self._marginals(given[part], stress)
+        expected *= scale
+        uncertainty *= scale
         energies = (
-            expected[:, 0] + self._scaling.energy_shift.numpy(),
+            expected[:, 0] + self._scaling.energy_shift,
             uncertainty[:, 0],
             np.full(n, self.report.energy_noise),
         )
         if not stress:
             return Prediction(*energies)
-        volume = np.abs(np.linalg.det(given.numpy()))[:, None]
+        volume = np.abs(np.linalg.det(given))[:, None]
         if (volume < 1e-6).any():
             raise ValueError(
                 "A cell without volume has no stress. Give the vacuum vector a length, or ask for energies."
@@ -162,21 +162,19 @@ class Surrogate:
             cells: shape (n, 3, 3), Å.
             derivatives: whether ∂E/∂ε is wanted.
         """
-        with torch.inference_mode():
-            observations = self._observe(_as_cells(cells), derivatives)
-            means, covariances = self._process.joint(observations)
-            mean, covariance = means.mean(0), covariances.mean(0)
-            if len(means) > 1:
-                apart = means - mean
-                covariance = covariance + _spread_factor(len(means)) * apart.T @ apart
-            mean = mean * self._scaling.energy_scale
-            mean[: observations.n_values] += self._scaling.energy_shift
-            return JointPosterior(mean.numpy(), (covariance * self._scaling.energy_scale**2).numpy())
+        given = _as_cells(cells)
+        means, covariances = self._posterior.joint(*self._observe(given, derivatives))
+        networks, mean, covariance = len(means), means.mean(axis=0), covariances.mean(axis=0)
+        if networks > 1:
+            # The covariance to `spread_variance`
+            covariance += np.cov(means, rowvar=False) * (1 + 1 / networks)
+        mean *= self._scaling.energy_scale
+        mean[: len(given)] += self._scaling.energy_shift
+        return JointPosterior(mean, covariance * self._scaling.energy_scale**2)
 
     def extrapolation(self, cells: ArrayLike) -> Extrapolation:
         """Compare cells in the reference's basis, shape (n, 3, 3), Å, with the training lattices."""
-        with torch.inference_mode():
-            return self._domain.judge(self._coordinates(_as_cells(cells)).numpy())
+        return self._domain.judge(self._coordinates(_as_cells(cells)))
 
     @cached_property
     def stress_offset(self) -> float:
@@ -221,11 +219,14 @@ class Surrogate:
             crystal = Crystal.from_dict(header["crystal"])
             config = TrainConfig(**header["config"])
             report = TrainingReport.from_dict(header["report"])
-            cells = tensors.pop("cells")
-            scaling, extractor, process = _blank(config, tensors)
-            surrogate = cls(crystal, config, report, cells.numpy(), scaling, extractor, process)
-            surrogate._model.load_state_dict(tensors)
-        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            cells = tensors["cells"]
+            images, centre, scale = (tensors[f"scaling.{name}"] for name in ("images", "centre", "scale"))
+            scaling = Scaling(images, centre, scale, **header["energy"])
+            layers = [(tensors[f"layer{i}.weight"], tensors[f"layer{i}.bias"]) for i in range(config.depth + 2)]
+            posterior = Posterior(config.kernel, *(tensors[f"posterior.{name}"] for name in _POSTERIOR))
+            surrogate = cls(crystal, config, report, cells, scaling, layers, posterior)
+            surrogate.predict_cells(crystal.cell[None], stress=False)
+        except (KeyError, IndexError, TypeError, ValueError) as error:
             raise BadModelFile(
                 f"{name} has the form of a model but its content does not fit together: it was changed after it was "
                 "written, or belongs to another version of ase_dkl. Train again."
@@ -233,83 +234,72 @@ class Surrogate:
         return surrogate
 
     def _identity(self) -> dict[str, Any]:
-        return {"crystal": self.crystal.to_dict(), "config": asdict(self.config)}
+        energy = {name: getattr(self._scaling, name) for name in ("energy_shift", "energy_scale")}
+        return {"crystal": self.crystal.to_dict(), "config": asdict(self.config), "energy": energy}
 
-    def _tensors(self) -> dict[str, Tensor]:
-        return {**self._model.state_dict(), "cells": torch.as_tensor(self.cells)}
+    def _tensors(self) -> dict[str, Floats]:
+        scaling = {f"scaling.{name}": getattr(self._scaling, name) for name in ("images", "centre", "scale")}
+        posterior = {f"posterior.{name}": getattr(self._posterior, name) for name in _POSTERIOR}
+        layers = {
+            f"layer{i}.{name}": array
+            for i, layer in enumerate(self._layers)
+            for name, array in zip(("weight", "bias"), layer, strict=True)
+        }
+        return {"cells": self.cells, **scaling, **layers, **posterior}
 
     def __reduce__(self) -> tuple[Any, tuple[bytes]]:
         return Surrogate.from_bytes, (self.to_bytes(),)
 
     @cached_property
     def _domain(self) -> Domain:
-        with torch.inference_mode():
-            parts = _as_cells(self.cells)[:, self._periodic].split(_PART)
-            return Domain((self._scaling.coordinates(part).numpy() for part in parts), self._scaling.scale.numpy())
+        cells = _as_cells(self.cells)[:, self._periodic]
+        parts = (cells[start : start + _PART] for start in range(0, len(cells), _PART))
+        return Domain((self._scaling.coordinates(part) for part in parts), self._scaling.scale)
 
-    def _observe(self, cells: Tensor, derivatives: bool) -> Observations:
-        quadratic = self.config.mean == "quadratic"
-        if not derivatives:
-            return observe(self._extractor, gather(self._coordinates(cells), quadratic=quadratic))
-        coordinates, tangents = self._scaling.coordinates_and_tangents(cells[:, self._periodic])
-        return observe(self._extractor, gather(coordinates, tangents, quadratic=quadratic))
+    def _observe(self, cells: Floats, derivatives: bool) -> tuple[Floats, Floats | None, Floats]:
+        """Features, their derivatives along the six strains, and basis functions."""
+        tangents = None
+        if derivatives:
+            coordinates, tangents = self._scaling.coordinates_and_tangents(cells[:, self._periodic])
+        else:
+            coordinates = self._coordinates(cells)
+        with np.errstate(over="ignore"):  # where exp overflows, SiLU is exactly zero
+            features, slopes = propagate(self._layers, silu, coordinates, tangents)
+        return features, slopes, basis_functions(coordinates, tangents, quadratic=self.config.mean == "quadratic")
 
-    def _coordinates(self, cells: Tensor) -> Tensor:
+    def _coordinates(self, cells: Floats) -> Floats:
         """Image coordinates. A calculator asks for a cell's domain and then its energy: the last answer is kept."""
         last_cells, last = self._last
-        if not torch.equal(cells, last_cells):
+        if not np.array_equal(cells, last_cells):
             last = self._scaling.coordinates(cells[:, self._periodic])
             self._last = (cells, last)
         return last
 
-    def _marginals(self, cells: Tensor, stress: bool) -> tuple[Tensor, Tensor]:
-        """Mean and variance of the mixture in scaled units, energy first, shape (n, 1) or (n, 7)."""
-        with torch.inference_mode():
-            means, variances = self._process.marginals(self._observe(cells, stress))
-            mean, variance = means.mean(0), variances.mean(0)
-            if len(means) > 1:
-                variance = variance + _spread_factor(len(means)) * ((means - mean) ** 2).sum(0)
-            n = len(cells)
-            if not stress:
-                return mean.unsqueeze(1), variance.unsqueeze(1)
-            mean, variance = (torch.cat([row[:n, None], row[n:].view(n, 6)], dim=1) for row in (mean, variance))
-            return mean, variance
+    def _marginals(self, cells: Floats, stress: bool) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of the mixture in scaled units, energy first, shape (n, 1) or (n, 7)."""
+        means, variances = self._posterior.marginals(*self._observe(cells, stress))
+        variance = variances.mean(axis=0) + spread_variance(means)
+        n = len(cells)
+        return _by_cell(means.mean(axis=0), n), _by_cell(np.sqrt(variance), n)
 
 
-def _spread_factor(networks: int) -> float:
-    """What the squared deviations of K networks from their mean are multiplied with to be a variance of the prediction.
+def _by_cell(values: Floats, n: int) -> Floats:
+    """N energies and then 6 n derivatives → rows of an energy and its derivatives, shape (n, 1) or (n, 7)."""
+    return np.column_stack([values[:n], values[n:].reshape(n, -1)]) if len(values) > n else values[:, None]
 
-    1 / (K − 1) makes them a variance between networks. The truth is taken as one more draw from where the networks came
-    from: it differs from the mean of K by 1 + 1/K times that.
+
+def spread_variance(means: Floats) -> Floats:
+    """Variance of a prediction that follows from the disagreement of K networks, from their means in the first axis.
+
+    The truth is taken as one more draw from where the networks came from: it differs from the mean of K by 1 + 1/K
+    times their variance.
     """
-    return (1 + 1 / networks) / (networks - 1)
+    networks = len(means)
+    return means.var(axis=0, ddof=1) * (1 + 1 / networks) if networks > 1 else np.zeros(means.shape[1:])
 
 
-def _as_cells(cells: ArrayLike) -> Tensor:
-    # A copy: torch's own memory is aligned, and with that the last bit of a product does not depend on the caller's.
-    given = torch.tensor(np.asarray(cells, dtype=np.float64))
+def _as_cells(cells: ArrayLike) -> Floats:
+    given = np.array(cells, dtype=np.float64)
     if given.ndim != 3 or given.shape[1:] != (3, 3):
-        raise ValueError(f"Cells have the shape (n, 3, 3); these have {tuple(given.shape)}.")
+        raise ValueError(f"Cells have the shape (n, 3, 3); these have {given.shape}.")
     return given
-
-
-def _blank(config: TrainConfig, tensors: dict[str, Tensor]) -> tuple[Scaling, FeatureExtractor, ConditionedGP]:
-    """Modules of the right shapes, for the tensors of a file to be loaded into."""
-    images = tensors["scaling.images"]
-    scaling = Scaling(images, torch.eye(images.shape[1], 3, dtype=torch.float64).expand(2, -1, -1), torch.zeros(2))
-    extractor = FeatureExtractor(
-        config.networks,
-        len(scaling.centre),
-        config.n_features,
-        width=config.width,
-        depth=config.depth,
-        coefficient=None,
-    )
-    kernel = RadialKernel(config.kernel, tensors["process.gp.kernel.log_lengthscale"])
-    gp = SparseGP(tensors["process.gp.inducing_points"], kernel)
-    head = tensors["process.head"]
-    n_inducing = gp.inducing_points.shape[1]
-    process = ConditionedGP(
-        gp, *(part.clone() for part in head.split([n_inducing, head.shape[2] - n_inducing - 1, 1], 2))
-    )
-    return scaling, extractor, process

@@ -6,39 +6,41 @@ draw a random subset of structures → features from the untrained network → f
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import torch
 from ase.units import GPa
 from gpytorch.optim import NGD
+from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
-from ase_dkl import lattice
+from ase_dkl.batches import SUBSET, Batch, TrainingData
 from ase_dkl.dataset import Dataset
-from ase_dkl.gp import BASIS_SCALE, ConditionedGP, SparseGP
+from ase_dkl.gp import BASIS_SCALE, Observations, RadialKernel, SparseGP
 from ase_dkl.inducing import FUZZIFIERS, LEAST_SPREAD, Centres, fuzzy_centres
-from ase_dkl.inputs import Inputs, Scaling, gather, observe
-from ase_dkl.kernel import RadialKernel, typical_lengthscale
 from ase_dkl.metrics import Evaluation, evaluate
 from ase_dkl.network import FeatureExtractor
+from ase_dkl.posterior import Posterior
 from ase_dkl.records import TrainConfig, TrainingReport
-from ase_dkl.surrogate import Surrogate
+from ase_dkl.surrogate import Surrogate, spread_variance
 from ase_dkl.variational import VariationalGP
 
 __all__ = ["BadTraining", "TrainConfig", "fit"]
 
-SUBSET = 2000
-"""m_r: structures that fuzzy c-means sees."""
 LARGEST_ACTIVATIONS = 2 * 2**30
 """Bytes of the networks' activations above which "auto" trains on minibatches."""
-PATIENCE = 50
-"""Steps over which the bound must still rise."""
-RISE = 1e-3
-"""By how much, nats a label."""
+RISE = 0.05
+"""Nats a label: a bound that rose less over the last tenth of the training has converged."""
+STANDSTILL = 1e-3
+"""Nats a label: where it rose less over a fifth of the training, there is no use in going on."""
+LENGTH_SCALE = 8.0
+"""Where the length scale starts, in units of the features' spread: so long that the kernel is nearly a polynomial. From
+short ones the bound first grows the noise to explain the labels, and comes back late."""
 NATURAL_STEP = 0.3
 """Step length of the natural gradients."""
 
@@ -80,7 +82,7 @@ def fit(
 
     # Structures with stress come first: only those need tangents.
     dataset = dataset.subset(np.argsort(~dataset.has_stress, kind="stable"))
-    data = _Data(dataset, crystal.periodic, torch.as_tensor(crystal.images), config)
+    data = TrainingData(dataset, crystal.images, config)
     with torch.random.fork_rng(devices=[]), _progress_bar(progress) as bar:
         torch.manual_seed(config.seed)
         model = _initialise(data, config)
@@ -88,7 +90,7 @@ def fit(
             config.bound == "auto" and data.activation_bytes() > LARGEST_ACTIVATIONS
         )
         train = _train_stochastic if stochastic else _train_collapsed
-        process, steps, bound, converged = train(model, data, config, bar)
+        posterior, steps, bound, converged = train(model, data, config, bar)
 
     notes = list(dataset.warnings)
     if not converged:
@@ -101,18 +103,19 @@ def fit(
         )
     if min(centres.spread for centres in model.centres) < LEAST_SPREAD:
         notes.append("Fuzzy c-means centres lie on the mean with every fuzzifier; ask for fewer features.")
-    offset, offset_std = _label_offset(process)
-    scale = float(data.scaling.energy_scale)
+    layers = [layer.numpy() for layer in model.extractor.layers]
+    offset, offset_std = _label_offset(posterior)
+    scale = data.scaling.energy_scale
     to_GPa = scale / abs(float(np.linalg.det(crystal.cell))) / GPa
     report = TrainingReport(
         n_rows=len(dataset),
         n_stress=data.n_stress,
         test=held_out,
-        energy_noise=scale * _mean_noise(process.gp.log_value_noise),
-        derivative_noise=scale * _mean_noise(process.gp.log_derivative_noise) if data.n_stress else None,
+        energy_noise=scale * _mean_noise(model.gp.log_value_noise),
+        derivative_noise=scale * _mean_noise(model.gp.log_derivative_noise) if data.n_stress else None,
         stress_offset_GPa=offset * to_GPa if data.n_stress else None,
         stress_offset_std_GPa=offset_std * to_GPa if data.n_stress else None,
-        singular_values=model.extractor.singular_values(),
+        singular_values=_singular_values(model),
         centre_spread=[centres.spread for centres in model.centres],
         fuzzifier=[centres.fuzzifier for centres in model.centres],
         bound="stochastic" if stochastic else "collapsed",
@@ -123,78 +126,10 @@ def fit(
         dataset=dataset.provenance,
         warnings=tuple(notes),
     )
-    surrogate = Surrogate(crystal, config, report, dataset.cells, data.scaling, model.extractor, process)
+    surrogate = Surrogate(crystal, config, report, dataset.cells, data.scaling, layers, posterior)
     if test is not None:
         surrogate.report = replace(report, test=evaluate(surrogate, test))
     return surrogate
-
-
-class _Data:
-    """Inputs and labels in scaled units. Structures that have stress labels come first."""
-
-    def __init__(self, dataset: Dataset, periodic: tuple[int, ...], images: Tensor, config: TrainConfig) -> None:
-        self.cells = torch.tensor(dataset.cells)[:, list(periodic)]
-        energies = torch.tensor(dataset.energies)
-        self.scaling = Scaling(images, self.cells, energies)
-        self.n_stress = int(dataset.has_stress.sum())
-        self.quadratic = config.mean == "quadratic"
-        self._config = config
-        self._values = (energies - self.scaling.energy_shift) / self.scaling.energy_scale
-        self._slopes = None
-        if self.n_stress:
-            volumes = torch.tensor(np.abs(np.linalg.det(dataset.cells[: self.n_stress])))
-            self._directions = lattice.independent_strains(self.cells[: self.n_stress])
-            stresses = torch.tensor(dataset.stresses[: self.n_stress])
-            along = (self._directions @ (volumes[:, None] * stresses).unsqueeze(2)).squeeze(2)
-            self._slopes = along / self.scaling.energy_scale
-
-    def __len__(self) -> int:
-        return len(self.cells)
-
-    @property
-    def n_labels(self) -> int:
-        return len(self._values) + (0 if self._slopes is None else self._slopes.numel())
-
-    def batch(self, index: Tensor) -> tuple[Inputs, Tensor]:
-        """Inputs and labels of some structures, given in rising order."""
-        cells, values = self.cells[index], self._values[index]
-        m = int((index < self.n_stress).sum())
-        if not m or self._slopes is None:
-            return gather(self.scaling.coordinates(cells), quadratic=self.quadratic), values
-        coordinates = self.scaling.coordinates(cells)
-        _, tangents = self.scaling.coordinates_and_tangents(cells[:m])
-        directions = self._directions[index[:m]]
-        along = torch.einsum("ntj,ngjp->ngtp", directions, tangents)
-        traces = directions[..., :3].sum(-1)
-        given = gather(coordinates, along, traces, quadratic=self.quadratic)
-        return given, torch.cat([values, self._slopes[index[:m]].flatten()])
-
-    def all(self) -> tuple[Inputs, Tensor]:
-        return self.batch(torch.arange(len(self)))
-
-    def subset(self, rng: np.random.Generator) -> Tensor:
-        """Coordinates of a random subset, shape (m_r, g, p).
-
-        A structure with stresses is worth several observations, and then there may be more inducing points than
-        structures. The subset is filled up with lattices between the labelled ones: mixtures of two metrics.
-        """
-        chosen = rng.permutation(len(self))[:SUBSET]
-        cells = self.cells[torch.as_tensor(chosen)]
-        missing = 8 * self._config.n_inducing - len(cells)
-        if self.n_stress and missing > 0:
-            metrics = lattice.metric(self.cells)
-            first, second = (torch.as_tensor(rng.integers(len(self), size=missing)) for _ in range(2))
-            share = torch.as_tensor(rng.random(missing))[:, None, None]
-            between = torch.linalg.cholesky(share * metrics[first] + (1 - share) * metrics[second])
-            padded = torch.nn.functional.pad(between, (0, 3 - between.shape[-1]))
-            return torch.cat([self.scaling.coordinates(cells), self.scaling.coordinates(padded)])
-        return self.scaling.coordinates(cells)
-
-    def activation_bytes(self) -> int:
-        """Memory that training on all data at once takes for what the backward pass needs."""
-        passes = len(self) + 6 * self.n_stress
-        numbers = passes * len(self.scaling.images) * self._config.networks * self._config.width
-        return 4 * 3 * self._config.depth * numbers
 
 
 class _Model:
@@ -204,7 +139,7 @@ class _Model:
         self.extractor, self.gp, self.centres = extractor, gp, centres
 
 
-def _initialise(data: _Data, config: TrainConfig) -> _Model:
+def _initialise(data: TrainingData, config: TrainConfig) -> _Model:
     rng = np.random.default_rng(config.seed)
     extractor = FeatureExtractor(
         config.networks,
@@ -221,98 +156,104 @@ def _initialise(data: _Data, config: TrainConfig) -> _Model:
     n_inducing = min(config.n_inducing, data.n_labels, features.shape[1])
     centres = [fuzzy_centres(each.numpy(), n_inducing, rng) for each in features]
     points = torch.tensor(np.array([each.points for each in centres]))
-    gp = SparseGP(points, RadialKernel(config.kernel, typical_lengthscale(features).log()))
-    return _Model(extractor, gp, centres)
+    spread = features.std(dim=1, keepdim=True).mean(dim=-1, keepdim=True)
+    lengthscale = LENGTH_SCALE * config.n_features**0.5 * spread
+    return _Model(extractor, SparseGP(points, RadialKernel(config.kernel, lengthscale.log())), centres)
 
 
 def _train_collapsed(
-    model: _Model, data: _Data, config: TrainConfig, bar: Progress
-) -> tuple[ConditionedGP, int, float, bool]:
+    model: _Model, data: TrainingData, config: TrainConfig, bar: Progress
+) -> tuple[Posterior, int, float, bool]:
     """Maximise the collapsed bound on all data at once."""
-    given, labels = data.all()
+    everything = data.all()
     # The networks train in single precision, three times as fast on a CPU and with the same errors. All that a
     # prediction uses, posterior included, is then computed in double precision from the weights they end with.
-    single = given.to(torch.float32)
+    single = everything.in_precision(torch.float32)
     optimiser = _adam(model, config)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
     task = bar.add_task("training", total=config.steps, bound="")
     bounds: list[float] = []
-    converged = False
     model.extractor.train()
-    while len(bounds) < config.steps and not converged:
+    while len(bounds) < config.steps and _rise(bounds, config.steps // 5) > STANDSTILL:
         # spectral normalisation → features → Gaussian process → negative ELBO
-        bound = model.gp.collapsed_bound(observe(model.extractor, single), labels) / len(labels)
+        bound = model.gp.collapsed_bound(_observe(model, single), everything.labels) / data.n_labels
         # → step on θ, ξ
         optimiser.zero_grad()
         (-bound.sum()).backward()
         optimiser.step()
         schedule.step()
         bounds.append(float(bound.detach().mean()))
-        converged = _stopped_rising(bounds)
         bar.update(task, advance=1, bound=f"bound {bounds[-1]:.3f} nats a label")
     bar.update(task, total=len(bounds))
     _settle(model)
-    with torch.no_grad():
-        return model.gp.condition([(observe(model.extractor, given), labels)]), len(bounds), bounds[-1], converged
+    posterior = model.gp.condition([(_observe(model, everything), everything.labels)])
+    return posterior, len(bounds), bounds[-1], _rise(bounds, config.steps // 10) < RISE
 
 
 def _train_stochastic(
-    model: _Model, data: _Data, config: TrainConfig, bar: Progress
-) -> tuple[ConditionedGP, int, float, bool]:
+    model: _Model, data: TrainingData, config: TrainConfig, bar: Progress
+) -> tuple[Posterior, int, float, bool]:
     """Maximise the stochastic bound on minibatches; memory does not grow with the number of structures."""
-    batches = -(-len(data) // config.batch_size)
-    given, labels = data.batch(torch.arange(min(SUBSET, len(data))))
-    process = VariationalGP(model.gp, _mean_coefficients(given, labels), config.natural_gradients)
+    steps = config.epochs * -(-len(data) // config.batch_size)
+    mean = _mean_coefficients(data.batch(np.arange(min(SUBSET, len(data)))))
+    process = VariationalGP(model.gp, mean, config.natural_gradients)
     q = process.distribution_parameters()
-    optimiser = _adam(model, config, [process.mean, *(() if config.natural_gradients else q)])
     natural = NGD(q, num_data=data.n_labels, lr=NATURAL_STEP) if config.natural_gradients else None
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.epochs * batches)
-    task = bar.add_task("training", total=config.epochs * batches, bound="")
+    optimiser = _adam(model, config, [process.mean, *(() if natural else q)])
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    task = bar.add_task("training", total=steps, bound="")
     bounds: list[float] = []
     model.extractor.train()
     process.train()
     for _ in range(config.epochs):
         total = 0.0
         for index in torch.randperm(len(data)).split(config.batch_size):
-            given, labels = data.batch(index.sort().values)
+            batch = data.batch(np.sort(index.numpy()))
             share = len(index) / len(data)
-            observations = observe(model.extractor, given.to(torch.float32))
+            observations = _observe(model, batch.in_precision(torch.float32))
             if natural is not None:
                 # q(u) first: the networks' gradient means something only where q(u) goes with their features.
                 process.zero_grad()
-                (-process.bound(observations.detach(), labels, share).sum() / data.n_labels).backward()
+                (-process.bound(observations.detach(), batch.labels, share).sum() / data.n_labels).backward()
                 natural.step()
-            bound = process.bound(observations, labels, share) / data.n_labels
+            bound = process.bound(observations, batch.labels, share) / data.n_labels
             optimiser.zero_grad()
             (-bound.sum()).backward()
             optimiser.step()
             schedule.step()
-            total += share * float(bound.detach().mean())
-            bar.update(task, advance=1, bound=f"bound {float(bound.detach().mean()):.3f} nats a label")
+            latest = float(bound.detach().mean())
+            total += share * latest
+            bar.update(task, advance=1, bound=f"bound {latest:.3f} nats a label")
         bounds.append(total)
     _settle(model)
     process.eval()
-    steps, converged = config.epochs * batches, _stopped_rising(bounds, patience=1, rise=0.01)
-    with torch.no_grad():
-        if not config.natural_gradients:
-            return process.posterior(), steps, bounds[-1], converged
-        passes = _observed(model.extractor, data, config.batch_size)
-        return model.gp.condition(passes), steps, bounds[-1], converged
+    converged = _rise(bounds, max(1, config.epochs // 10)) < RISE
+    if natural is None:
+        return process.posterior(), steps, bounds[-1], converged
+    parts = (data.batch(index.numpy()) for index in torch.arange(len(data)).split(config.batch_size))
+    posterior = model.gp.condition((_observe(model, part), part.labels) for part in parts)
+    return posterior, steps, bounds[-1], converged
 
 
-def _observed(extractor: FeatureExtractor, data: _Data, size: int) -> Iterator[tuple]:  # type: ignore[type-arg]
-    for index in torch.arange(len(data)).split(size):
-        given, labels = data.batch(index)
-        yield observe(extractor, given), labels
+def _observe(model: _Model, batch: Batch) -> Observations:
+    """Pass a batch through the networks. Features come out in double precision whatever the networks compute in."""
+    if batch.tangents is None:
+        features, derivatives = model.extractor(batch.coordinates)
+        return Observations(features.double(), None, batch.basis)
+    m = len(batch.tangents)
+    features, derivatives = model.extractor(batch.coordinates[:m], batch.tangents)
+    if m < len(batch.coordinates):
+        features = torch.cat([features, model.extractor(batch.coordinates[m:])[0]], dim=1)
+    return Observations(features.double(), derivatives.double(), batch.basis)
 
 
-def _adam(model: _Model, config: TrainConfig, others: list[torch.nn.Parameter] | None = None) -> torch.optim.Optimizer:
+def _adam(model: _Model, config: TrainConfig, others: Sequence[torch.nn.Parameter] = ()) -> torch.optim.Optimizer:
     rate = config.learning_rate
     kernel_and_noise = [p for name, p in model.gp.named_parameters() if name != "inducing_points"]
     return torch.optim.AdamW(
         [
             {"params": list(model.extractor.parameters()), "lr": rate, "weight_decay": config.weight_decay},
-            {"params": [model.gp.inducing_points, *(others or [])], "lr": rate},
+            {"params": [model.gp.inducing_points, *others], "lr": rate},
             {"params": kernel_and_noise, "lr": config.gp_rate * rate},
         ],
         # The bound's curvature changes by orders of magnitude while the noise falls: a short memory of it.
@@ -324,28 +265,37 @@ def _adam(model: _Model, config: TrainConfig, others: list[torch.nn.Parameter] |
 def _settle(model: _Model) -> None:
     """Fold the spectral normalisation into the weights, and go on in double precision."""
     model.extractor.double().eval()
-    model.extractor.fold()
+    for layer in model.extractor.layers:
+        layer.fold()
 
 
-def _stopped_rising(bounds: list[float], patience: int = PATIENCE, rise: float = RISE) -> bool:
-    return len(bounds) > patience and max(bounds[-patience:]) < max(bounds[:-patience]) + rise
+def _rise(bounds: list[float], last: int) -> float:
+    """By how much the bound's maximum rose in the last entries; infinite before there are as many."""
+    return max(bounds[-last:]) - max(bounds[:-last]) if len(bounds) > last > 0 else math.inf
 
 
-def _mean_coefficients(given: Inputs, labels: Tensor) -> Tensor:
+def _mean_coefficients(batch: Batch) -> Tensor:
     """Coefficients of the prior mean by least squares, held near zero where the data do not tell, shape (P,)."""
-    basis = given.basis * BASIS_SCALE
+    basis = batch.basis * BASIS_SCALE
     identity = torch.eye(basis.shape[1], dtype=basis.dtype)
-    solution: Tensor = torch.linalg.solve(basis.T @ basis + 1e-6 * len(basis) * identity, basis.T @ labels)
+    solution: Tensor = torch.linalg.solve(basis.T @ basis + 1e-6 * len(basis) * identity, basis.T @ batch.labels)
     return BASIS_SCALE * solution
 
 
-def _label_offset(process: ConditionedGP) -> tuple[float, float]:
+def _label_offset(posterior: Posterior) -> tuple[float, float]:
     """Mean and standard deviation over the networks' mixture of the last basis function's coefficient."""
-    means = process.weights[:, -1]
-    variance = (process.factor[:, -1] ** 2).sum(1).mean()
-    if len(means) > 1:
-        variance = variance + (1 + 1 / len(means)) * means.var()
-    return float(means.mean()), float(variance.sqrt())
+    means = posterior.weights[:, -1]
+    variance = (posterior.factor[:, -1] ** 2).sum(axis=1).mean()
+    return float(means.mean()), float(np.sqrt(variance + spread_variance(means)))
+
+
+def _singular_values(model: _Model) -> dict[str, list[float]]:
+    """The largest singular value of every layer's weights, by layer and network."""
+    names = ["first", *(f"block {i + 1}" for i in range(len(model.extractor.blocks))), "last"]
+    return {
+        name: torch.linalg.matrix_norm(layer.weight.detach(), ord=2).tolist()
+        for name, layer in zip(names, model.extractor.layers, strict=True)
+    }
 
 
 def _mean_noise(log_noise: Tensor) -> float:
@@ -354,8 +304,6 @@ def _mean_noise(log_noise: Tensor) -> float:
 
 
 def _progress_bar(shown: bool) -> Progress:
-    from rich.console import Console
-
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

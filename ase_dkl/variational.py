@@ -17,8 +17,9 @@ from gpytorch.distributions import MultivariateNormal
 from gpytorch.variational import CholeskyVariationalDistribution, NaturalVariationalDistribution, VariationalStrategy
 from torch import Tensor, nn
 
-from ase_dkl.gp import JITTER, ConditionedGP, Observations, SparseGP
+from ase_dkl.gp import JITTER, Observations, SparseGP
 from ase_dkl.kernel import functional_rows
+from ase_dkl.posterior import Posterior
 
 
 class _ValueInducingStrategy(VariationalStrategy):  # type: ignore[misc]
@@ -71,12 +72,12 @@ class VariationalGP(gpytorch.models.ApproximateGP):  # type: ignore[misc]
         """The parameters of q(u)."""
         return list(self.variational_strategy._variational_distribution.parameters())
 
-    def posterior(self) -> ConditionedGP:
+    @torch.no_grad()
+    def posterior(self) -> Posterior:
         """The posterior under q(u) as it was trained, with the mean's coefficients as they are."""
         q = self.variational_strategy.variational_distribution
         whitening = torch.linalg.inv(self.gp.chol_inducing()).mT
         # Whitened: u = L v, so k_Zᵀ K_ZZ⁻¹ u = (L⁻ᵀ v)ᵀ k_Z
-        weights = torch.cat([whitening @ q.mean.unsqueeze(2), self.mean.unsqueeze(2)], dim=1)
+        weights = torch.cat([(whitening @ q.mean.unsqueeze(2)).squeeze(2), self.mean], dim=1)
         root = whitening @ torch.linalg.cholesky(q.covariance_matrix)
-        factor = nn.functional.pad(root, (0, 0, 0, self.mean.shape[1]))
-        return ConditionedGP(self.gp, whitening, factor, weights)
+        return self.gp.posterior(whitening, nn.functional.pad(root, (0, 0, 0, self.mean.shape[1])), weights)

@@ -30,10 +30,10 @@ def test_centres_spread_with_few_dimensions() -> None:
 
 def test_same_generator_same_centres_and_the_global_one_is_left_alone() -> None:
     data = np.random.default_rng(2).standard_normal((40, 3))
-    state = np.random.get_state()[1].copy()  # noqa: NPY002
+    state = np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002
     first, second = (fuzzy_centres(data, 5, np.random.default_rng(7)).points for _ in range(2))
     assert np.array_equal(first, second)
-    assert np.array_equal(state, np.random.get_state()[1])  # noqa: NPY002
+    assert np.array_equal(state, np.random.get_state(legacy=False)["state"]["key"])  # noqa: NPY002
 
 
 def test_more_centres_than_data_is_refused() -> None:

@@ -1,14 +1,21 @@
 import pytest
 import torch
 
-from ase_dkl.kernel import RadialKernel, functional_rows, typical_lengthscale
+from ase_dkl.gp import Observations, RadialKernel, SparseGP
+from ase_dkl.kernel import (
+    covariances,
+    covariances_row_by_row,
+    covariances_with_values,
+    functional_rows,
+    variances,
+)
 from ase_dkl.records import KERNELS
 
 
 def kernel(kind: str) -> RadialKernel:
     made = RadialKernel(kind, torch.tensor([[[0.3]], [[-0.2]]], dtype=torch.float64))
     with torch.no_grad():
-        made.log_scale += torch.tensor([[[0.4]], [[-0.5]]])
+        made.log_scale.copy_(torch.tensor([[[0.4]], [[-0.5]]]))
     return made
 
 
@@ -49,14 +56,36 @@ def test_derivatives_are_those_of_the_kernel(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KERNELS)
 def test_the_quick_paths_agree_with_the_general_one(kind: str) -> None:
-    made, centres, features = kernel(kind), points(6), points(4, 1)
+    centres, features = points(6), points(4, 1)
     derivatives = torch.randn(2, 4, 5, 3, dtype=torch.float64)
     rows = functional_rows(features, derivatives)
-    full = made.forward(rows, rows)
-    quick = made.with_values(centres, features, derivatives)
-    torch.testing.assert_close(quick, made.forward(rows, functional_rows(centres)))
-    torch.testing.assert_close(made.variances(features, derivatives), full.diagonal(dim1=1, dim2=2))
-    torch.testing.assert_close(made.forward(rows, rows, diag=True), full.diagonal(dim1=1, dim2=2))
+    full = covariances(kind, rows, rows)
+    quick = covariances_with_values(kind, features, derivatives, centres)
+    torch.testing.assert_close(quick, covariances(kind, rows, functional_rows(centres)))
+    torch.testing.assert_close(variances(kind, features, derivatives), full.diagonal(dim1=1, dim2=2))
+    torch.testing.assert_close(covariances_row_by_row(kind, rows, rows), full.diagonal(dim1=1, dim2=2))
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_numpy_and_torch_agree(kind: str) -> None:
+    centres, features = points(6), points(4, 1)
+    derivatives = torch.randn(2, 4, 5, 3, dtype=torch.float64)
+    expected = covariances_with_values(kind, features, derivatives, centres).numpy()
+    found = covariances_with_values(kind, features.numpy(), derivatives.numpy(), centres.numpy())
+    assert found == pytest.approx(expected, abs=1e-13)
+    rows = functional_rows(features, derivatives)
+    assert covariances(kind, rows.numpy(), rows.numpy()) == pytest.approx(covariances(kind, rows, rows), abs=1e-13)
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_scale_and_length_scale_mean_the_same_everywhere(kind: str) -> None:
+    made, centres, features = kernel(kind), points(6), points(4, 1)
+    derivatives = torch.randn(2, 4, 5, 3, dtype=torch.float64)
+    given = Observations(features, derivatives, torch.zeros(24, 1))
+    gp = SparseGP(centres, made)
+    rows = functional_rows(features, derivatives)
+    torch.testing.assert_close(gp.cross_covariances(given), made.forward(rows, functional_rows(centres)))
+    torch.testing.assert_close(gp.prior_variances(given), made.forward(rows, rows, diag=True))
 
 
 @pytest.mark.parametrize("kind", KERNELS)
@@ -68,13 +97,7 @@ def test_covariances_of_values_and_derivatives_are_positive(kind: str) -> None:
 
 
 def test_matern_gradient_is_finite_where_points_coincide() -> None:
-    made = kernel("matern52")
     features = points(3).requires_grad_()
-    made.with_values(features, features, None).sum().backward()
+    covariances_with_values("matern52", features, None, features).sum().backward()
     assert features.grad is not None
     assert features.grad.isfinite().all()
-
-
-def test_length_scale_goes_with_the_features() -> None:
-    features = points(100)
-    torch.testing.assert_close(typical_lengthscale(3 * features), 3 * typical_lengthscale(features))

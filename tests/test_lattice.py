@@ -14,14 +14,15 @@ from torch.autograd.functional import jacobian
 
 from ase_dkl.crystal import Crystal
 from ase_dkl.lattice import (
+    STRAIN_GENERATORS,
     VOIGT,
     image_parameters,
     image_parameters_and_tangents,
+    independent_strains,
     lattice_parameter_tangents,
     lattice_parameters,
     metric,
     metric_tangents,
-    strain_generators,
     strained,
 )
 
@@ -78,7 +79,7 @@ def test_rotations_drop_out(seed: int) -> None:
 
 
 def test_strain_generators_are_voigt_with_engineering_shears() -> None:
-    generators = strain_generators()
+    generators = torch.tensor(STRAIN_GENERATORS)
     for j, (row, column) in enumerate(VOIGT):
         expected = torch.zeros(3, 3, dtype=torch.float64)
         expected[row, column] = expected[column, row] = 1.0 if row == column else 0.5
@@ -143,3 +144,29 @@ def test_an_unstrained_crystal_is_all_its_images() -> None:
     crystal = Crystal.from_atoms(bulk("ZnO", "wurtzite", a=3.25, c=5.2))
     parameters = image_parameters(torch.tensor(crystal.cell), torch.tensor(crystal.images))
     torch.testing.assert_close(parameters, parameters[:1].expand_as(parameters))
+
+
+def test_numpy_and_torch_agree() -> None:
+    cells = random_cells(3)
+    images = torch.tensor([[[1.0, 0, 0], [0, 1, 0], [0, 0, 1]], [[0, 1, 0], [0, 0, 1], [1, 0, 0]]], dtype=torch.float64)
+    expected = image_parameters_and_tangents(cells, images)
+    found = image_parameters_and_tangents(cells.numpy(), images.numpy())
+    for one, other in zip(found, expected, strict=True):
+        assert one == pytest.approx(other.numpy(), abs=1e-11)
+
+
+@pytest.mark.parametrize(("dimension", "number"), [(1, 1), (2, 3), (3, 6)])
+def test_strains_that_change_a_lattice(dimension: int, number: int) -> None:
+    """Each changes the metric, together they reach every change of it, and the first axes need not be x and y."""
+    cells = random_cells(5).numpy()[:, :dimension]
+    strains = independent_strains(cells)
+    assert strains.shape == (8, number, 6)
+    tangents = np.einsum("ntj,njkl->ntkl", strains, metric_tangents(cells))
+    changes = tangents.reshape(8, number, -1)
+    assert (np.linalg.matrix_rank(changes) == number).all()
+
+
+def test_strains_of_a_flat_sheet_are_the_plane_s() -> None:
+    sheet = np.array([[[3.0, 0, 0], [-1.0, 2.0, 0]]])
+    strains = independent_strains(sheet)[0]
+    assert not strains[:, [2, 3, 4]].any()

@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -6,9 +7,9 @@ import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from ase_dkl import BadTraining, Dataset, Surrogate, TrainConfig, evaluate, fit
-from ase_dkl.gp import SparseGP
-from ase_dkl.lattice import strain_generators
+from ase_dkl import BadTraining, Dataset, Prediction, TrainConfig, evaluate, fit
+from ase_dkl.arrays import Floats
+from ase_dkl.lattice import STRAIN_GENERATORS
 from ase_dkl.records import KERNELS
 
 QUICK = TrainConfig(networks=1, steps=60)
@@ -22,6 +23,11 @@ def few(srtio3_dataset: Dataset) -> Dataset:
 @pytest.fixture(scope="module")
 def unseen(srtio3_dataset: Dataset) -> Dataset:
     return srtio3_dataset.subset(np.arange(200, 240))
+
+
+def stress_of(prediction: Prediction) -> Floats:
+    assert prediction.stress is not None
+    return prediction.stress
 
 
 def spread_of(dataset: Dataset) -> float:
@@ -80,13 +86,13 @@ def test_an_offset_between_the_labels_is_found_and_kept_out_of_the_stress(few: D
     shifted[:, :3] += 0.5 / volumes
     before, after = fit(few, QUICK, progress=False), fit(replace(few, stresses=shifted), QUICK, progress=False)
     assert after.stress_offset - before.stress_offset == pytest.approx(0.5, abs=0.05)
-    difference = after.predict_cells(unseen.cells).stress - before.predict_cells(unseen.cells).stress
+    difference = stress_of(after.predict_cells(unseen.cells)) - stress_of(before.predict_cells(unseen.cells))
     assert np.abs(difference * np.linalg.det(unseen.cells)[:, None]).mean() < 0.1
-    assert after.report.stress_offset_std_GPa > 0
+    assert after.report.stress_offset_std_GPa
 
 
 @pytest.mark.parametrize("kind", KERNELS)
-def test_both_kernels_train(few: Dataset, unseen: Dataset, kind: str) -> None:
+def test_both_kernels_train(few: Dataset, unseen: Dataset, kind: Literal["rbf", "matern52"]) -> None:
     surrogate = fit(few, replace(QUICK, kernel=kind), progress=False)
     assert evaluate(surrogate, unseen).energy_rmse_meV < 0.05 * spread_of(unseen)
 
@@ -100,7 +106,7 @@ def test_the_stochastic_bound_learns(srtio3_dataset: Dataset, unseen: Dataset) -
 
 
 def test_the_stochastic_bound_takes_stresses(few: Dataset, unseen: Dataset) -> None:
-    surrogate = fit(few, replace(QUICK, bound="stochastic", epochs=100, batch_size=10), progress=False)
+    surrogate = fit(few, replace(QUICK, bound="stochastic", epochs=200, batch_size=10), progress=False)
     assert surrogate.report.n_stress == 20
     assert evaluate(surrogate, unseen).energy_rmse_meV < 0.1 * spread_of(unseen)
 
@@ -115,10 +121,7 @@ def test_the_bare_method_trains(srtio3_dataset: Dataset, unseen: Dataset) -> Non
 
 def test_inducing_points_are_at_most_one_for_each_label(few: Dataset) -> None:
     surrogate = fit(few, replace(QUICK, stress="ignore", steps=2), progress=False)
-    process = surrogate._model["process"]
-    gp = process.gp
-    assert isinstance(gp, SparseGP)
-    assert gp.inducing_points.shape[1] == 20
+    assert surrogate._posterior.points.shape[1] == 20
 
 
 def test_demanded_stresses_that_are_not_there(few: Dataset) -> None:
@@ -134,8 +137,14 @@ def test_the_report_says_what_was_found(few: Dataset, unseen: Dataset) -> None:
     assert 0 < report.energy_noise < 1
     assert all(max(values) <= 0.9 + 1e-9 for name, values in report.singular_values.items() if "block" in name)
     assert len(report.centre_spread) == 2
+    assert report.converged
+    assert not report.warnings
+
+
+def test_a_training_too_short_to_settle_says_so(few: Dataset) -> None:
+    report = fit(few, replace(QUICK, steps=9), progress=False).report
     assert not report.converged
-    assert any("still rising after 60 steps" in warning for warning in report.warnings)
+    assert any("still rising after 9 steps" in warning for warning in report.warnings)
 
 
 def test_training_stops_when_the_bound_stops_rising(few: Dataset) -> None:
@@ -153,7 +162,7 @@ def test_progress_goes_to_stderr(few: Dataset, capsys: pytest.CaptureFixture[str
 
 def sheet(strain: np.ndarray, vacuum: float) -> Atoms:
     """A square sheet with an energy that is quadratic in its strain, standing upright in the xz plane."""
-    deformation = np.eye(3) + np.einsum("j,jkl->kl", strain, strain_generators().numpy())
+    deformation = np.eye(3) + np.einsum("j,jkl->kl", strain, STRAIN_GENERATORS)
     cell = np.diag([3.0, vacuum, 3.0]) @ deformation
     atoms = Atoms("C", cell=cell, pbc=[True, False, True])
     lattice = cell[[0, 2]]
@@ -161,7 +170,7 @@ def sheet(strain: np.ndarray, vacuum: float) -> Atoms:
     green = 0.5 * (metric - np.eye(2))
     energy = 20 * np.trace(green) ** 2 + 30 * (green**2).sum()
     slope = (40 * np.trace(green) * np.eye(2) + 60 * green) / 9
-    tangents = 2 * lattice @ strain_generators().numpy() @ lattice.T
+    tangents = 2 * lattice @ STRAIN_GENERATORS @ lattice.T
     stress = 0.5 * np.einsum("kl,jkl->j", slope, tangents) / atoms.get_volume()
     atoms.calc = SinglePointCalculator(atoms, energy=energy, stress=stress)
     return atoms
@@ -180,6 +189,7 @@ def test_a_sheet_has_three_lattice_parameters_and_no_stress_across() -> None:
     expected = np.array([atoms.get_stress() for atoms in structures[16:]])
     energies = np.array([atoms.get_potential_energy() for atoms in structures[16:]])
     assert np.abs(prediction.energy - energies).max() < 0.02 * np.ptp(energies)
-    assert prediction.stress[:, [0, 2, 4]] == pytest.approx(expected[:, [0, 2, 4]], abs=0.05 * np.abs(expected).max())
-    assert prediction.stress[:, [1, 3, 5]] == pytest.approx(0, abs=1e-12)
-    assert isinstance(surrogate, Surrogate)
+    in_plane, across = [0, 2, 4], [1, 3, 5]
+    largest = np.abs(expected).max()
+    assert stress_of(prediction)[:, in_plane] == pytest.approx(expected[:, in_plane], abs=0.05 * largest)
+    assert stress_of(prediction)[:, across] == pytest.approx(0, abs=1e-12)

@@ -69,14 +69,12 @@ def print_model(name: str, surrogate: "Surrogate") -> None:
 
 def _domain(surrogate: "Surrogate") -> list[tuple[str, float, float, float]]:
     """Lattice parameters of the training cells and their images: name, lowest, the reference's, highest."""
-    import torch
-
     from ase_dkl.domain import NAMES
     from ase_dkl.lattice import image_parameters
 
     crystal = surrogate.crystal
-    periodic, images = list(crystal.periodic), torch.as_tensor(crystal.images, dtype=torch.float64)
-    parameters = image_parameters(torch.as_tensor(surrogate.cells)[:, periodic], images).flatten(0, 1).numpy()
-    (reference,) = image_parameters(torch.as_tensor(crystal.cell)[None, periodic], images[:1])[0].numpy()
+    periodic, images = list(crystal.periodic), crystal.images.astype(float)
+    (reference,) = image_parameters(crystal.cell[periodic], images[:1])
+    parameters = image_parameters(surrogate.cells[:, periodic], images).reshape(-1, len(reference))
     columns = (parameters.min(axis=0), reference, parameters.max(axis=0))
     return list(zip(NAMES[len(reference)], *(column.tolist() for column in columns), strict=True))

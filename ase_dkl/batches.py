@@ -1,0 +1,122 @@
+"""What training sees: inputs and labels in scaled units, all at once or a few structures at a time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ase_dkl import lattice
+from ase_dkl.arrays import Floats
+from ase_dkl.dataset import Dataset
+from ase_dkl.inputs import Scaling, basis_functions
+from ase_dkl.records import TrainConfig
+
+SUBSET = 2000
+"""m_r: structures that fuzzy c-means sees."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Inputs that do not depend on the networks, and labels, of n structures.
+
+    Attributes:
+        coordinates: scaled lattice parameters of every image, shape (n, g, p).
+        tangents: their derivatives, of the first m structures along t directions, shape (m, g, t, p), or None.
+        basis: basis functions of the mean, shape (n + m t, P).
+        labels: scaled energies, then derivatives of the energy point by point, shape (n + m t,).
+    """
+
+    coordinates: Tensor
+    tangents: Tensor | None
+    basis: Tensor
+    labels: Tensor
+
+    def in_precision(self, dtype: torch.dtype) -> Batch:
+        """The networks' inputs in another precision; basis and labels stay."""
+        tangents = None if self.tangents is None else self.tangents.to(dtype)
+        return Batch(self.coordinates.to(dtype), tangents, self.basis, self.labels)
+
+
+class TrainingData:
+    """A dataset in scaled units. Structures that have stress labels come first.
+
+    Args:
+        dataset: labelled cells.
+        images: symmetry images to average over, shape (g, d, d).
+        config: says how many inducing points want a place, and which mean.
+    """
+
+    def __init__(self, dataset: Dataset, images: NDArray[np.int_], config: TrainConfig) -> None:
+        self.n_stress = int(dataset.has_stress.sum())
+        self._config = config
+        self._cells = dataset.cells[:, list(dataset.crystal.periodic)]
+        self.scaling = Scaling.of(images, self._cells, dataset.energies)
+        self._values = (dataset.energies - self.scaling.energy_shift) / self.scaling.energy_scale
+        with_stress = slice(self.n_stress)
+        self._directions = lattice.independent_strains(self._cells[with_stress])
+        virial = np.abs(np.linalg.det(dataset.cells[with_stress]))[:, None] * dataset.stresses[with_stress]
+        self._slopes = (self._directions @ virial[..., None])[..., 0] / self.scaling.energy_scale
+
+    def __len__(self) -> int:
+        return len(self._cells)
+
+    @property
+    def n_labels(self) -> int:
+        """Energies and derivatives together."""
+        return len(self._values) + int(self._slopes.size)
+
+    def batch(self, index: NDArray[np.int_]) -> Batch:
+        """Some structures, in rising order."""
+        cells = self._cells[index]
+        stressed = index[index < self.n_stress]
+        m = len(stressed)
+        quadratic = self._config.mean == "quadratic"
+        coordinates = self.scaling.coordinates(cells)
+        if not m:
+            basis = basis_functions(coordinates, quadratic=quadratic)
+            return Batch(_tensor(coordinates), None, _tensor(basis), _tensor(self._values[index]))
+        directions = self._directions[stressed]
+        tangents = directions[:, None] @ self.scaling.coordinates_and_tangents(cells[:m])[1]
+        basis = basis_functions(coordinates, tangents, directions[..., :3].sum(-1), quadratic=quadratic)
+        labels = np.concatenate([self._values[index], self._slopes[stressed].ravel()])
+        return Batch(_tensor(coordinates), _tensor(tangents), _tensor(basis), _tensor(labels))
+
+    def all(self) -> Batch:
+        """All structures."""
+        return self.batch(np.arange(len(self)))
+
+    def subset(self, rng: np.random.Generator) -> Tensor:
+        """Coordinates of a random subset, shape (m_r, g, p).
+
+        A structure with stresses is worth several observations, and then there may be more inducing points than
+        structures. The subset is filled up with lattices between the labelled ones: mixtures of two metrics.
+        """
+        cells = self._cells[rng.permutation(len(self))[:SUBSET]]
+        missing = 8 * self._config.n_inducing - len(cells)
+        if self.n_stress and missing > 0:
+            metrics = lattice.metric(self._cells)
+            first, second = metrics[rng.integers(len(self), size=(2, missing))]
+            share = rng.random((missing, 1, 1))
+            cells = np.concatenate([cells, _cells_of(share * first + (1 - share) * second)])
+        return _tensor(self.scaling.coordinates(cells))
+
+    def activation_bytes(self) -> int:
+        """Memory that training on all data at once takes for what the backward pass needs."""
+        passes = self.n_labels
+        numbers = passes * len(self.scaling.images) * self._config.networks * self._config.width
+        return 4 * 3 * self._config.depth * numbers
+
+
+def _cells_of(metrics: Floats) -> Floats:
+    """Periodic rows of some cells with these metrics, shape (n, d, 3)."""
+    roots = np.linalg.cholesky(metrics)
+    return np.pad(roots, ((0, 0), (0, 0), (0, 3 - roots.shape[-1])))
+
+
+def _tensor(array: Floats) -> Tensor:
+    # A copy: torch's own memory is aligned, and with that the last bit of a product is the same in every run.
+    return torch.tensor(array)
