@@ -55,11 +55,6 @@ class Observations:
     derivatives: Tensor | None
     basis: Tensor
 
-    def detach(self) -> Observations:
-        """The same numbers, without the graph that made them."""
-        derivatives = None if self.derivatives is None else self.derivatives.detach()
-        return Observations(self.features.detach(), derivatives, self.basis)
-
     def rows(self) -> Tensor:
         """The kernel's rows [ψ, v, w], shape (K, n + m t, 2 f + 1)."""
         values = kernel.functional_rows(self.features)

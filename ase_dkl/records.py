@@ -34,7 +34,8 @@ class TrainConfig:
         batch_size: structures in a minibatch.
         learning_rate: Adam's, for network weights and inducing points; it decays to zero along a cosine.
         gp_rate: times as fast for the Gaussian process's own parameters.
-        weight_decay: of the network weights, decoupled from the gradient (AdamW).
+        weight_decay: of the network weights, decoupled from the gradient (AdamW); for `steps` steps, and over more of
+            them the same in all.
         seed: of every random number.
     """
 

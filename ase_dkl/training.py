@@ -14,7 +14,6 @@ from dataclasses import replace
 import numpy as np
 import torch
 from ase.units import GPa
-from gpytorch.optim import NGD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -28,7 +27,7 @@ from ase_dkl.network import FeatureExtractor
 from ase_dkl.posterior import Posterior
 from ase_dkl.records import TrainConfig, TrainingReport
 from ase_dkl.surrogate import Surrogate, spread_variance
-from ase_dkl.variational import VariationalGP
+from ase_dkl.variational import NaturalVariational, VariationalGP
 
 __all__ = ["BadTraining", "TrainConfig", "fit"]
 
@@ -41,8 +40,6 @@ STANDSTILL = 1e-3
 LENGTH_SCALE = 8.0
 """Where the length scale starts, in units of the features' spread: so long that the kernel is nearly a polynomial. From
 short ones the bound first grows the noise to explain the labels, and comes back late."""
-NATURAL_STEP = 0.3
-"""Step length of the natural gradients."""
 
 
 class BadTraining(ValueError):
@@ -169,7 +166,7 @@ def _train_collapsed(
     # The networks train in single precision, three times as fast on a CPU and with the same errors. All that a
     # prediction uses, posterior included, is then computed in double precision from the weights they end with.
     single = everything.in_precision(torch.float32)
-    optimiser = _adam(model, config)
+    optimiser = _adam(model, config, config.steps)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
     task = bar.add_task("training", total=config.steps, bound="")
     bounds: list[float] = []
@@ -195,27 +192,27 @@ def _train_stochastic(
 ) -> tuple[Posterior, int, float, bool]:
     """Maximise the stochastic bound on minibatches; memory does not grow with the number of structures."""
     steps = config.epochs * -(-len(data) // config.batch_size)
-    mean = _mean_coefficients(data.batch(np.arange(min(SUBSET, len(data)))))
-    process = VariationalGP(model.gp, mean, config.natural_gradients)
-    q = process.distribution_parameters()
-    natural = NGD(q, num_data=data.n_labels, lr=NATURAL_STEP) if config.natural_gradients else None
-    optimiser = _adam(model, config, [process.mean, *(() if natural else q)])
+    first = data.batch(np.arange(min(SUBSET, len(data))))
+    process: NaturalVariational | VariationalGP
+    if config.natural_gradients:
+        process = NaturalVariational(model.gp, first.basis.shape[1])
+        optimiser = _adam(model, config, steps)
+    else:
+        process = VariationalGP(model.gp, _mean_coefficients(first))
+        optimiser = _adam(model, config, steps, process.own_parameters())
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     task = bar.add_task("training", total=steps, bound="")
     bounds: list[float] = []
     model.extractor.train()
-    process.train()
     for _ in range(config.epochs):
         total = 0.0
         for index in torch.randperm(len(data)).split(config.batch_size):
             batch = data.batch(np.sort(index.numpy()))
             share = len(index) / len(data)
             observations = _observe(model, batch.in_precision(torch.float32))
-            if natural is not None:
-                # q(u) first: the networks' gradient means something only where q(u) goes with their features.
-                process.zero_grad()
-                (-process.bound(observations.detach(), batch.labels, share).sum() / data.n_labels).backward()
-                natural.step()
+            if isinstance(process, NaturalVariational):
+                # q first: the networks' gradient means something only where q goes with their features.
+                process.update(observations, batch.labels, share)
             bound = process.bound(observations, batch.labels, share) / data.n_labels
             optimiser.zero_grad()
             (-bound.sum()).backward()
@@ -226,10 +223,9 @@ def _train_stochastic(
             bar.update(task, advance=1, bound=f"bound {latest:.3f} nats a label")
         bounds.append(total)
     _settle(model)
-    process.eval()
     converged = _rise(bounds, max(1, config.epochs // 10)) < RISE
-    if natural is None:
-        return process.posterior(), steps, bounds[-1], converged
+    if isinstance(process, VariationalGP):
+        return process.eval().posterior(), steps, bounds[-1], converged
     parts = (data.batch(index.numpy()) for index in torch.arange(len(data)).split(config.batch_size))
     posterior = model.gp.condition((_observe(model, part), part.labels) for part in parts)
     return posterior, steps, bounds[-1], converged
@@ -247,12 +243,16 @@ def _observe(model: _Model, batch: Batch) -> Observations:
     return Observations(features.double(), derivatives.double(), batch.basis)
 
 
-def _adam(model: _Model, config: TrainConfig, others: Sequence[torch.nn.Parameter] = ()) -> torch.optim.Optimizer:
+def _adam(
+    model: _Model, config: TrainConfig, steps: int, others: Sequence[torch.nn.Parameter] = ()
+) -> torch.optim.Optimizer:
     rate = config.learning_rate
+    # Weights decay with every step; a training of more steps shall not shrink them by more.
+    decay = config.weight_decay * min(1, config.steps / steps)
     kernel_and_noise = [p for name, p in model.gp.named_parameters() if name != "inducing_points"]
     return torch.optim.AdamW(
         [
-            {"params": list(model.extractor.parameters()), "lr": rate, "weight_decay": config.weight_decay},
+            {"params": list(model.extractor.parameters()), "lr": rate, "weight_decay": decay},
             {"params": [model.gp.inducing_points, *others], "lr": rate},
             {"params": kernel_and_noise, "lr": config.gp_rate * rate},
         ],
