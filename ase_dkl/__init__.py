@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from ase_dkl.dataset import BadDataset, Dataset, srtio3
     from ase_dkl.mechanics.scan import BadScan, Scan, scan_along
     from ase_dkl.metrics import Evaluation, evaluate
-    from ase_dkl.records import TrainConfig, TrainingReport
+    from ase_dkl.records import BadTraining, TrainConfig, TrainingReport
     from ase_dkl.surrogate import BadModelFile, JointPosterior, Prediction, Surrogate
-    from ase_dkl.training import BadTraining, fit
+    from ase_dkl.training import fit
 
 _MODULES = {
     "crystal": ("BadReference", "Crystal", "NotThisCrystal"),
     "dataset": ("BadDataset", "Dataset", "srtio3"),
     "mechanics.scan": ("BadScan", "Scan", "scan_along"),
     "metrics": ("Evaluation", "evaluate"),
-    "records": ("TrainConfig", "TrainingReport"),
+    "records": ("BadTraining", "TrainConfig", "TrainingReport"),
     "surrogate": ("BadModelFile", "JointPosterior", "Prediction", "Surrogate"),
-    "training": ("BadTraining", "fit"),
+    "training": ("fit",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 

@@ -10,6 +10,10 @@ from ase_dkl.metrics import Evaluation
 KERNELS = ("rbf", "matern52")
 
 
+class BadTraining(ValueError):
+    """A configuration that makes no sense, or that the data do not allow."""
+
+
 @dataclass(frozen=True)
 class TrainConfig:
     """How a model is trained.
@@ -63,7 +67,7 @@ class TrainConfig:
         for name in ("networks", "n_inducing", "n_features", "width", "depth", "steps", "epochs", "batch_size"):
             value = getattr(self, name)
             if value < 1:
-                raise ValueError(f"{name} is {value}; it is a number of things and at least 1.")
+                raise BadTraining(f"{name} is {value}; it is a number of things and at least 1.")
         choices = {
             "kernel": KERNELS,
             "mean": ("quadratic", "constant"),
@@ -72,7 +76,7 @@ class TrainConfig:
         }
         for name, allowed in choices.items():
             if getattr(self, name) not in allowed:
-                raise ValueError(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}.")
+                raise BadTraining(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}.")
 
     @classmethod
     def paper(cls, *, n_inducing: int = 50, seed: int = 0) -> Self:

@@ -25,7 +25,7 @@ from ase_dkl.inducing import FUZZIFIERS, LEAST_SPREAD, Centres, fuzzy_centres
 from ase_dkl.metrics import Evaluation, evaluate
 from ase_dkl.network import FeatureExtractor
 from ase_dkl.posterior import Posterior
-from ase_dkl.records import TrainConfig, TrainingReport
+from ase_dkl.records import BadTraining, TrainConfig, TrainingReport
 from ase_dkl.surrogate import Surrogate, spread_variance
 from ase_dkl.variational import NaturalVariational, VariationalGP
 
@@ -40,10 +40,6 @@ STANDSTILL = 1e-3
 LENGTH_SCALE = 8.0
 """Where the length scale starts, in units of the features' spread: so long that the kernel is nearly a polynomial. From
 short ones the bound first grows the noise to explain the labels, and comes back late."""
-
-
-class BadTraining(ValueError):
-    """A configuration that the data do not allow."""
 
 
 def fit(

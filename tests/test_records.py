@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from ase_dkl.records import TrainConfig, TrainingReport
+from ase_dkl.records import BadTraining, TrainConfig, TrainingReport
 from ase_dkl.surrogate import Surrogate
 
 
@@ -24,7 +24,7 @@ def test_the_bare_method_switches_every_addition_off() -> None:
     ],
 )
 def test_values_that_make_no_sense_are_refused(values: dict[str, object], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(BadTraining, match=message):
         TrainConfig(**values)  # type: ignore[arg-type]
 
 

@@ -51,8 +51,8 @@ def _mistakes() -> tuple[type[Exception], ...]:
     from ase_dkl.crystal import BadReference, NotThisCrystal
     from ase_dkl.dataset import BadDataset
     from ase_dkl.mechanics.scan import BadScan
-    from ase_dkl.surrogate import BadModelFile
-    from ase_dkl.training import BadTraining
+    from ase_dkl.model_file import BadModelFile
+    from ase_dkl.records import BadTraining
 
     return (Mistake, BadDataset, BadModelFile, BadReference, BadScan, BadTraining, NotThisCrystal, OSError)
 
