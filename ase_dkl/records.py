@@ -60,7 +60,7 @@ class TrainConfig:
     batch_size: int = 512
     learning_rate: float = 1e-2
     gp_rate: float = 5.0
-    weight_decay: float = 1.0
+    weight_decay: float = 1.2
     seed: int = 0
 
     def __post_init__(self) -> None:

@@ -99,7 +99,7 @@ def fit(
     layers = [layer.numpy() for layer in model.extractor.layers]
     offset, offset_std = _label_offset(posterior)
     scale = data.scaling.energy_scale
-    to_GPa = scale / abs(float(np.linalg.det(crystal.cell))) / GPa
+    to_GPa = scale / abs(float(np.linalg.det(crystal.cell))) / GPa if data.n_stress else 0.0
     report = TrainingReport(
         n_rows=len(dataset),
         n_stress=data.n_stress,
