@@ -33,13 +33,14 @@ class TrainConfig:
             the networks' activations would take.
         natural_gradients: for the stochastic bound, find q(u) by natural gradients and in closed form when training
             ends; otherwise by Adam with everything else, as it comes out.
-        steps: optimiser steps under the collapsed bound, at most.
+        steps: optimiser steps under the collapsed bound, at most; by default they grow with the root of the number of
+            labels, as few labels are soon overfitted and many take longer to explain.
         epochs: passes over the data under the stochastic bound.
         batch_size: structures in a minibatch.
         learning_rate: Adam's, for network weights and inducing points; it decays to zero along a cosine.
         gp_rate: times as fast for the Gaussian process's own parameters.
-        weight_decay: of the network weights, decoupled from the gradient (AdamW); for `steps` steps, and over more of
-            them the same in all.
+        weight_decay: of the network weights, decoupled from the gradient (AdamW). Over very many steps it is
+            spread, so that they do not shrink the weights by more.
         seed: of every random number.
     """
 
@@ -55,7 +56,7 @@ class TrainConfig:
     stress: Literal["auto", "use", "ignore"] = "auto"
     bound: Literal["auto", "collapsed", "stochastic"] = "auto"
     natural_gradients: bool = True
-    steps: int = 300
+    steps: int | None = None
     epochs: int = 20
     batch_size: int = 512
     learning_rate: float = 1e-2
@@ -66,7 +67,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("networks", "n_inducing", "n_features", "width", "depth", "steps", "epochs", "batch_size"):
             value = getattr(self, name)
-            if value < 1:
+            if value is not None and value < 1:
                 raise BadTraining(f"{name} is {value}; it is a number of things and at least 1.")
         choices = {
             "kernel": KERNELS,

@@ -37,6 +37,8 @@ RISE = 0.05
 """Nats a label: a bound that rose less over the last tenth of the training has converged."""
 STANDSTILL = 1e-3
 """Nats a label: where it rose less over a fifth of the training, there is no use in going on."""
+FEWEST_STEPS, MOST_STEPS, STEPS_PER_ROOT = 300, 600, 24
+"""Steps under the collapsed bound: 24 √labels, between 300 and 600."""
 LENGTH_SCALE = 8.0
 """Where the length scale starts, in units of the features' spread: so long that the kernel is nearly a polynomial. From
 short ones the bound first grows the noise to explain the labels, and comes back late."""
@@ -162,12 +164,13 @@ def _train_collapsed(
     # The networks train in single precision, three times as fast on a CPU and with the same errors. All that a
     # prediction uses, posterior included, is then computed in double precision from the weights they end with.
     single = everything.in_precision(torch.float32)
-    optimiser = _adam(model, config, config.steps)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, config.steps)
-    task = bar.add_task("training", total=config.steps, bound="")
+    steps = config.steps or int(np.clip(STEPS_PER_ROOT * data.n_labels**0.5, FEWEST_STEPS, MOST_STEPS))
+    optimiser = _adam(model, config, steps)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
+    task = bar.add_task("training", total=steps, bound="")
     bounds: list[float] = []
     model.extractor.train()
-    while len(bounds) < config.steps and _rise(bounds, config.steps // 5) > STANDSTILL:
+    while len(bounds) < steps and _rise(bounds, steps // 5) > STANDSTILL:
         # spectral normalisation → features → Gaussian process → negative ELBO
         bound = model.gp.collapsed_bound(_observe(model, single), everything.labels) / data.n_labels
         # → step on θ, ξ
@@ -180,7 +183,7 @@ def _train_collapsed(
     bar.update(task, total=len(bounds))
     _settle(model)
     posterior = model.gp.condition([(_observe(model, everything), everything.labels)])
-    return posterior, len(bounds), bounds[-1], _rise(bounds, config.steps // 10) < RISE
+    return posterior, len(bounds), bounds[-1], _rise(bounds, steps // 10) < RISE
 
 
 def _train_stochastic(
@@ -244,7 +247,7 @@ def _adam(
 ) -> torch.optim.Optimizer:
     rate = config.learning_rate
     # Weights decay with every step; a training of more steps shall not shrink them by more.
-    decay = config.weight_decay * min(1, config.steps / steps)
+    decay = config.weight_decay * min(1, MOST_STEPS / steps)
     kernel_and_noise = [p for name, p in model.gp.named_parameters() if name != "inducing_points"]
     return torch.optim.AdamW(
         [
