@@ -165,7 +165,7 @@ def _train_collapsed(
     # prediction uses, posterior included, is then computed in double precision from the weights they end with.
     single = everything.in_precision(torch.float32)
     steps = config.steps or int(np.clip(STEPS_PER_ROOT * data.n_labels**0.5, FEWEST_STEPS, MOST_STEPS))
-    optimiser = _adam(model, config, steps)
+    optimiser = _adam(model, config, steps, len(data))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     task = bar.add_task("training", total=steps, bound="")
     bounds: list[float] = []
@@ -195,10 +195,10 @@ def _train_stochastic(
     process: NaturalVariational | VariationalGP
     if config.natural_gradients:
         process = NaturalVariational(model.gp, first.basis.shape[1])
-        optimiser = _adam(model, config, steps)
+        optimiser = _adam(model, config, steps, len(data))
     else:
         process = VariationalGP(model.gp, _mean_coefficients(first))
-        optimiser = _adam(model, config, steps, process.own_parameters())
+        optimiser = _adam(model, config, steps, len(data), process.own_parameters())
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     task = bar.add_task("training", total=steps, bound="")
     bounds: list[float] = []
@@ -243,11 +243,12 @@ def _observe(model: _Model, batch: Batch) -> Observations:
 
 
 def _adam(
-    model: _Model, config: TrainConfig, steps: int, others: Sequence[torch.nn.Parameter] = ()
+    model: _Model, config: TrainConfig, steps: int, n: int, others: Sequence[torch.nn.Parameter] = ()
 ) -> torch.optim.Optimizer:
     rate = config.learning_rate
-    # Weights decay with every step; a training of more steps shall not shrink them by more.
-    decay = config.weight_decay * min(1, MOST_STEPS / steps)
+    # Weights decay with every step: a training of very many steps shall not shrink them by more, and the more data
+    # there are, the less they need it.
+    decay = config.weight_decay * min(1, MOST_STEPS / steps, SUBSET / n)
     kernel_and_noise = [p for name, p in model.gp.named_parameters() if name != "inducing_points"]
     return torch.optim.AdamW(
         [
