@@ -16,8 +16,10 @@ if TYPE_CHECKING:
     from ase_dkl.dataset import BadDataset, Dataset, srtio3
     from ase_dkl.mechanics.scan import BadScan, Scan, scan_along
     from ase_dkl.metrics import Evaluation, evaluate
+    from ase_dkl.model_file import BadModelFile
+    from ase_dkl.prediction import JointPosterior, Prediction
     from ase_dkl.records import BadTraining, TrainConfig, TrainingReport
-    from ase_dkl.surrogate import BadModelFile, JointPosterior, Prediction, Surrogate
+    from ase_dkl.surrogate import Surrogate
     from ase_dkl.training import fit
 
 _MODULES = {
@@ -26,7 +28,9 @@ _MODULES = {
     "mechanics.scan": ("BadScan", "Scan", "scan_along"),
     "metrics": ("Evaluation", "evaluate"),
     "records": ("BadTraining", "TrainConfig", "TrainingReport"),
-    "surrogate": ("BadModelFile", "JointPosterior", "Prediction", "Surrogate"),
+    "model_file": ("BadModelFile",),
+    "prediction": ("JointPosterior", "Prediction"),
+    "surrogate": ("Surrogate",),
     "training": ("fit",),
 }
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}

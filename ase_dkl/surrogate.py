@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,8 @@ from ase_dkl.features import propagate, silu
 from ase_dkl.inputs import Scaling, basis_functions
 from ase_dkl.model_file import BadModelFile, pack, unpack
 from ase_dkl.posterior import Posterior
+from ase_dkl.prediction import JointPosterior, Prediction
 from ase_dkl.records import TrainConfig, TrainingReport
-
-__all__ = ["BadModelFile", "JointPosterior", "Prediction", "Surrogate", "TrainConfig", "TrainingReport"]
 
 Layers = list[tuple[Floats, Floats]]
 _PART = 4096
@@ -33,41 +32,6 @@ _CHUNK = 2**18
 """Numbers in the largest intermediate of a batch prediction: small enough to stay near the caches."""
 
 _POSTERIOR = ("points", "lengthscale", "scale", "whitening", "factor", "weights")
-
-
-@dataclass(frozen=True)
-class Prediction:
-    """Predictions for n structures. An uncertainty is one standard deviation of the model; the labels' noise is apart.
-
-    Attributes:
-        energy: eV, shape (n,).
-        energy_uncertainty: eV, shape (n,).
-        energy_noise: standard deviation of the training labels' noise, eV, shape (n,).
-        stress: eV/Å³, Voigt xx yy zz yz xz xy, tension positive, in each structure's own frame, shape (n, 6); None
-            where not asked for. The energy's own derivative: it contains no offset of the labels.
-        stress_uncertainty: eV/Å³, shape (n, 6), or None.
-        stress_noise: eV/Å³, shape (n, 6), or None.
-    """
-
-    energy: Floats
-    energy_uncertainty: Floats
-    energy_noise: Floats
-    stress: Floats | None = None
-    stress_uncertainty: Floats | None = None
-    stress_noise: Floats | None = None
-
-
-@dataclass(frozen=True)
-class JointPosterior:
-    """The joint Gaussian of [E_1 … E_n, ∂E_1/∂ε_1 … ∂E_1/∂ε_6, ∂E_2/∂ε_1 …], per reference cell, eV.
-
-    Attributes:
-        mean: shape (7 n,), or (n,) of energies alone.
-        covariance: without label noise, eV², shape (7 n, 7 n) or (n, n).
-    """
-
-    mean: Floats
-    covariance: Floats
 
 
 class Surrogate:

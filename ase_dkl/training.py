@@ -29,8 +29,6 @@ from ase_dkl.records import BadTraining, TrainConfig, TrainingReport
 from ase_dkl.surrogate import Surrogate, spread_variance
 from ase_dkl.variational import NaturalVariational, VariationalGP
 
-__all__ = ["BadTraining", "TrainConfig", "fit"]
-
 LARGEST_ACTIVATIONS = 2 * 2**30
 """Bytes of the networks' activations above which "auto" trains on minibatches."""
 RISE = 0.05

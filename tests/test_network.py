@@ -3,7 +3,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ase_dkl.features import propagate, silu
 from ase_dkl.network import SILU_LIPSCHITZ, FeatureExtractor, SpectralLinear
 
 
@@ -32,21 +31,6 @@ def test_derivatives_are_those_of_the_features() -> None:
     for t in range(2):
         ahead, behind = (network(coordinates + s * step * tangents[:, :, t])[0] for s in (1, -1))
         torch.testing.assert_close(derivatives[:, :, t], (ahead - behind) / (2 * step), rtol=1e-7, atol=1e-8)
-
-
-def test_predictions_pass_through_the_same_layers() -> None:
-    """Training computes with torch and predictions with NumPy."""
-    network = extractor().eval()
-    coordinates, tangents = torch.randn(5, 4, 6).double(), torch.randn(5, 4, 3, 6).double()
-    for layer in network.layers:
-        layer.fold()
-    folded = [layer.numpy() for layer in network.layers]
-    for along in (tangents, None):
-        expected = network(coordinates, along)
-        found = propagate(folded, silu, coordinates.numpy(), None if along is None else along.numpy())
-        assert found[0] == pytest.approx(expected[0].detach().numpy(), abs=1e-13)
-        if along is not None:
-            assert found[1] == pytest.approx(expected[1].detach().numpy(), abs=1e-13)
 
 
 def test_gradients_of_values_and_derivatives() -> None:

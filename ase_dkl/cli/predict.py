@@ -14,7 +14,8 @@ from ase_dkl.cli.terminal import Json, Mistake, Model, check_writable, in_words,
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ase_dkl.surrogate import Prediction, Surrogate
+    from ase_dkl.prediction import Prediction
+    from ase_dkl.surrogate import Surrogate
 
 VOIGT = ("xx", "yy", "zz", "yz", "xz", "xy")
 FORMATS = (".csv", ".json", ".xyz", ".db")

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from ase_dkl.crystal import Crystal
     from ase_dkl.dataset import Dataset
-    from ase_dkl.surrogate import Prediction, Surrogate
+    from ase_dkl.prediction import Prediction
+    from ase_dkl.surrogate import Surrogate
 
 Array = NDArray[np.float64]
 
