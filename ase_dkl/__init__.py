@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from ase_dkl.crystal import BadReference, Crystal, NotThisCrystal
     from ase_dkl.dataset import BadDataset, Dataset, srtio3
     from ase_dkl.mechanics.scan import BadScan, Scan, scan_along
-    from ase_dkl.metrics import Evaluation, evaluate
+    from ase_dkl.metrics import evaluate
     from ase_dkl.model_file import BadModelFile
     from ase_dkl.prediction import JointPosterior, Prediction
-    from ase_dkl.records import BadTraining, TrainConfig, TrainingReport
+    from ase_dkl.records import BadTraining, Evaluation, TrainConfig, TrainingReport
     from ase_dkl.surrogate import Surrogate
     from ase_dkl.training import fit
 
@@ -26,8 +26,8 @@ _MODULES = {
     "crystal": ("BadReference", "Crystal", "NotThisCrystal"),
     "dataset": ("BadDataset", "Dataset", "srtio3"),
     "mechanics.scan": ("BadScan", "Scan", "scan_along"),
-    "metrics": ("Evaluation", "evaluate"),
-    "records": ("BadTraining", "TrainConfig", "TrainingReport"),
+    "metrics": ("evaluate",),
+    "records": ("BadTraining", "Evaluation", "TrainConfig", "TrainingReport"),
     "model_file": ("BadModelFile",),
     "prediction": ("JointPosterior", "Prediction"),
     "surrogate": ("Surrogate",),

@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
 
+from ase_dkl.arrays import Floats
+
 MARGIN = 0.02
 """Of the range's width: how far beyond the outermost training lattice is still inside."""
 FAR = 1.5
@@ -16,8 +18,6 @@ FAR = 1.5
 _ENOUGH = 2000
 """Training lattices whose gaps are looked at."""
 NAMES = {1: ("a",), 3: ("a", "b", "gamma"), 6: ("a", "b", "c", "alpha", "beta", "gamma")}
-
-Floats = NDArray[np.float64]
 
 
 @dataclass(frozen=True)

@@ -2,58 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.units import GPa
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
+
+from ase_dkl.arrays import Floats
+from ase_dkl.records import Evaluation
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
     from ase_dkl.surrogate import Surrogate
-
-Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """Errors and calibration of a surrogate on labelled structures; None where there is nothing to compare.
-
-    Energies are per reference cell. Coverages, the likelihood and the miscalibration area judge the labels by model
-    uncertainty and noise together.
-
-    Attributes:
-        n: number of structures.
-        energy_rmse_meV: root mean square error.
-        energy_mae_meV: mean absolute error.
-        energy_max_meV: the largest absolute error.
-        energy_nll: mean negative log likelihood of a label, nats, energies in eV.
-        coverage_68: fraction of the labels inside the central 68 % interval.
-        coverage_95: fraction of the labels inside the central 95 % interval.
-        miscalibration_area: area between expected and observed coverage, 0 (perfect) to ½.
-        spearman: rank correlation between the error's size and the model's uncertainty.
-        stress_rmse_GPa: root mean square error over all stress components.
-        stress_coverage_95: fraction of the stress components inside their central 95 % interval.
-        n_outside_domain: number of structures on which the surrogate extrapolates.
-    """
-
-    n: int
-    energy_rmse_meV: float
-    energy_mae_meV: float
-    energy_max_meV: float
-    energy_nll: float
-    coverage_68: float
-    coverage_95: float
-    miscalibration_area: float
-    spearman: float | None
-    stress_rmse_GPa: float | None
-    stress_coverage_95: float | None
-    n_outside_domain: int
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def rmse(error: ArrayLike) -> float:
@@ -138,14 +98,14 @@ def evaluate(surrogate: Surrogate, dataset: Dataset) -> Evaluation:
     )
 
 
-def label_offset(surrogate: Surrogate, cells: Array) -> Array:
+def label_offset(surrogate: Surrogate, cells: Floats) -> Floats:
     """What the labels' constant in V·σ adds to the stress of cells, shape (n, 6), eV/Å³."""
     offset = np.zeros((len(cells), 6))
     offset[:, :3] = surrogate.stress_offset / np.abs(np.linalg.det(cells))[:, None]
     return offset
 
 
-def _central_mass(error: ArrayLike, uncertainty: ArrayLike) -> Array:
+def _central_mass(error: ArrayLike, uncertainty: ArrayLike) -> Floats:
     from scipy.special import erf
 
     return np.asarray(erf(np.abs(error) / (np.sqrt(2) * np.asarray(uncertainty))))

@@ -1,11 +1,9 @@
-"""What a model says of how it came about: the configuration it was trained with, and the training's report."""
+"""What a model says of how it came about: its configuration, the training's report, and errors on labelled rows."""
 
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
-
-from ase_dkl.metrics import Evaluation
 
 KERNELS = ("rbf", "matern52")
 
@@ -103,6 +101,46 @@ class TrainConfig:
             weight_decay=0.0,
             seed=seed,
         )
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Errors and calibration of a surrogate on labelled structures; None where there is nothing to compare.
+
+    Energies are per reference cell. Coverages, the likelihood and the miscalibration area judge the labels by model
+    uncertainty and noise together.
+
+    Attributes:
+        n: number of structures.
+        energy_rmse_meV: root mean square error.
+        energy_mae_meV: mean absolute error.
+        energy_max_meV: the largest absolute error.
+        energy_nll: mean negative log likelihood of a label, nats, energies in eV.
+        coverage_68: fraction of the labels inside the central 68 % interval.
+        coverage_95: fraction of the labels inside the central 95 % interval.
+        miscalibration_area: area between expected and observed coverage, 0 (perfect) to ½.
+        spearman: rank correlation between the error's size and the model's uncertainty.
+        stress_rmse_GPa: root mean square error over all stress components.
+        stress_coverage_95: fraction of the stress components inside their central 95 % interval.
+        n_outside_domain: number of structures on which the surrogate extrapolates.
+    """
+
+    n: int
+    energy_rmse_meV: float
+    energy_mae_meV: float
+    energy_max_meV: float
+    energy_nll: float
+    coverage_68: float
+    coverage_95: float
+    miscalibration_area: float
+    spearman: float | None
+    stress_rmse_GPa: float | None
+    stress_coverage_95: float | None
+    n_outside_domain: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
 
 
 @dataclass(frozen=True)

@@ -22,10 +22,10 @@ from ase_dkl.batches import SUBSET, Batch, TrainingData
 from ase_dkl.dataset import Dataset
 from ase_dkl.gp import BASIS_SCALE, Observations, RadialKernel, SparseGP
 from ase_dkl.inducing import FUZZIFIERS, LEAST_SPREAD, Centres, fuzzy_centres
-from ase_dkl.metrics import Evaluation, evaluate
+from ase_dkl.metrics import evaluate
 from ase_dkl.network import FeatureExtractor
 from ase_dkl.posterior import Posterior
-from ase_dkl.records import BadTraining, TrainConfig, TrainingReport
+from ase_dkl.records import BadTraining, Evaluation, TrainConfig, TrainingReport
 from ase_dkl.surrogate import Surrogate, spread_variance
 from ase_dkl.variational import NaturalVariational, VariationalGP
 

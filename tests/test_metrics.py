@@ -5,15 +5,15 @@ import pytest
 from ase.units import GPa
 from scipy.stats import norm
 
-from ase_dkl import Dataset, Surrogate, metrics
-from ase_dkl.metrics import Array
+from ase_dkl import Dataset, Evaluation, Surrogate, metrics
+from ase_dkl.arrays import Floats
 
 
 @pytest.fixture
-def calibrated() -> Array:
+def calibrated() -> Floats:
     """Errors at the quantiles of a standard Gaussian."""
     n = 20_000
-    errors: Array = norm.ppf((np.arange(n) + 0.5) / n)
+    errors: Floats = norm.ppf((np.arange(n) + 0.5) / n)
     return errors
 
 
@@ -21,7 +21,7 @@ def test_rmse_of_constant_error_is_its_size() -> None:
     assert metrics.rmse([-3.0, 3.0, 3.0]) == 3.0
 
 
-def test_likelihood_of_calibrated_errors_is_the_entropy_of_a_gaussian(calibrated: Array) -> None:
+def test_likelihood_of_calibrated_errors_is_the_entropy_of_a_gaussian(calibrated: Floats) -> None:
     scale = 0.02
     entropy = 0.5 * np.log(2 * np.pi * np.e * scale**2)
     assert metrics.negative_log_likelihood(scale * calibrated, scale) == pytest.approx(entropy, abs=1e-3)
@@ -34,7 +34,7 @@ def test_likelihood_matches_scipy_with_unequal_uncertainties() -> None:
 
 
 @pytest.mark.parametrize("level", [0.1, 0.68, 0.95])
-def test_coverage_of_calibrated_errors_is_the_level(calibrated: Array, level: float) -> None:
+def test_coverage_of_calibrated_errors_is_the_level(calibrated: Floats, level: float) -> None:
     assert metrics.coverage(5 * calibrated, 5.0, level) == pytest.approx(level, abs=1e-3)
 
 
@@ -50,7 +50,7 @@ def test_miscalibration_area_of_identical_errors(error: float, area: float) -> N
     assert metrics.miscalibration_area(np.full(7, error), np.ones(7)) == pytest.approx(area)
 
 
-def test_miscalibration_area_vanishes_for_calibrated_errors(calibrated: Array) -> None:
+def test_miscalibration_area_vanishes_for_calibrated_errors(calibrated: Floats) -> None:
     assert metrics.miscalibration_area(calibrated, 1.0) < 1e-4
 
 
@@ -118,4 +118,4 @@ def test_keys() -> None:
         "n energy_rmse_meV energy_mae_meV energy_max_meV energy_nll coverage_68 coverage_95 miscalibration_area "
         "spearman stress_rmse_GPa stress_coverage_95 n_outside_domain"
     )
-    assert list(metrics.Evaluation.__dataclass_fields__) == keys.split()
+    assert list(Evaluation.__dataclass_fields__) == keys.split()

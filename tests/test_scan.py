@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from pymatgen.core.lattice import Lattice
 
 from ase_dkl import Crystal, Dataset, Surrogate, srtio3
+from ase_dkl.arrays import Floats
 from ase_dkl.mechanics.scan import (
     ALONG,
     ANGLES,
     LENGTHS,
-    Array,
     BadScan,
     coordinate,
     points_on_line,
@@ -112,7 +112,7 @@ def test_unknown_directions_are_refused(cubic: Crystal) -> None:
 def test_rows_beyond_every_lattice_of_the_line_are_not_on_it() -> None:
     # With the primitive cell's other angles at 60°, alpha ends at 120°.
     crystal = Crystal.from_atoms(bulk("Cu"))
-    wide: Array = 2.55 * np.linalg.cholesky(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -0.6], [0.0, -0.6, 1.0]]))
+    wide: Floats = 2.55 * np.linalg.cholesky(np.array([[1.0, 0.0, 0.0], [0.0, 1.0, -0.6], [0.0, -0.6, 1.0]]))
     assert rows_on_line(crystal, "alpha", wide[None], 1e-2)[0].size == 0
 
 

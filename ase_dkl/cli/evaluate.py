@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 from ase_dkl.cli.terminal import Database, Json, Model, Select, in_words, note, print_json, print_table
 
 if TYPE_CHECKING:
-    from ase_dkl.metrics import Evaluation
+    from ase_dkl.records import Evaluation
 
 
 @in_words

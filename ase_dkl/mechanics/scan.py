@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from ase_dkl.arrays import Floats
+
 if TYPE_CHECKING:
     from ase_dkl.crystal import Crystal
     from ase_dkl.dataset import Dataset
     from ase_dkl.prediction import Prediction
     from ase_dkl.surrogate import Surrogate
 
-Array = NDArray[np.float64]
 
 LENGTHS = ("a", "b", "c")
 ANGLES = {"alpha": (1, 2), "beta": (0, 2), "gamma": (0, 1)}
@@ -43,9 +44,9 @@ class Scan:
     """
 
     along: str
-    offsets: Array
-    coordinate: Array
-    cells: Array
+    offsets: Floats
+    coordinate: Floats
+    cells: Floats
     prediction: Prediction
     outside: NDArray[np.bool_]
 
@@ -60,12 +61,12 @@ class Points:
         errors: prediction for the structure's own lattice minus label, eV, shape (n,).
     """
 
-    coordinate: Array
-    energies: Array
-    errors: Array
+    coordinate: Floats
+    energies: Floats
+    errors: Floats
 
 
-def scan_along(surrogate: Surrogate, along: str, offsets: Sequence[float] | Array, *, stress: bool = True) -> Scan:
+def scan_along(surrogate: Surrogate, along: str, offsets: Sequence[float] | Floats, *, stress: bool = True) -> Scan:
     """Predict along one lattice parameter, the volume or one strain, all else as in the reference.
 
     Args:
@@ -105,7 +106,7 @@ def points_on_line(surrogate: Surrogate, along: str, dataset: Dataset, *, tolera
     return Points(coordinate(surrogate.crystal, along, offsets), rows.energies, predicted - rows.energies)
 
 
-def coordinate(crystal: Crystal, along: str, offsets: Array) -> Array:
+def coordinate(crystal: Crystal, along: str, offsets: Floats) -> Floats:
     """The scanned quantity at offsets from the reference: Å, degrees, Å³, or the strain."""
     if along in LENGTHS:
         return np.asarray(_lengths(crystal.cell)[LENGTHS.index(along)] * (1 + offsets))
@@ -116,7 +117,7 @@ def coordinate(crystal: Crystal, along: str, offsets: Array) -> Array:
     return offsets
 
 
-def scan_cells(crystal: Crystal, along: str, offsets: Array) -> Array:
+def scan_cells(crystal: Crystal, along: str, offsets: Floats) -> Floats:
     """Lattices at offsets from the reference, shape (n, 3, 3), Å: symmetric strains of it, without rotation."""
     _check_periodic(crystal, along)
     cells, exists = _line(crystal, along, offsets)
@@ -129,7 +130,7 @@ def scan_cells(crystal: Crystal, along: str, offsets: Array) -> Array:
     return cells
 
 
-def rows_on_line(crystal: Crystal, along: str, cells: Array, tolerance: float) -> tuple[NDArray[np.int_], Array]:
+def rows_on_line(crystal: Crystal, along: str, cells: Floats, tolerance: float) -> tuple[NDArray[np.int_], Floats]:
     """Indices of the cells that lie on a scan's line to a strain of `tolerance`, and their offsets along it."""
     _check_periodic(crystal, along)
     vacuum = [axis for axis in range(3) if axis not in crystal.periodic]
@@ -152,7 +153,7 @@ def rows_on_line(crystal: Crystal, along: str, cells: Array, tolerance: float) -
     return np.array(indices, dtype=int), np.array(offsets, dtype=float)
 
 
-def _line(crystal: Crystal, along: str, offsets: Array) -> tuple[Array, NDArray[np.bool_]]:
+def _line(crystal: Crystal, along: str, offsets: Floats) -> tuple[Floats, NDArray[np.bool_]]:
     """Lattices at offsets from the reference, and whether there are any; where not, the reference takes the place."""
     identity = np.eye(3)
     if along == "volume":
@@ -180,7 +181,7 @@ def _line(crystal: Crystal, along: str, offsets: Array) -> tuple[Array, NDArray[
     return crystal.cell @ _stretch(crystal.cell, np.where(exists[:, None, None], target, reference)), exists
 
 
-def _offset(crystal: Crystal, along: str, metrics: Array) -> Array:
+def _offset(crystal: Crystal, along: str, metrics: Floats) -> Floats:
     """How far lattices of these metrics are from the reference along a line, shape (n,)."""
     if along in LENGTHS:
         axis = LENGTHS.index(along)
@@ -194,14 +195,14 @@ def _offset(crystal: Crystal, along: str, metrics: Array) -> Array:
     return stretch[:, row, row] - 1 if row == column else 2 * stretch[:, row, column]
 
 
-def _stretch(cell: Array, metrics: Array) -> Array:
+def _stretch(cell: Floats, metrics: Floats) -> Floats:
     """The symmetric S, shape (n, 3, 3), for which the lattices `cell @ S` have these metrics."""
     inverse = np.linalg.inv(cell)
     values, vectors = np.linalg.eigh(inverse @ metrics @ inverse.T)
     return np.asarray((vectors * np.sqrt(values)[:, None, :]) @ vectors.mT)
 
 
-def _whole(crystal: Crystal) -> Array:
+def _whole(crystal: Crystal) -> Floats:
     """The images as 3×3 matrices that leave the vacuum directions alone, shape (g, 3, 3)."""
     whole = np.repeat(np.eye(3)[None], len(crystal.images), axis=0)
     rows, columns = np.ix_(crystal.periodic, crystal.periodic)
@@ -209,11 +210,11 @@ def _whole(crystal: Crystal) -> Array:
     return whole
 
 
-def _lengths(cell: Array) -> Array:
+def _lengths(cell: Floats) -> Floats:
     return np.asarray(np.linalg.norm(cell, axis=-1))
 
 
-def _angle(metric: Array, along: str) -> Array:
+def _angle(metric: Floats, along: str) -> Floats:
     i, j = ANGLES[along]
     cosine = metric[..., i, j] / np.sqrt(metric[..., i, i] * metric[..., j, j])
     return np.asarray(np.rad2deg(np.arccos(cosine)))
