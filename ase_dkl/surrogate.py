@@ -92,6 +92,9 @@ class Surrogate:
         Args:
             cells: shape (n, 3, 3), Å.
             stress: whether stresses are wanted.
+
+        Raises:
+            ValueError: another shape, vectors that are not finite, or stress asked of a cell without volume.
         """
         given = _as_cells(cells)
         rows = 7 if stress else 1
@@ -266,4 +269,7 @@ def _as_cells(cells: ArrayLike) -> Floats:
     given = np.array(cells, dtype=np.float64)
     if given.ndim != 3 or given.shape[1:] != (3, 3):
         raise ValueError(f"Cells have the shape (n, 3, 3); these have {given.shape}.")
+    if not np.isfinite(given).all():
+        wrong = np.flatnonzero(~np.isfinite(given).all(axis=(1, 2)))
+        raise ValueError(f"Cell {wrong[0]} has lattice vectors that are not finite: {given[wrong[0]].tolist()}.")
     return given

@@ -203,3 +203,11 @@ def test_uncertainty_grows_outside(surrogate: Surrogate) -> None:
     cells = np.array([reference * scale for scale in (1.0, 1.15, 1.25)])
     inside, edge, outside = surrogate.predict_cells(cells, stress=False).energy_uncertainty
     assert inside < edge < outside
+
+
+def test_cells_that_are_not_finite_are_refused(surrogate: Surrogate, cells: np.ndarray) -> None:
+    cells = cells.copy()
+    cells[3, 1, 1] = np.nan
+    for ask in (surrogate.predict_cells, surrogate.posterior, surrogate.extrapolation):
+        with pytest.raises(ValueError, match="Cell 3 has lattice vectors that are not finite"):
+            ask(cells)
