@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import json
+import math
 import os
-from collections.abc import Callable, Mapping
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
@@ -66,6 +69,29 @@ def _words(error: Exception) -> str:
 def note(text: str) -> None:
     """Say something on stderr, where it never mixes with results."""
     typer.echo(text, err=True)
+
+
+@contextmanager
+def warnings_told() -> Iterator[list[str]]:
+    """Tell the library's warnings in words on stderr when the block ends; the list then holds them, for JSON."""
+    told: list[str] = []
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", UserWarning)
+        yield told
+    for each in caught:
+        if not issubclass(each.category, UserWarning):
+            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
+        elif str(each.message) not in told:
+            told.append(str(each.message))
+            typer.secho(f"Warning: {each.message}", err=True, fg=typer.colors.YELLOW)
+
+
+def plus_minus(value: float, std: float, unit: str = "") -> str:
+    """A value and its standard deviation to two digits of the latter, "3.9440 ± 0.0012 Å"; alone where it is exact."""
+    if std <= 1e-9 * abs(value):
+        return f"{value:.6g} {unit}".rstrip()
+    digits = max(0, 1 - math.floor(math.log10(std)))
+    return f"{value:.{digits}f} ± {std:.{digits}f} {unit}".rstrip()
 
 
 def print_json(value: Any) -> None:
