@@ -61,3 +61,12 @@ def test_root_squares_to_the_covariance(covariance: Floats) -> None:
     root = covariance_root(singular)
     assert root.shape == (5, 3)
     np.testing.assert_allclose(root @ root.T, singular, rtol=1e-6)
+
+
+def test_rounding_does_not_become_uncertainty(covariance: Floats) -> None:
+    rounded = np.zeros((4, 4))
+    rounded[:3, :3] = covariance
+    rounded[3, 3] = -1e-30
+    rounded[3, 2] = rounded[2, 3] = 1e-14
+    root = covariance_root(rounded)
+    np.testing.assert_allclose((root @ root.T)[:3, :3], covariance, rtol=1e-6)

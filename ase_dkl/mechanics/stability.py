@@ -1,0 +1,74 @@
+"""Whether a crystal withstands every small strain, and how sure that is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from ase_dkl.arrays import Floats
+from ase_dkl.mechanics.propagation import covariance_root
+
+SAMPLES = 4096
+"""Draws of the constants: probabilities closer to 0 or 1 than one in so many are not told apart from them."""
+
+_KELVIN = np.array([1, 1, 1, np.sqrt(2), np.sqrt(2), np.sqrt(2)])
+
+
+@dataclass(frozen=True, eq=False)
+class Stability:
+    """Born's criterion under pressure: the matrix ∂σ_i/∂ε_j of the Cauchy stress has no eigenvalue below zero.
+
+    Eigenvalues are Kelvin's, the stress per unit of a strain of norm one as a tensor, which are the same in every
+    frame; for a cubic crystal C11 + 2 C12, C11 − C12 (twice) and 2 C44 (three times). The criterion is about strains of
+    the model's own cell alone: it knows nothing of phonons, nor of ions that the training data held in place.
+
+    Attributes:
+        smallest_eigenvalue_GPa: negative where the crystal is not stable.
+        smallest_eigenvalue_GPa_std: of the same draws as the probability.
+        softest_strain: the strain that it belongs to, Voigt with engineering shears, of norm one as a tensor, shape
+            (6,); one of several where the eigenvalue is multiple.
+        stable_probability: the part of draws of the constants from their covariance that are stable.
+        stable_probability_std: error of sampling, of one part in the number of draws where all of them agree.
+
+    Source: F. Mouhat, F.-X. Coudert, Phys. Rev. B 90, 224104 (2014); D. C. Wallace, Thermodynamics of Crystals (1972).
+    """
+
+    smallest_eigenvalue_GPa: float
+    smallest_eigenvalue_GPa_std: float
+    softest_strain: Floats
+    stable_probability: float
+    stable_probability_std: float
+
+
+def stability(C_GPa: Floats, covariance: Floats) -> Stability:
+    """Judge a crystal by its elastic constants.
+
+    Args:
+        C_GPa: stress–strain coefficients at the crystal's own pressure, Voigt, shape (6, 6).
+        covariance: of `C_GPa.ravel()`, GPa², shape (36, 36).
+    """
+    values, strains = np.linalg.eigh(_kelvin(C_GPa))
+    root = covariance_root(covariance)
+    draws = np.random.default_rng(0).normal(size=(SAMPLES, root.shape[1])) @ root.T
+    lowest = np.linalg.eigvalsh(_kelvin(C_GPa + draws.reshape(-1, 6, 6)))[:, 0]
+    stable = int((lowest > 0).sum())
+    # The mean would be that of Laplace's rule of succession; its spread is not zero where all draws agree.
+    expected = (stable + 1) / (SAMPLES + 2)
+    return Stability(
+        smallest_eigenvalue_GPa=float(values[0]),
+        smallest_eigenvalue_GPa_std=float(lowest.std()),
+        softest_strain=strains[:, 0] * _KELVIN,
+        stable_probability=stable / SAMPLES,
+        stable_probability_std=float(np.sqrt(expected * (1 - expected) / (SAMPLES + 3))),
+    )
+
+
+def smallest_eigenvalue(C: Floats) -> float:
+    """Kelvin's smallest eigenvalue of elastic constants in Voigt form, shape (6, 6), in their unit."""
+    return float(np.linalg.eigvalsh(_kelvin(C))[0])
+
+
+def _kelvin(C: Floats) -> Floats:
+    """Symmetrised, and shears in units in which strains have the norm of a tensor, shape (..., 6, 6)."""
+    return np.asarray((C + C.mT) / 2 * np.outer(_KELVIN, _KELVIN))
