@@ -32,8 +32,8 @@ class Moduli:
         young_modulus_GPa: 9 K G / (3 K + G).
         poisson_ratio: (3 K − 2 G) / (6 K + 2 G).
         universal_anisotropy: 5 G_Voigt / G_Reuss + K_Voigt / K_Reuss − 6; zero where the crystal is isotropic.
-        universal_anisotropy_std: to second order, because the index is never negative and has no slope at zero. Where it
-            is below its standard deviation, the crystal may well be isotropic.
+        universal_anisotropy_std: to second order, because the index is never negative and has no slope at zero. Where
+            it is below its standard deviation, the crystal may well be isotropic.
     """
 
     bulk_modulus_GPa: float
