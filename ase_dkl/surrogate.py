@@ -97,21 +97,9 @@ class Surrogate:
             ValueError: another shape, vectors that are not finite, or stress asked of a cell without volume.
         """
         given = _as_cells(cells)
-        rows = 7 if stress else 1
-        size = max(1, _CHUNK // (len(self._scaling.images) * rows * self.config.width * self.config.networks))
-        scale = self._scaling.energy_scale
+        expected, uncertainty = self._all_marginals(given, stress)
         n = len(given)
-        expected, uncertainty = np.empty((n, rows)), np.empty((n, rows))
-        for start in range(0, n, size):
-            part = slice(start, start + size)
-            expected[part], uncertainty[part] = self._marginals(given[part], stress)
-        expected *= scale
-        uncertainty *= scale
-        energies = (
-            expected[:, 0] + self._scaling.energy_shift,
-            uncertainty[:, 0],
-            np.full(n, self.report.energy_noise),
-        )
+        energies = (expected[:, 0], uncertainty[:, 0], np.full(n, self.report.energy_noise))
         if not stress:
             return Prediction(*energies)
         volume = np.abs(np.linalg.det(given))[:, None]
@@ -121,6 +109,10 @@ class Surrogate:
             )
         noise = np.full((n, 6), self.report.derivative_noise or 0.0)
         return Prediction(*energies, expected[:, 1:] / volume, uncertainty[:, 1:] / volume, noise / volume)
+
+    def derivatives(self, cells: ArrayLike) -> Floats:
+        """Expected ∂E/∂ε of cells in the reference's basis, (n, 3, 3), Å; a cell needs no volume. eV, shape (n, 6)."""
+        return self._all_marginals(_as_cells(cells), True)[0][:, 1:]
 
     def posterior(self, cells: ArrayLike, *, derivatives: bool = True) -> JointPosterior:
         """The joint posterior of energies and strain derivatives of cells in the reference's basis.
@@ -241,6 +233,19 @@ class Surrogate:
             last = self._scaling.coordinates(cells[:, self._periodic])
             self._last = (cells, last)
         return last
+
+    def _all_marginals(self, cells: Floats, stress: bool) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of energies, and of ∂E/∂ε where wanted, eV, shape (n, 1) or (n, 7)."""
+        rows = 7 if stress else 1
+        size = max(1, _CHUNK // (len(self._scaling.images) * rows * self.config.width * self.config.networks))
+        expected, uncertainty = np.empty((len(cells), rows)), np.empty((len(cells), rows))
+        for start in range(0, len(cells), size):
+            part = slice(start, start + size)
+            expected[part], uncertainty[part] = self._marginals(cells[part], stress)
+        expected *= self._scaling.energy_scale
+        uncertainty *= self._scaling.energy_scale
+        expected[:, 0] += self._scaling.energy_shift
+        return expected, uncertainty
 
     def _marginals(self, cells: Floats, stress: bool) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the mixture in scaled units, energy first, shape (n, 1) or (n, 7)."""

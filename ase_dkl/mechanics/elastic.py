@@ -1,0 +1,170 @@
+"""Elastic constants of a bulk crystal under pressure, with the covariance of all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.units import GPa
+
+from ase_dkl.arrays import Floats
+from ase_dkl.crystal import Crystal
+from ase_dkl.lattice import strained
+from ase_dkl.mechanics.equilibrium import STEP, Equilibrium, equilibrium
+from ase_dkl.mechanics.linear import Linear
+from ase_dkl.mechanics.strains import laue_group, on_strains
+
+if TYPE_CHECKING:
+    from pymatgen.analysis.elasticity import ElasticTensor
+
+    from ase_dkl.surrogate import Surrogate
+
+PRESSURE_TERMS = np.zeros((6, 6))
+"""∂(C − Lagrangian C)/∂P in Voigt form."""
+PRESSURE_TERMS[:3, :3] = 1 - 2 * np.eye(3)
+PRESSURE_TERMS[3:, 3:] = -np.eye(3)
+
+
+class BadElasticity(ValueError):
+    """Elastic constants asked of what has none, or not these."""
+
+
+@dataclass(frozen=True, eq=False)
+class ElasticConstants:
+    """Elastic constants of a bulk crystal at the lattice where the stress is −P.
+
+    Attributes:
+        equilibrium: that lattice, in the Cartesian frame of the constants: IEEE's for the crystal's symmetry.
+        ions: "clamped" at their fractional coordinates, or "relaxed", as they were in the training data.
+        C_GPa: ∂σ_i/∂ε_j of the Cauchy stress, shape (6, 6): Wallace's stress–strain coefficients, by which stability
+            is judged. Symmetric in i and j under hydrostatic pressure, and symmetrised by the crystal's rotations.
+        covariance: of `C_GPa.ravel()`, GPa², shape (36, 36). It contains what the equilibrium's uncertainty adds.
+    """
+
+    equilibrium: Equilibrium
+    ions: str
+    C_GPa: Floats
+    covariance: Floats
+
+    @cached_property
+    def C_std_GPa(self) -> Floats:
+        """Standard deviation of every constant, shape (6, 6)."""
+        return np.sqrt(np.maximum(np.diagonal(self.covariance), 0)).reshape(6, 6)
+
+    @cached_property
+    def lagrangian_GPa(self) -> Floats:
+        """(1/V) ∂²E/∂η_i∂η_j with η the Lagrangian strain from this lattice, shape (6, 6); as uncertain as `C_GPa`.
+
+        Source: D. C. Wallace, Thermodynamics of Crystals (1972), equation 2.55: they differ by the pressure.
+        """
+        return self.C_GPa - self.equilibrium.pressure_GPa * PRESSURE_TERMS
+
+    def elastic_tensor(self) -> ElasticTensor:
+        """`C_GPa` as pymatgen's tensor, which brings its rotations, fits and derived properties."""
+        from pymatgen.analysis.elasticity import ElasticTensor
+
+        return ElasticTensor.from_voigt(self.C_GPa)
+
+
+def elastic_constants(surrogate: Surrogate, *, pressure_GPa: float = 0.0, symmetric: bool = True) -> ElasticConstants:
+    """Find the equilibrium lattice and its elastic constants.
+
+    Args:
+        surrogate: a trained surrogate.
+        pressure_GPa: hydrostatic.
+        symmetric: look for the equilibrium among lattices with the reference's symmetry.
+
+    Raises:
+        BadElasticity: the crystal is not periodic in three directions; `sheet_constants` is for sheets.
+        BadEquilibrium: no equilibrium was found.
+
+    Warns:
+        ExtrapolationWarning: the equilibrium lies outside the training data.
+        StressesNeverSeen: the model knows energies alone, and its error bars are not to be trusted.
+    """
+    refuse_all_but_bulk(surrogate.crystal)
+    found = in_standard_frame(surrogate.crystal, equilibrium(surrogate, pressure_GPa=pressure_GPa, symmetric=symmetric))
+    mean, covariance = at_equilibrium(surrogate, found, lambda cell: stiffness(surrogate.crystal, cell))
+    return ElasticConstants(found, surrogate.crystal.ions, mean.reshape(6, 6) / GPa, covariance / GPa**2)
+
+
+def refuse_all_but_bulk(crystal: Crystal) -> None:
+    """Three-dimensional constants are for three-dimensional crystals.
+
+    Raises:
+        BadElasticity: the crystal is a sheet, slab or chain.
+    """
+    if len(crystal.periodic) < 3:
+        raise BadElasticity(
+            f"{crystal.formula} has {len(crystal.periodic)} periodic axes, and no elastic constants in GPa. "
+            "sheet_constants gives those of a sheet or slab, in N/m."
+        )
+
+
+def stiffness(crystal: Crystal, cell: Floats) -> Linear:
+    """∂σ_i/∂ε_j at a lattice, eV/Å³, by central differences of the stress, symmetrised: 36 quantities.
+
+    The first of its cells is the lattice itself.
+    """
+    steps = STEP * np.eye(6)
+    cells = strained(cell[None], np.concatenate([np.zeros((1, 6)), steps, -steps]))
+    slopes = 1 / (2 * STEP * np.linalg.det(cells))
+    weights = np.zeros((6, 6, 13, 6))
+    for j in range(6):
+        weights[:, j, 1 + j] = slopes[1 + j] * np.eye(6)
+        weights[:, j, 7 + j] = -slopes[7 + j] * np.eye(6)
+    averaged = np.tensordot(_symmetriser(crystal, cell), weights.reshape(36, 13, 6), axes=1)
+    return Linear(cells, averaged)
+
+
+def _symmetriser(crystal: Crystal, cell: Floats) -> Floats:
+    """The matrix that averages 36 constants over the crystal's rotations and over i and j, shape (36, 36)."""
+    # Energies ½ εᵀ C ε are the same after ε → K ε.
+    group = laue_group(crystal, cell)
+    averaged = np.einsum("gki,glj->ijkl", group, group).reshape(36, 36) / len(group)
+    transposed = np.arange(36).reshape(6, 6).T.ravel()
+    return np.asarray((averaged + averaged[transposed]) / 2)
+
+
+def in_standard_frame(crystal: Crystal, found: Equilibrium) -> Equilibrium:
+    """Turn an equilibrium into the Cartesian frame that IEEE Standard 176 (1987) gives its symmetry."""
+    from pymatgen.core.tensors import Tensor
+    from pymatgen.io.ase import AseAtomsAdaptor
+
+    structure = AseAtomsAdaptor.get_structure(crystal.atoms(found.cell))
+    rotation = np.asarray(Tensor.get_ieee_rotation(structure))
+    on_strain = on_strains(rotation[None])[0]
+    return replace(
+        found,
+        cell=found.cell @ rotation.T,
+        strains=found.strains @ on_strain.T,
+        # u = response · d, and dᵀε is the same number in either frame.
+        response=found.response @ np.linalg.inv(on_strain),
+    )
+
+
+def at_equilibrium(
+    surrogate: Surrogate, found: Equilibrium, quantities: Callable[[Floats], Linear]
+) -> tuple[Floats, Floats]:
+    """Quantities at an equilibrium, and their covariance, in which the equilibrium's own uncertainty has its part.
+
+    To first order δq = L δd + (∂q/∂u) δu for the free strains u, and δu is linear in the derivatives d too.
+
+    Args:
+        surrogate: a trained surrogate.
+        found: the equilibrium.
+        quantities: what is asked for, as it follows from a lattice, which is the first of its cells.
+
+    Returns:
+        Means, shape (p,), and covariance, shape (p, p).
+    """
+    here = quantities(found.cell)
+    mean = here.mean(surrogate)
+    displaced = [quantities(strained(found.cell, STEP * strain)).mean(surrogate) for strain in found.strains]
+    drift = (np.array(displaced) - mean).T / STEP
+    weights = here.weights.copy()
+    weights[:, 0] += drift @ found.response
+    return mean, Linear(here.cells, weights).posterior(surrogate)[1]

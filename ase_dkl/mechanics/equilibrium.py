@@ -1,0 +1,183 @@
+"""The lattice at which the stress is −P, and how sure the model is of it."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.units import GPa
+
+from ase_dkl import lattice
+from ase_dkl.arrays import Floats
+from ase_dkl.calculator import ExtrapolationWarning
+from ase_dkl.domain import NAMES
+from ase_dkl.lattice import strained
+from ase_dkl.mechanics.linear import warn_of_unseen_stresses
+from ase_dkl.mechanics.strains import invariant_strains
+
+if TYPE_CHECKING:
+    from ase_dkl.surrogate import Surrogate
+
+STEP = 1e-3
+"""Strain of finite differences: their error is of order STEP², some 10⁻⁵ of an elastic constant."""
+LONGEST = 0.03
+"""Largest strain of one Newton step."""
+CONVERGED = 1e-10
+"""Strain at which the search ends."""
+MOST_STEPS = 60
+FARTHEST = 0.5
+"""Strain of the start beyond which the search has lost its way."""
+ISOTROPIC = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+
+
+class BadEquilibrium(ValueError):
+    """A lattice in equilibrium that does not exist, or cannot be asked for."""
+
+
+@dataclass(frozen=True, eq=False)
+class Equilibrium:
+    """A lattice in equilibrium. Energies are per reference cell; a standard deviation is the model's own.
+
+    Attributes:
+        cell: lattice vectors in rows, the start strained without rotation, shape (3, 3), Å.
+        pressure_GPa: the stress is minus this on its diagonal.
+        energy: eV; the energy itself, without P V.
+        energy_std: eV.
+        volume: Å³; for sheets and slabs the area, Å², for chains the length, Å.
+        volume_std: likewise.
+        names: of the lattice parameters.
+        lattice_parameters: Å and degrees, shape (p,).
+        lattice_parameters_covariance: shape (p, p).
+        strains: the strains that were free, Voigt, shape (d, 6).
+        response: by how much of each the equilibrium moves with ∂E/∂ε at `cell`, 1/eV, shape (d, 6).
+        outside: the surrogate extrapolates at this lattice.
+    """
+
+    cell: Floats
+    pressure_GPa: float
+    energy: float
+    energy_std: float
+    volume: float
+    volume_std: float
+    names: tuple[str, ...]
+    lattice_parameters: Floats
+    lattice_parameters_covariance: Floats
+    strains: Floats
+    response: Floats
+    outside: bool
+
+    @property
+    def lattice_parameters_std(self) -> Floats:
+        """Å and degrees, shape (p,)."""
+        return np.sqrt(np.maximum(np.diagonal(self.lattice_parameters_covariance), 0))
+
+
+def equilibrium(
+    surrogate: Surrogate, *, pressure_GPa: float = 0.0, symmetric: bool = True, start: Floats | None = None
+) -> Equilibrium:
+    """Find the lattice of lowest enthalpy E + P V, where the stress is −P.
+
+    The uncertainty is that of the stress, through the stiffness: δu = −H⁻¹ δ(∂E/∂u) for the free strains u.
+
+    Args:
+        surrogate: a trained surrogate.
+        pressure_GPa: hydrostatic; zero for what is not periodic in three directions.
+        symmetric: strain the start only so that its symmetry stays; otherwise in every way.
+        start: lattice to start from, in the reference's basis, shape (3, 3), Å; the reference by default.
+
+    Raises:
+        BadEquilibrium: no minimum was found, or a pressure was asked of a sheet.
+
+    Warns:
+        ExtrapolationWarning: the minimum lies outside the training data.
+        StressesNeverSeen: the model knows energies alone, and its error bars are not to be trusted.
+    """
+    crystal = surrogate.crystal
+    periodic = list(crystal.periodic)
+    if pressure_GPa and len(periodic) < 3:
+        raise BadEquilibrium(
+            f"A pressure of {pressure_GPa:g} GPa was asked of a crystal with {len(periodic)} periodic axes. It has no "
+            "volume for a pressure to work on; leave the pressure out."
+        )
+    begin = np.array(crystal.cell if start is None else start, dtype=float)
+    cell, travelled = begin.copy(), np.zeros(6)
+    for _ in range(MOST_STEPS):
+        if symmetric:
+            strains = invariant_strains(crystal, cell)
+        else:
+            strains = lattice.independent_strains(cell[None][:, periodic])[0]
+        slope, curvature = _slope_and_curvature(surrogate, cell, strains, pressure_GPa * GPa)
+        step = _newton_step(slope, curvature)
+        cell = strained(cell, step @ strains)
+        travelled += step @ strains
+        if np.abs(travelled).max() > FARTHEST:
+            break
+        if np.abs(step).max() < CONVERGED:
+            if np.linalg.eigvalsh(curvature + curvature.T)[0] <= 0:
+                break
+            return _found(surrogate, cell, pressure_GPa, strains, curvature)
+    raise BadEquilibrium(
+        f"No lattice of lowest enthalpy was found at {pressure_GPa:g} GPa, starting from lattice parameters "
+        f"{_in_words(begin[periodic])}: the search came to {_in_words(cell[periodic])}. The training data may not "
+        "surround the minimum, or there is none at this pressure; add DFT runs around it, or choose another pressure."
+    )
+
+
+def _slope_and_curvature(surrogate: Surrogate, cell: Floats, strains: Floats, pressure: float) -> tuple[Floats, Floats]:
+    """First derivatives of the enthalpy along the free strains, eV, shape (d,), and second ones, shape (d, d)."""
+    d = len(strains)
+    cells = strained(cell[None], np.concatenate([np.zeros((1, 6)), STEP * strains, -STEP * strains]))
+    slopes = surrogate.derivatives(cells) + pressure * np.abs(np.linalg.det(cells))[:, None] * ISOTROPIC
+    along = slopes @ strains.T
+    return along[0], (along[1 : d + 1] - along[d + 1 :]).T / (2 * STEP)
+
+
+def _newton_step(slope: Floats, curvature: Floats) -> Floats:
+    """Downhill also where the enthalpy curves the wrong way, and not too far."""
+    values, vectors = np.linalg.eigh((curvature + curvature.T) / 2)
+    size = np.maximum(np.abs(values), 1e-3 * np.abs(values).max())
+    step = -vectors @ ((vectors.T @ slope) / size)
+    return np.asarray(step * min(1.0, LONGEST / max(np.abs(step).max(), 1e-300)))
+
+
+def _found(surrogate: Surrogate, cell: Floats, pressure_GPa: float, strains: Floats, curvature: Floats) -> Equilibrium:
+    warn_of_unseen_stresses(surrogate)
+    periodic = list(surrogate.crystal.periodic)
+    extrapolation = surrogate.extrapolation(cell[None])
+    outside = bool(extrapolation.outside[0])
+    if outside:
+        warnings.warn(extrapolation.describe(0), ExtrapolationWarning, stacklevel=3)
+    joint = surrogate.posterior(cell[None])
+    response = -np.linalg.solve(curvature, strains)
+    moved = strains.T @ response
+    of_strain = moved @ joint.covariance[1:, 1:] @ moved.T
+    of_energy = np.concatenate([[1.0], joint.mean[1:] @ moved])
+    rows = cell[periodic]
+    metric = lattice.metric(rows)
+    parameters = lattice.lattice_parameters(metric)
+    tangents = lattice.lattice_parameter_tangents(metric, lattice.metric_tangents(rows))
+    size = float(np.sqrt(np.linalg.det(metric)))
+    size_tangent = size * np.trace(np.linalg.solve(metric, lattice.metric_tangents(rows)), axis1=1, axis2=2) / 2
+    return Equilibrium(
+        cell=cell,
+        pressure_GPa=pressure_GPa,
+        energy=float(joint.mean[0]),
+        energy_std=float(np.sqrt(of_energy @ joint.covariance @ of_energy)),
+        volume=size,
+        volume_std=float(np.sqrt(size_tangent @ of_strain @ size_tangent)),
+        names=NAMES[len(parameters)],
+        lattice_parameters=parameters,
+        lattice_parameters_covariance=tangents.T @ of_strain @ tangents,
+        strains=strains,
+        response=response,
+        outside=outside,
+    )
+
+
+def _in_words(rows: Floats) -> str:
+    parameters = lattice.lattice_parameters(lattice.metric(rows))
+    names = NAMES[len(parameters)]
+    units = ["Å" if name in "abc" else "°" for name in names]
+    return ", ".join(f"{name} {value:.4g} {unit}" for name, value, unit in zip(names, parameters, units, strict=True))

@@ -1,0 +1,54 @@
+"""Quantities that are linear in the strain derivatives of the energy: their means and their joint covariance."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ase_dkl.arrays import Floats
+
+if TYPE_CHECKING:
+    from ase_dkl.surrogate import Surrogate
+
+
+class StressesNeverSeen(UserWarning):
+    """Error bars of stresses, and of what follows from them, by a model that was trained on energies alone."""
+
+
+def warn_of_unseen_stresses(surrogate: Surrogate) -> None:
+    """Warn where error bars are not to be trusted. The caller is a function that users call."""
+    if surrogate.report.n_stress == 0:
+        warnings.warn(
+            "This model was trained on energies alone. What follows from its slopes (stress, lattice parameters, "
+            "moduli) is close, but the standard deviations of these are too small and not to be trusted; train with "
+            "stresses for error bars that hold.",
+            StressesNeverSeen,
+            stacklevel=4,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """Quantities q = L d of the derivatives d = ∂E/∂ε at several cells.
+
+    Attributes:
+        cells: shape (n, 3, 3), Å.
+        weights: L, shape (p, n, 6); each derivative is in eV, about the cell at which it is taken.
+    """
+
+    cells: Floats
+    weights: Floats
+
+    def mean(self, surrogate: Surrogate) -> Floats:
+        """Expected values, shape (p,)."""
+        return np.tensordot(self.weights, surrogate.derivatives(self.cells), axes=2)
+
+    def posterior(self, surrogate: Surrogate) -> tuple[Floats, Floats]:
+        """Expected values, shape (p,), and their covariance L Σ Lᵀ, shape (p, p)."""
+        n = len(self.cells)
+        joint = surrogate.posterior(self.cells)
+        weights = self.weights.reshape(len(self.weights), -1)
+        return weights @ joint.mean[n:], weights @ joint.covariance[n:, n:] @ weights.T

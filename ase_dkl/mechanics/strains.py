@@ -1,0 +1,66 @@
+"""Which strains a crystal's symmetry allows, and how its rotations act on strains and on what is linear in them."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ase_dkl import lattice
+from ase_dkl.arrays import Floats
+from ase_dkl.crystal import Crystal
+from ase_dkl.lattice import STRAIN_GENERATORS, VOIGT
+from ase_dkl.motif import normals
+
+SYMMETRIC = 1e-6
+"""By how much an image's metric may differ, relative to its largest element, and be the same lattice."""
+
+
+def invariant_strains(crystal: Crystal, cell: Floats) -> Floats:
+    """Strains that keep the symmetry of a lattice, such as the isotropic one of a cube.
+
+    Args:
+        crystal: the reference crystal.
+        cell: a lattice of it, strained or not, shape (3, 3), Å.
+
+    Returns:
+        An orthonormal basis of them, Voigt, shape (d, 6); for a sheet or slab in its plane, for a chain along it.
+    """
+    possible = lattice.independent_strains(cell[None][:, list(crystal.periodic)])[0]
+    # The mean over a group is a projection, so that the singular values of what it leaves are zero or not small.
+    _, sizes, directions = np.linalg.svd(possible @ laue_group(crystal, cell).mean(axis=0).T)
+    return np.asarray(directions[: int((sizes > 0.1).sum())])
+
+
+def laue_group(crystal: Crystal, cell: Floats) -> Floats:
+    """Rotations of the crystal that leave a lattice as it is, as they act on Voigt strains.
+
+    Args:
+        crystal: the reference crystal.
+        cell: a lattice of it, strained or not, shape (3, 3), Å.
+
+    Returns:
+        Shape (g, 6, 6).
+    """
+    rows = cell[list(crystal.periodic)]
+    d = len(rows)
+    metric = lattice.metric(rows)
+    images = crystal.images.astype(float)
+    same = np.abs(images @ metric @ images.mT - metric).max(axis=(1, 2)) <= SYMMETRIC * np.abs(metric).max()
+    whole = np.repeat(np.eye(3)[None], same.sum(), axis=0)
+    whole[:, :d, :d] = images[same]
+    frame = np.vstack([rows, normals(rows)])
+    # W C = C Q
+    return on_strains(np.linalg.inv(frame) @ whole @ frame)
+
+
+def on_strains(rotations: Floats) -> Floats:
+    """Matrices of ε → Q ε Qᵀ for Voigt strains with engineering shears.
+
+    Args:
+        rotations: Q, shape (g, 3, 3).
+
+    Returns:
+        Shape (g, 6, 6).
+    """
+    turned = rotations[:, None] @ STRAIN_GENERATORS @ rotations.mT[:, None]
+    rows, columns = zip(*VOIGT, strict=True)
+    return np.asarray((turned[..., rows, columns] * [1, 1, 1, 2, 2, 2]).mT)
