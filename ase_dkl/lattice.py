@@ -163,6 +163,20 @@ def independent_strains(cell: Floats) -> Floats:
     return symmetric[..., rows, columns] * [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]
 
 
+def on_strains(matrices: Floats) -> Floats:
+    """What ε → Q ε Qᵀ does to Voigt strains with engineering shears; transposed, it does σ → Qᵀ σ Q to stresses.
+
+    Args:
+        matrices: Q, shape (g, 3, 3), rotations or not.
+
+    Returns:
+        Shape (g, 6, 6).
+    """
+    turned = matrices[:, None] @ STRAIN_GENERATORS @ matrices.mT[:, None]
+    rows, columns = zip(*VOIGT, strict=True)
+    return np.asarray((turned[..., rows, columns] * [1, 1, 1, 2, 2, 2]).mT)
+
+
 def _lengths(metric: Array) -> Array:
     d = np.arange(metric.shape[-1])
     return namespace(metric).sqrt(metric[..., d, d])

@@ -12,16 +12,18 @@ from ase.units import GPa
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
-from ase_dkl.lattice import strained
+from ase_dkl.lattice import metric, on_strains, strained
 from ase_dkl.mechanics.equilibrium import STEP, Equilibrium, equilibrium
 from ase_dkl.mechanics.linear import Linear
-from ase_dkl.mechanics.strains import laue_group, on_strains
+from ase_dkl.mechanics.strains import laue_group
 
 if TYPE_CHECKING:
-    from pymatgen.analysis.elasticity import ElasticTensor
+    from pymatgen.analysis.elasticity.elastic import ElasticTensor
 
     from ase_dkl.surrogate import Surrogate
 
+COMPONENTS = {2: [0, 1, 5], 3: [0, 1, 2, 3, 4, 5]}
+"""Voigt components in which sheets in the xy plane, and bulk crystals, have stresses."""
 PRESSURE_TERMS = np.zeros((6, 6))
 """∂(C − Lagrangian C)/∂P in Voigt form."""
 PRESSURE_TERMS[:3, :3] = 1 - 2 * np.eye(3)
@@ -64,7 +66,7 @@ class ElasticConstants:
 
     def elastic_tensor(self) -> ElasticTensor:
         """`C_GPa` as pymatgen's tensor, which brings its rotations, fits and derived properties."""
-        from pymatgen.analysis.elasticity import ElasticTensor
+        from pymatgen.analysis.elasticity.elastic import ElasticTensor
 
         return ElasticTensor.from_voigt(self.C_GPa)
 
@@ -105,37 +107,52 @@ def refuse_all_but_bulk(crystal: Crystal) -> None:
 
 
 def stiffness(crystal: Crystal, cell: Floats) -> Linear:
-    """∂σ_i/∂ε_j at a lattice, eV/Å³, by central differences of the stress, symmetrised: 36 quantities.
+    """∂σ_i/∂ε_j at a lattice, by central differences of the stress, symmetrised by the lattice's rotations.
 
-    The first of its cells is the lattice itself.
+    Args:
+        crystal: the reference crystal.
+        cell: shape (3, 3), Å; of a sheet with the plane in xy.
+
+    Returns:
+        36 quantities, eV/Å³; for sheets nine of xx, yy and xy, eV/Å². The first of its cells is the lattice itself.
     """
-    steps = STEP * np.eye(6)
-    cells = strained(cell[None], np.concatenate([np.zeros((1, 6)), steps, -steps]))
-    slopes = 1 / (2 * STEP * np.linalg.det(cells))
-    weights = np.zeros((6, 6, 13, 6))
-    for j in range(6):
-        weights[:, j, 1 + j] = slopes[1 + j] * np.eye(6)
-        weights[:, j, 7 + j] = -slopes[7 + j] * np.eye(6)
-    averaged = np.tensordot(_symmetriser(crystal, cell), weights.reshape(36, 13, 6), axes=1)
-    return Linear(cells, averaged)
-
-
-def _symmetriser(crystal: Crystal, cell: Floats) -> Floats:
-    """The matrix that averages 36 constants over the crystal's rotations and over i and j, shape (36, 36)."""
+    components = COMPONENTS[len(crystal.periodic)]
+    n = len(components)
+    strains = STEP * np.eye(6)[components]
+    cells = strained(cell[None], np.concatenate([np.zeros((1, 6)), strains, -strains]))
+    slopes = 1 / (2 * STEP * sizes(crystal, cells))
+    weights = np.zeros((n, n, 1 + 2 * n, 6))
+    for j in range(n):
+        weights[np.arange(n), j, 1 + j, components] = slopes[1 + j]
+        weights[np.arange(n), j, 1 + n + j, components] = -slopes[1 + n + j]
     # Energies ½ εᵀ C ε are the same after ε → K ε.
-    group = laue_group(crystal, cell)
-    averaged = np.einsum("gki,glj->ijkl", group, group).reshape(36, 36) / len(group)
-    transposed = np.arange(36).reshape(6, 6).T.ravel()
-    return np.asarray((averaged + averaged[transposed]) / 2)
+    group = laue_group(crystal, cell)[:, components][:, :, components]
+    averaged = np.einsum("gki,glj,kl...->ij...", group, group, weights, optimize=True) / len(group)
+    return Linear(cells, ((averaged + averaged.swapaxes(0, 1)) / 2).reshape(n * n, 1 + 2 * n, 6))
+
+
+def sizes(crystal: Crystal, cells: Floats) -> Floats:
+    """Volumes of cells (n, 3, 3), Å³, or areas of a sheet's, Å²; shape (n,)."""
+    return np.asarray(np.sqrt(np.linalg.det(metric(cells[:, list(crystal.periodic)]))))
 
 
 def in_standard_frame(crystal: Crystal, found: Equilibrium) -> Equilibrium:
-    """Turn an equilibrium into the Cartesian frame that IEEE Standard 176 (1987) gives its symmetry."""
-    from pymatgen.core.tensors import Tensor
-    from pymatgen.io.ase import AseAtomsAdaptor
+    """Turn an equilibrium into the Cartesian frame of its constants.
 
-    structure = AseAtomsAdaptor.get_structure(crystal.atoms(found.cell))
-    rotation = np.asarray(Tensor.get_ieee_rotation(structure))
+    For bulk crystals that is the one IEEE Standard 176 (1987) gives their symmetry; sheets lie in the xy plane, with
+    their first periodic vector along x.
+    """
+    rows = found.cell[list(crystal.periodic)]
+    if len(rows) == 2:
+        x, normal = rows[0] / np.linalg.norm(rows[0]), np.cross(*rows)
+        z = normal / np.linalg.norm(normal)
+        rotation = np.array([x, np.cross(z, x), z])
+    else:
+        from pymatgen.core.tensors import Tensor
+        from pymatgen.io.ase import AseAtomsAdaptor
+
+        structure = AseAtomsAdaptor.get_structure(crystal.atoms(found.cell))
+        rotation = np.asarray(Tensor.get_ieee_rotation(structure))
     on_strain = on_strains(rotation[None])[0]
     return replace(
         found,

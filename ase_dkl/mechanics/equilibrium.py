@@ -150,7 +150,7 @@ def _found(surrogate: Surrogate, cell: Floats, pressure_GPa: float, strains: Flo
     if outside:
         warnings.warn(extrapolation.describe(0), ExtrapolationWarning, stacklevel=3)
     joint = surrogate.posterior(cell[None])
-    response = -np.linalg.solve(curvature, strains)
+    response: Floats = np.asarray(-np.linalg.solve(curvature, strains))
     moved = strains.T @ response
     of_strain = moved @ joint.covariance[1:, 1:] @ moved.T
     of_energy = np.concatenate([[1.0], joint.mean[1:] @ moved])

@@ -7,7 +7,7 @@ import numpy as np
 from ase_dkl import lattice
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
-from ase_dkl.lattice import STRAIN_GENERATORS, VOIGT
+from ase_dkl.lattice import on_strains
 from ase_dkl.motif import normals
 
 SYMMETRIC = 1e-6
@@ -50,17 +50,3 @@ def laue_group(crystal: Crystal, cell: Floats) -> Floats:
     frame = np.vstack([rows, normals(rows)])
     # W C = C Q
     return on_strains(np.linalg.inv(frame) @ whole @ frame)
-
-
-def on_strains(rotations: Floats) -> Floats:
-    """Matrices of ε → Q ε Qᵀ for Voigt strains with engineering shears.
-
-    Args:
-        rotations: Q, shape (g, 3, 3).
-
-    Returns:
-        Shape (g, 6, 6).
-    """
-    turned = rotations[:, None] @ STRAIN_GENERATORS @ rotations.mT[:, None]
-    rows, columns = zip(*VOIGT, strict=True)
-    return np.asarray((turned[..., rows, columns] * [1, 1, 1, 2, 2, 2]).mT)

@@ -1,0 +1,102 @@
+"""Elastic constants of sheets and slabs, in N/m: forces on an edge, whatever thickness or vacuum is thought of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.units import J, m
+
+from ase_dkl.arrays import Floats
+from ase_dkl.mechanics.elastic import BadElasticity, at_equilibrium, in_standard_frame, stiffness
+from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium
+from ase_dkl.mechanics.propagation import propagated
+
+if TYPE_CHECKING:
+    from ase_dkl.surrogate import Surrogate
+
+N_PER_M = J / m**2
+"""1 N/m in eV/Å²."""
+
+
+@dataclass(frozen=True, eq=False)
+class SheetConstants:
+    """Elastic constants of a sheet or slab at the lattice without stress, in its plane.
+
+    The sheet lies in the xy plane with its first periodic vector along x. Out of the plane there is no stress.
+
+    Attributes:
+        equilibrium: that lattice, in this frame.
+        ions: "clamped" or "relaxed", as they were in the training data.
+        C_N_per_m: (1/A) ∂²E/∂ε_i∂ε_j for xx, yy and xy, shear engineering, shape (3, 3).
+        covariance: of `C_N_per_m.ravel()`, N²/m², shape (9, 9).
+        young_moduli_N_per_m: along x and y, shape (2,).
+        shear_modulus_N_per_m: in the plane.
+        area_modulus_N_per_m: A ∂²(E)/∂A² for an isotropic strain, (C₁₁ + C₂₂ + 2 C₁₂) / 4.
+        poisson_ratio: −ε_yy / ε_xx under tension along x.
+    """
+
+    equilibrium: Equilibrium
+    ions: str
+    C_N_per_m: Floats
+    covariance: Floats
+    young_moduli_N_per_m: Floats
+    young_moduli_std_N_per_m: Floats
+    shear_modulus_N_per_m: float
+    shear_modulus_std_N_per_m: float
+    area_modulus_N_per_m: float
+    area_modulus_std_N_per_m: float
+    poisson_ratio: float
+    poisson_ratio_std: float
+
+    @property
+    def C_std_N_per_m(self) -> Floats:
+        """Standard deviation of every constant, shape (3, 3)."""
+        return np.sqrt(np.maximum(np.diagonal(self.covariance), 0)).reshape(3, 3)
+
+
+def sheet_constants(surrogate: Surrogate, *, symmetric: bool = True) -> SheetConstants:
+    """Find the equilibrium lattice of a sheet or slab and its elastic constants.
+
+    Args:
+        surrogate: a trained surrogate of a crystal with two periodic axes.
+        symmetric: look for the equilibrium among lattices with the reference's symmetry.
+
+    Raises:
+        BadElasticity: the crystal has another number of periodic axes.
+        BadEquilibrium: no equilibrium was found.
+
+    Warns:
+        ExtrapolationWarning: the equilibrium lies outside the training data.
+        StressesNeverSeen: the model knows energies alone, and its error bars are not to be trusted.
+    """
+    crystal = surrogate.crystal
+    if len(crystal.periodic) != 2:
+        raise BadElasticity(
+            f"{crystal.formula} has {len(crystal.periodic)} periodic axes and is no sheet. elastic_constants gives the "
+            "constants of a bulk crystal, in GPa."
+        )
+    found = in_standard_frame(crystal, equilibrium(surrogate, symmetric=symmetric))
+    mean, covariance = at_equilibrium(surrogate, found, lambda cell: stiffness(crystal, cell))
+    mean, covariance = mean / N_PER_M, covariance / N_PER_M**2
+    moduli, of_moduli = propagated(_moduli, mean, covariance)
+    std = np.sqrt(np.maximum(np.diagonal(of_moduli), 0))
+    return SheetConstants(
+        found,
+        crystal.ions,
+        mean.reshape(3, 3),
+        covariance,
+        moduli[:2],
+        std[:2],
+        *(float(each) for pair in zip(moduli[2:], std[2:], strict=True) for each in pair),
+    )
+
+
+def _moduli(constants: Floats) -> Floats:
+    """Young's moduli along x and y, shear modulus, area modulus and Poisson ratio of (n, 9) constants, shape (n, 5)."""
+    stiffness = constants.reshape(-1, 3, 3)
+    compliance = np.linalg.inv(stiffness)
+    area = (stiffness[:, 0, 0] + stiffness[:, 1, 1] + 2 * stiffness[:, 0, 1]) / 4
+    young = 1 / compliance[:, [0, 1], [0, 1]]
+    return np.column_stack([young, 1 / compliance[:, 2, 2], area, -compliance[:, 0, 1] / compliance[:, 0, 0]])
