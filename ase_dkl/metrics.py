@@ -9,6 +9,7 @@ from ase.units import GPa
 from numpy.typing import ArrayLike
 
 from ase_dkl.arrays import Floats
+from ase_dkl.lattice import on_strains
 from ase_dkl.records import Evaluation
 
 if TYPE_CHECKING:
@@ -61,7 +62,9 @@ def rank_correlation(error: ArrayLike, uncertainty: ArrayLike) -> float | None:
 def evaluate(surrogate: Surrogate, dataset: Dataset) -> Evaluation:
     """Compare a surrogate with labels.
 
-    The labels' fitted offset in V·σ (Pulay stress) is added to the predicted stresses, which do not contain it.
+    The labels' fitted offset in V·σ (Pulay stress) is taken off them, since predicted stresses do not contain it. Of
+    sheets, slabs and chains the stresses in their plane or along them are compared: what labels say of other directions
+    is about the ions' places, or noise.
 
     Args:
         surrogate: a trained surrogate.
@@ -77,9 +80,13 @@ def evaluate(surrogate: Surrogate, dataset: Dataset) -> Evaluation:
         assert prediction.stress is not None
         assert prediction.stress_uncertainty is not None
         assert prediction.stress_noise is not None
-        expected = prediction.stress[rows] + label_offset(surrogate, dataset.cells[rows])
-        stress_error = expected - dataset.stresses[rows]
+        cells = dataset.cells[rows]
+        projection = _onto_lattice(surrogate, cells)
+        labels = dataset.stresses[rows] - label_offset(surrogate, cells)
+        stress_error = prediction.stress[rows] - np.einsum("nij,ni->nj", projection, labels)
         stress_total = np.hypot(prediction.stress_uncertainty[rows], prediction.stress_noise[rows])
+        exists = np.diagonal(projection, axis1=1, axis2=2) > 1e-9
+        stress_error, stress_total = stress_error[exists], stress_total[exists]
         stress_rmse = rmse(stress_error) / GPa
         stress_coverage = coverage(stress_error, stress_total, 0.95)
     return Evaluation(
@@ -103,6 +110,12 @@ def label_offset(surrogate: Surrogate, cells: Floats) -> Floats:
     offset = np.zeros((len(cells), 6))
     offset[:, :3] = surrogate.stress_offset / np.abs(np.linalg.det(cells))[:, None]
     return offset
+
+
+def _onto_lattice(surrogate: Surrogate, cells: Floats) -> Floats:
+    """Projections of Voigt strains onto those that change the lattice, shape (n, 6, 6)."""
+    axes = np.linalg.qr(cells[:, list(surrogate.crystal.periodic)].mT).Q
+    return on_strains(axes @ axes.mT)
 
 
 def _central_mass(error: ArrayLike, uncertainty: ArrayLike) -> Floats:
