@@ -53,11 +53,16 @@ def in_words(command: Callable[P, None]) -> Callable[P, None]:
 def _mistakes() -> tuple[type[Exception], ...]:
     from ase_dkl.crystal import BadReference, NotThisCrystal
     from ase_dkl.dataset import BadDataset
+    from ase_dkl.mechanics.equilibrium import BadEquilibrium
+    from ase_dkl.mechanics.forms import BadEquationOfState
     from ase_dkl.mechanics.scan import BadScan
     from ase_dkl.model_file import BadModelFile
     from ase_dkl.records import BadTraining
 
-    return (Mistake, BadDataset, BadModelFile, BadReference, BadScan, BadTraining, NotThisCrystal, OSError)
+    of_data = (BadDataset, BadReference, NotThisCrystal)
+    of_models = (BadModelFile, BadTraining)
+    of_mechanics = (BadEquationOfState, BadEquilibrium, BadScan)
+    return (Mistake, *of_data, *of_models, *of_mechanics, OSError)
 
 
 def _words(error: Exception) -> str:
@@ -125,3 +130,22 @@ def check_writable(path: Path) -> None:
         raise Mistake(f"{path} cannot be written: it is a directory. Name a file.")
     if not os.access(folder, os.W_OK):
         raise Mistake(f"{path} cannot be written: you may not write into {folder}. Choose another directory.")
+
+
+def check_outputs(figure: Path | None, table: Path | None) -> None:
+    """Find out before the work that a figure or a table cannot be written.
+
+    Raises:
+        Mistake: in words.
+    """
+    if table is not None and table.suffix != ".csv":
+        raise Mistake(f"{table}: a table is written as .csv. Choose that ending.")
+    if figure is not None:
+        from matplotlib.backend_bases import FigureCanvasBase
+
+        formats = sorted(FigureCanvasBase.get_supported_filetypes())
+        if figure.suffix[1:] not in formats:
+            raise Mistake(f"{figure}: a figure is written as one of {', '.join(formats)}. Choose one of these endings.")
+    for path in (figure, table):
+        if path is not None:
+            check_writable(path)

@@ -1,0 +1,132 @@
+"""`ase-dkl eos`."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ase_dkl.atomic import written_whole
+from ase_dkl.cli.predict import as_csv
+from ase_dkl.cli.terminal import (
+    Json,
+    Model,
+    check_outputs,
+    in_words,
+    note,
+    plus_minus,
+    print_json,
+    print_table,
+    warnings_told,
+)
+
+if TYPE_CHECKING:
+    from ase_dkl.mechanics.eos import EquationOfState
+
+_SHOWN = {
+    "V0_A3": ("volume V0", "Å³"),
+    "A0_A2": ("area A0", "Å²"),
+    "E0_eV": ("energy E0", "eV per cell"),
+    "B0_GPa": ("bulk modulus B0", "GPa"),
+    "B0_N_per_m": ("area modulus B0", "N/m"),
+    "B0_prime": ("its pressure derivative B0'", ""),
+}
+
+
+class Kind(StrEnum):
+    """The values of `--kind`, as ASE calls them."""
+
+    sj = "sj"
+    taylor = "taylor"
+    murnaghan = "murnaghan"
+    birch = "birch"
+    birchmurnaghan = "birchmurnaghan"
+    pouriertarantola = "pouriertarantola"
+    vinet = "vinet"
+    anton_schmidt = "anton-schmidt"
+    p3 = "p3"
+
+
+@in_words
+def eos(
+    model: Model,
+    kind: Annotated[Kind, typer.Option(help="The form that is fitted.")] = Kind.birchmurnaghan,
+    bounds: Annotated[
+        tuple[float, float],
+        typer.Option("--range", metavar="LO HI", help="Changes of the volume, in fractions of the equilibrium's."),
+    ] = (-0.08, 0.08),
+    n: Annotated[int, typer.Option("-n", min=5, help="Number of points.")] = 21,
+    plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the fit.", show_default=False)] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", metavar="FILE.csv", help="Write a table of the points.", show_default=False),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Fit an equation of state around the equilibrium: V0, E0, B0 and B0' with their standard deviations.
+
+    The cell is scaled without changing its shape. A sheet's equation of state is in its area.
+    """
+    check_outputs(plot, output)
+    from ase_dkl.mechanics.eos import equation_of_state
+    from ase_dkl.surrogate import Surrogate
+
+    surrogate = Surrogate.load(model)
+    with warnings_told() as told:
+        result = equation_of_state(surrogate, kind=kind.value, bounds=bounds, points=n)
+    if output is not None:
+        with written_whole(output) as path:
+            path.write_text(as_csv(_table(result)), newline="")
+        note(f"{n} points in {output}.")
+    if plot is not None:
+        from ase_dkl.plots_eos import eos_figure
+
+        with written_whole(plot) as path:
+            eos_figure(result, f"{surrogate.crystal.formula}: equation of state").savefig(path)
+        note(f"Figure in {plot}.")
+    if as_json:
+        print_json({**_json(result), "warnings": told})
+    else:
+        print_table(f"{model}: {kind.value} equation of state", _rows(result))
+
+
+def _json(result: "EquationOfState") -> dict[str, Any]:
+    quantities = zip(result.names, result.values.tolist(), result.std.tolist(), strict=True)
+    return {
+        **{key: number for name, value, std in quantities for key, number in ((name, value), (f"{name}_std", std))},
+        "kind": result.form.kind,
+        "residual_meV": result.residual_meV,
+        "names": list(result.names),
+        "correlation": result.correlation.tolist(),
+    }
+
+
+def _rows(result: "EquationOfState") -> dict[str, str]:
+    rows = {}
+    for name, value, std in zip(result.names, result.values.tolist(), result.std.tolist(), strict=True):
+        label, unit = _SHOWN[name]
+        rows[label] = plus_minus(value, std, unit)
+    return rows | {"surrogate from the fit, RMS": f"{result.residual_meV:.4f} meV per cell"}
+
+
+def _table(result: "EquationOfState") -> list[dict[str, Any]]:
+    import numpy as np
+    from ase.units import GPa, J, m
+
+    bulk = result.names[0] == "V0_A3"
+    size, pressure_name, unit = (
+        ("volume_A3", "pressure_GPa", GPa) if bulk else ("area_A2", "tension_N_per_m", -J / m**2)
+    )
+    fitted, fitted_std = result.curve(result.volumes)
+    pressure, pressure_std = result.pressure(result.volumes)
+    columns = {
+        size: result.volumes,
+        "energy_eV": result.energies,
+        "energy_uncertainty_eV": np.sqrt(np.diagonal(result.energies_covariance)),
+        "fit_eV": fitted,
+        "fit_std_eV": fitted_std,
+        pressure_name: pressure / unit,
+        f"{pressure_name}_std": pressure_std / abs(unit),
+    }
+    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
+    return [dict(zip(columns, row, strict=True)) for row in rows]

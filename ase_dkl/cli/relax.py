@@ -1,0 +1,121 @@
+"""`ase-dkl relax`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ase_dkl.atomic import written_whole
+from ase_dkl.cli.terminal import (
+    Json,
+    Mistake,
+    Model,
+    check_writable,
+    in_words,
+    note,
+    plus_minus,
+    print_json,
+    print_table,
+    warnings_told,
+)
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ase_dkl.crystal import Crystal
+    from ase_dkl.mechanics.equilibrium import Equilibrium
+
+_SIZES = {3: ("volume_A3", "volume", "Å³"), 2: ("area_A2", "area", "Å²"), 1: ("length_A", "length", "Å")}
+
+
+@in_words
+def relax(
+    model: Model,
+    pressure: Annotated[float, typer.Option(metavar="GPA", help="Hydrostatic pressure, GPa.")] = 0.0,
+    symmetry: Annotated[bool, typer.Option(help="Keep the symmetry of the reference crystal.")] = True,
+    output: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--output",
+            metavar="FILE",
+            help="Write the relaxed crystal, in the format of ASE's that the name says: .cif, .vasp, .xyz, .db …",
+            show_default=False,
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Find the lattice in equilibrium, at zero or a given pressure, and the uncertainty of its parameters.
+
+    The energy is E, per reference cell, without P V.
+    """
+    if output is not None:
+        _check_structure_file(output)
+    from ase_dkl.mechanics.equilibrium import equilibrium
+    from ase_dkl.surrogate import Surrogate
+
+    surrogate = Surrogate.load(model)
+    with warnings_told() as told:
+        found = equilibrium(surrogate, pressure_GPa=pressure, symmetric=symmetry)
+    if output is not None:
+        _write(output, surrogate.crystal.atoms(found.cell))
+        note(f"Relaxed crystal in {output}.")
+        if surrogate.crystal.ions == "relaxed":
+            note("Its ions are where the reference has them: the model knows no others.")
+    if as_json:
+        print_json({**_json(surrogate.crystal, found), "warnings": told})
+    else:
+        print_table(f"{model}: equilibrium", _rows(surrogate.crystal, found))
+
+
+def _json(crystal: "Crystal", found: "Equilibrium") -> dict[str, Any]:
+    size, _, _ = _SIZES[len(crystal.periodic)]
+    return {
+        "lattice_parameters": dict(zip(found.names, found.lattice_parameters.tolist(), strict=True)),
+        "lattice_parameters_std": dict(zip(found.names, found.lattice_parameters_std.tolist(), strict=True)),
+        size: found.volume,
+        f"{size}_std": found.volume_std,
+        "energy_eV": found.energy,
+        "energy_eV_std": found.energy_std,
+        "cell": found.cell.tolist(),
+        "formula": crystal.formula,
+        "space_group": crystal.space_group,
+        "ions": crystal.ions,
+        "pressure_GPa": found.pressure_GPa,
+        "outside_domain": found.outside,
+    }
+
+
+def _rows(crystal: "Crystal", found: "Equilibrium") -> dict[str, str]:
+    rows = {"reference crystal": f"{crystal.formula}, {crystal.space_group}, ions {crystal.ions}"}
+    if len(crystal.periodic) == 3:
+        rows["pressure"] = f"{found.pressure_GPa:g} GPa"
+    parameters = zip(found.names, found.lattice_parameters.tolist(), found.lattice_parameters_std.tolist(), strict=True)
+    for name, value, std in parameters:
+        rows[name] = plus_minus(value, std, "Å" if len(name) == 1 else "°")
+    _, size, unit = _SIZES[len(crystal.periodic)]
+    rows[size] = plus_minus(found.volume, found.volume_std, unit)
+    rows["energy"] = plus_minus(found.energy, found.energy_std, "eV per cell")
+    return rows
+
+
+def _check_structure_file(path: Path) -> None:
+    from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat
+
+    check_writable(path)
+    try:
+        known = get_ioformat(filetype(str(path), read=False)).can_write
+    except UnknownFileTypeError:
+        known = False
+    if not known:
+        raise Mistake(f"{path}: ASE writes no structures into such files. Choose .cif, .vasp, .xyz, .db or the like.")
+
+
+def _write(path: Path, atoms: "Atoms") -> None:
+    import ase.io
+
+    with written_whole(path) as beside:
+        try:
+            ase.io.write(beside, atoms)
+        except Exception as error:
+            raise Mistake(f"{path}: ASE cannot write it ({type(error).__name__}: {error}).") from error

@@ -1,0 +1,254 @@
+"""Equation of state: the energy as a function of the volume, fitted with the forms of ase.eos, and its error bars."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.units import GPa, J, m
+from numpy.typing import ArrayLike
+
+from ase_dkl.arrays import Floats
+from ase_dkl.calculator import ExtrapolationWarning
+from ase_dkl.lattice import metric
+from ase_dkl.mechanics.equilibrium import equilibrium
+from ase_dkl.mechanics.forms import FEWEST, BadEquationOfState, Form, check_fit
+from ase_dkl.mechanics.linear import warn_of_unseen_stresses
+
+if TYPE_CHECKING:
+    from ase_dkl.surrogate import Surrogate
+
+MISFIT = 2.0
+"""Standard deviations by which a value may move in half the range, before a warning says that the form does not fit."""
+BOUNDS = (-0.08, 0.08)
+"""Change of volume on either side, in fractions of it."""
+
+
+class MisfitWarning(UserWarning):
+    """A form that follows the energies so badly that error bars, which know nothing of it, are too small."""
+
+
+def _quantity(name: str, kind: str = "values") -> Any:
+    def read(self: EquationOfState) -> float:
+        if name not in self.names:
+            raise AttributeError(f"This equation of state has no {name}. It has {', '.join(self.names)}.")
+        return float(getattr(self, kind)[self.names.index(name)])
+
+    return property(read)
+
+
+@dataclass(frozen=True, eq=False)
+class EquationOfState:
+    """A form of ase.eos fitted by least squares to energies whose joint covariance is known.
+
+    A bulk crystal's has `V0_A3`, `E0_eV`, `B0_GPa` and `B0_prime`; that of a sheet or slab, in the area, `A0_A2`,
+    `E0_eV`, `B0_N_per_m` and `B0_prime`; each with its standard deviation, `V0_A3_std` and so on. All are read off the
+    fitted curve: its minimum, B = V ∂²E/∂V² there, and ∂B/∂P.
+
+    Attributes:
+        form: the fitted form.
+        volumes: of the reference cell, Å³, shape (n,); in the plane of a sheet the area, Å².
+        energies: that the form was fitted to, eV per reference cell, shape (n,).
+        energies_covariance: eV², shape (n, n).
+        names: of the quantities, with their units.
+        values: shape (4,).
+        covariance: of the values, shape (4, 4): that of the energies carried through the fit, to first order. How well
+            the form follows the energies is no part of it; see `residuals`.
+    """
+
+    form: Form
+    volumes: Floats
+    energies: Floats
+    energies_covariance: Floats
+    names: tuple[str, ...]
+    values: Floats
+    covariance: Floats
+
+    V0_A3, V0_A3_std = _quantity("V0_A3"), _quantity("V0_A3", "std")
+    A0_A2, A0_A2_std = _quantity("A0_A2"), _quantity("A0_A2", "std")
+    E0_eV, E0_eV_std = _quantity("E0_eV"), _quantity("E0_eV", "std")
+    B0_GPa, B0_GPa_std = _quantity("B0_GPa"), _quantity("B0_GPa", "std")
+    B0_N_per_m, B0_N_per_m_std = _quantity("B0_N_per_m"), _quantity("B0_N_per_m", "std")
+    B0_prime, B0_prime_std = _quantity("B0_prime"), _quantity("B0_prime", "std")
+
+    @property
+    def std(self) -> Floats:
+        """Standard deviations of the values, shape (4,)."""
+        return np.asarray(np.sqrt(np.maximum(np.diagonal(self.covariance), 0)))
+
+    @property
+    def correlation(self) -> Floats:
+        """Shape (4, 4)."""
+        return self.covariance / np.outer(self.std, self.std)
+
+    @property
+    def residuals(self) -> Floats:
+        """Energies minus the form, eV, shape (n,)."""
+        return self.energies - self.form.energy(self.volumes)
+
+    @property
+    def residual_meV(self) -> float:
+        """Root mean square of the residuals."""
+        return float(1e3 * np.sqrt(np.mean(self.residuals**2)))
+
+    def curve(self, volumes: ArrayLike) -> tuple[Floats, Floats]:
+        """The fitted energy and its standard deviation, eV, at volumes of shape (m,)."""
+        at = np.asarray(volumes, dtype=float)
+        return self.form.energy(at), self._std(self.form.by_parameters(at))
+
+    def pressure(self, volumes: ArrayLike) -> tuple[Floats, Floats]:
+        """P = −∂E/∂V of the fitted curve and its standard deviation, eV/Å³ (of a sheet eV/Å²), at volumes (m,)."""
+        at = np.asarray(volumes, dtype=float)
+        slope = self.form.along_volume(at, 1)[1]
+        return -slope, self._std(self.form.along_volume_by_parameters(at, 1)[1])
+
+    def _std(self, by_parameters: Floats) -> Floats:
+        """Standard deviation of what changes with the parameters, shape (m, 4), so much."""
+        by_energies = by_parameters @ self._response
+        variance = np.einsum("mi,ij,mj->m", by_energies, self.energies_covariance, by_energies)
+        return np.asarray(np.sqrt(np.maximum(variance, 0)))
+
+    @cached_property
+    def _response(self) -> Floats:
+        return self.form.response(self.volumes)
+
+
+def equation_of_state(
+    surrogate: Surrogate,
+    *,
+    kind: str = "birchmurnaghan",
+    bounds: tuple[float, float] = BOUNDS,
+    points: int = 21,
+    start: Floats | None = None,
+) -> EquationOfState:
+    """Fit an equation of state to the surrogate's energies of a cell that is scaled without changing its shape.
+
+    Of a cubic crystal (of a square or hexagonal sheet) this is the equation of state under pressure. Any other changes
+    its shape under pressure, and is softer than this B0 says.
+
+    Sheets and slabs get theirs in the area: their cell's volume says only how much vacuum there is. The forms serve as
+    curves with a minimum, a curvature and a third derivative, whatever the exponents in them were made for; the
+    residuals say how well they do.
+
+    Args:
+        surrogate: a trained surrogate.
+        kind: one of `ase.eos.eos_names`.
+        bounds: the smallest and the largest volume (area), as fractional changes from the start's. The wider they are,
+            the worse a form follows: at ±8 % Birch–Murnaghan's misfit moves B0 of SrTiO3 by a quarter of its error bar,
+            and Vinet's by three quarters.
+        points: equally spaced between the bounds.
+        start: cell that is scaled, in the reference's basis, shape (3, 3), Å; the equilibrium by default.
+
+    Raises:
+        BadEquationOfState: no such kind, too few points, bounds without a minimum between them, or a chain.
+        BadEquilibrium: no equilibrium was found.
+
+    Warns:
+        ExtrapolationWarning: some volumes lie outside the training data.
+        MisfitWarning: some value depends on the bounds by more than its error bar.
+        StressesNeverSeen: the model knows energies alone, and its error bars are not to be trusted.
+    """
+    periodic = list(surrogate.crystal.periodic)
+    if len(periodic) == 1:
+        raise BadEquationOfState(
+            "A chain has neither volume nor area, and no equation of state. Scan its length along its axis instead."
+        )
+    low, high = bounds
+    if not -1 < low < high:
+        raise BadEquationOfState(
+            f"An equation of state from {low:g} to {high:g}: the bounds are fractional changes of the volume, the "
+            "smaller one first, above −1."
+        )
+    check_fit(kind, points)
+    begin = _start(surrogate, start)
+    scale = (1 + np.linspace(low, high, points)) ** (1 / len(periodic))
+    cells = np.repeat(begin[None], points, axis=0)
+    cells[:, periodic] *= scale[:, None, None]
+    _warn_of_extrapolation(surrogate, cells)
+    joint = surrogate.posterior(cells, derivatives=False)
+    sizes = np.sqrt(np.linalg.det(metric(cells[:, periodic])))
+    fitted = fit_equation(kind, sizes, joint.mean, joint.covariance, dimensions=len(periodic))
+    _warn_of_misfit(fitted)
+    return fitted
+
+
+def fit_equation(
+    kind: str, volumes: Floats, energies: Floats, covariance: Floats, *, dimensions: int = 3
+) -> EquationOfState:
+    """Fit a form as ase.eos does, every point counting the same, and carry the energies' covariance through the fit.
+
+    Args:
+        kind: one of `ase.eos.eos_names`.
+        volumes: shape (n,), Å³; areas, Å², of what is periodic in two dimensions.
+        energies: shape (n,), eV.
+        covariance: of the energies, shape (n, n), eV².
+        dimensions: 3 for volumes, 2 for areas.
+
+    Raises:
+        BadEquationOfState: no such kind, too few points, or no minimum between them.
+    """
+    form = Form.fit(kind, volumes, energies)
+    v = form.minimum
+    e = form.along_volume(np.array([v]), 4)[:, 0]
+    # How the curve and its derivatives at V0 move with the energies, then V0 itself, and they along with it.
+    moved = form.along_volume_by_parameters(np.array([v]), 3)[:, 0] @ form.response(volumes)
+    dv = -moved[1] / e[2]
+    d2, d3 = moved[2] + e[3] * dv, moved[3] + e[4] * dv
+    unit = GPa if dimensions == 3 else J / m**2
+    ratio = e[3] / e[2]
+    # B = V E'' and B' = ∂B/∂P = −1 − V E''' / E''
+    values = np.array([v, e[0], v * e[2] / unit, -1 - v * ratio])
+    by_energies = np.array([dv, moved[0], (dv * e[2] + v * d2) / unit, -(dv * ratio + v * (d3 - ratio * d2) / e[2])])
+    return EquationOfState(
+        form=form,
+        volumes=volumes,
+        energies=energies,
+        energies_covariance=covariance,
+        names=(*(("V0_A3", "E0_eV", "B0_GPa") if dimensions == 3 else ("A0_A2", "E0_eV", "B0_N_per_m")), "B0_prime"),
+        values=values,
+        covariance=by_energies @ covariance @ by_energies.T,
+    )
+
+
+def _start(surrogate: Surrogate, start: Floats | None) -> Floats:
+    if start is None:
+        return equilibrium(surrogate).cell
+    warn_of_unseen_stresses(surrogate)
+    return np.asarray(start, dtype=float)
+
+
+def _warn_of_extrapolation(surrogate: Surrogate, cells: Floats) -> None:
+    extrapolation = surrogate.extrapolation(cells)
+    outside = np.flatnonzero(extrapolation.outside)
+    if len(outside):
+        worst = outside[extrapolation.distance[outside].argmax()]
+        warnings.warn(
+            f"{len(outside)} of the {len(cells)} cells of the equation of state are extrapolations. Of the furthest: "
+            f"{extrapolation.describe(worst)} Narrower bounds avoid them.",
+            ExtrapolationWarning,
+            stacklevel=3,
+        )
+
+
+def _warn_of_misfit(fitted: EquationOfState) -> None:
+    """Compare with a fit to the half of the points that are nearest to the minimum."""
+    n = len(fitted.volumes)
+    nearest = np.sort(np.argsort(np.abs(fitted.volumes - fitted.form.minimum))[: max(FEWEST, (n + 1) // 2)])
+    dimensions = 3 if fitted.names[0] == "V0_A3" else 2
+    covariance = fitted.energies_covariance[np.ix_(nearest, nearest)]
+    kind, volumes, energies = fitted.form.kind, fitted.volumes[nearest], fitted.energies[nearest]
+    narrow = fit_equation(kind, volumes, energies, covariance, dimensions=dimensions)
+    moved = np.abs(narrow.values - fitted.values) / fitted.std
+    worst = int(moved.argmax())
+    if moved[worst] > MISFIT:
+        warnings.warn(
+            f"{kind} does not follow the energies over this range (by {fitted.residual_meV:.2g} meV RMS): fitted to "
+            f"the nearer half of the points, {fitted.names[worst]} is {narrow.values[worst]:.6g}, not "
+            f"{fitted.values[worst]:.6g} ± {fitted.std[worst]:.2g}. The error bars know nothing of this; choose "
+            "narrower bounds or another form.",
+            MisfitWarning,
+            stacklevel=3,
+        )
