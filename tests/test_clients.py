@@ -12,7 +12,7 @@ from ase.filters import FrechetCellFilter, StrainFilter
 from ase.optimize import BFGS
 from ase.stress import get_elasticity_tensor
 from ase.units import GPa
-from pymatgen.core.elasticity.elastic import ElasticTensor
+from pymatgen.core.elasticity.elastic import ElasticTensor, diff_fit
 from pymatgen.core.elasticity.strain import DeformedStructureSet, Strain
 from pymatgen.core.elasticity.stress import Stress
 from pymatgen.io.ase import AseAtomsAdaptor
@@ -24,6 +24,7 @@ from ase_dkl.lattice import VOIGT, strained
 from ase_dkl.mechanics.elastic import ElasticConstants, elastic_constants
 from ase_dkl.mechanics.eos import equation_of_state, fit_equation
 from ase_dkl.mechanics.equilibrium import equilibrium
+from ase_dkl.mechanics.third_order import third_order_constants
 
 TRICLINIC = np.array([0.02, -0.01, 0.015, 0.01, -0.03, 0.02])
 SMALL = (-1e-3, 1e-3)
@@ -198,6 +199,21 @@ class TestElasticConstants:
         turned = constants.elastic_tensor().rotate(turn)
         assert np.abs(turned.voigt - constants.C_GPa).max() > 2
         np.testing.assert_allclose(found["elastic_tensor"].voigt, turned.voigt, atol=0.01)
+
+
+def test_pymatgens_third_order_constants(surrogate: Surrogate) -> None:
+    """Central differences of the second Piola–Kirchhoff stress, along single and pairs of Lagrangian strains."""
+    ours = third_order_constants(surrogate)
+    directions = [np.eye(6)[i] + np.eye(6)[j] * (i != j) for i in range(6) for j in range(i, 6)]
+    strains = [Strain.from_voigt(amount * each) for each in directions for amount in (-4e-3, 4e-3)]
+    stresses = []
+    for strain in strains:
+        deformation = strain.get_deformation_matrix()
+        atoms = attached(surrogate, ours.equilibrium.cell @ deformation.T)
+        stresses.append(Stress(atoms.get_stress(voigt=False) / GPa).piola_kirchoff_2(deformation))
+    _, third_order = diff_fit(strains, stresses, eq_stress=np.zeros((3, 3)), order=3)
+    assert np.abs(ours.C_GPa).max() > 3000
+    np.testing.assert_allclose(third_order.voigt, ours.C_GPa, atol=0.5)
 
 
 def elasticity_calc(
