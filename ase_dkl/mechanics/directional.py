@@ -62,7 +62,7 @@ def extreme_young_moduli(C_GPa: Floats, covariance: Floats) -> tuple[Pull, Pull]
         C_GPa: elastic constants of a stable crystal, Voigt, shape (6, 6).
         covariance: of `C_GPa.ravel()`, GPa², shape (36, 36).
     """
-    compliance = np.linalg.inv(C_GPa)
+    compliance = np.asarray(np.linalg.inv(C_GPa), dtype=np.float64)
     return _extreme(C_GPa, covariance, compliance), _extreme(C_GPa, covariance, -compliance)
 
 
