@@ -6,9 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
 
-from ase_dkl.mechanics.scan import ANGLES, LENGTHS, Points, Scan
+from ase_dkl.arrays import Floats
+from ase_dkl.mechanics.grid import Grid
+from ase_dkl.mechanics.paths import ANGLES, LENGTHS, STRAINS
+from ase_dkl.mechanics.points import Points
+from ase_dkl.mechanics.scan import Scan
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,6 +32,12 @@ def axis_label(along: str) -> str:
         return f"lattice angle {_GREEK[along]} (°)"
     if along == "volume":
         return "volume of a cell (Å³)"
+    if along == "area":
+        return "area of a cell (Å²)"
+    if along == "path":
+        return "length of the strain path"
+    if along not in STRAINS:
+        return f"amplitude of the strain {along}"
     shear = along[0] != along[1]
     return f"engineering shear strain γ$_{{{along}}}$" if shear else f"strain ε$_{{{along}}}$"
 
@@ -56,6 +67,65 @@ def scan_figure(scans: Sequence[Scan], points: Sequence[Points | None], title: s
     grid[1, 0].set_title("band: ± 2σ, the labels' noise included", fontsize="small", loc="left", color=GREY)
     figure.suptitle(title, fontsize="medium")
     return figure
+
+
+def grid_figure(grid: Grid, points: Points | None, title: str) -> Figure:
+    """Draw a map of energy beside a map of its uncertainty, one standard deviation.
+
+    Dots are labelled structures, in the colours of the maps: on the left of their energies, on the right of how far
+    the model is from them. Hatching marks where the surrogate extrapolates.
+
+    Args:
+        grid: what to draw, its first direction along x.
+        points: labels on the plane, or None.
+        title: what the figure is of.
+    """
+    figure = Figure(figsize=(10.4, 4.4), layout="constrained", dpi=200)
+    left, right = figure.subplots(1, 2, sharex=True, sharey=True)
+    zero = float(grid.energy.min())
+    # A logarithm has no zero.
+    energy, std = grid.energy - zero, np.maximum(1e3 * grid.energy_std, 1e-4)
+    _draw_map(left, grid, energy, Normalize(0, energy.max()), "energy above the lowest (eV per cell)")
+    left.contour(*_map(grid, energy), levels=12, colors="white", linewidths=0.5, alpha=0.6)
+    scale = LogNorm(std.min(), std.max())
+    _draw_map(right, grid, std, scale, "σ of the energy (meV per cell)")
+    drawn = ["hatched: extrapolation"] if grid.outside.any() else []
+    if points is not None and len(points.energies):
+        _dots(left, points, points.energies - zero)
+        _dots(right, points, np.maximum(1e3 * np.abs(points.errors), std.min()))
+        drawn.append("dots: DFT (right: |model − DFT|)")
+    left.set_title(";  ".join(drawn), fontsize="small", loc="left", color=GREY)
+    left.set_ylabel(axis_label(grid.along[1]))
+    figure.suptitle(title, fontsize="medium")
+    return figure
+
+
+def _draw_map(axes: Axes, grid: Grid, values: Floats, scale: Normalize, label: str) -> None:
+    image = axes.pcolormesh(*_map(grid, values), norm=scale, cmap="viridis", shading="nearest", rasterized=True)
+    bar: Any = axes.figure.colorbar(image, ax=axes, label=label)
+    if isinstance(scale, LogNorm):
+        bar.ax.yaxis.set_major_formatter("{x:g}")
+        bar.ax.yaxis.set_minor_formatter("{x:g}")
+    if grid.outside.any():
+        x, y, outside = _map(grid, grid.outside.astype(float))
+        hatched = axes.contourf(x, y, outside, levels=[0.5, 1.5], colors="none", hatches=["///"])
+        hatched.set(edgecolor=(1, 1, 1, 0.5), linewidth=0)
+        axes.contour(x, y, outside, levels=[0.5], colors="white", linewidths=1.5)
+    x, y = grid.coordinates
+    axes.set(xlim=(x.min(), x.max()), ylim=(y.min(), y.max()), xlabel=axis_label(grid.along[0]))
+
+
+def _map(grid: Grid, values: Floats) -> tuple[Floats, Floats, Floats]:
+    """What matplotlib draws maps of: sorted x and y, and values whose rows go along y."""
+    x, y = grid.coordinates
+    columns, rows = np.argsort(x), np.argsort(y)
+    return x[columns], y[rows], values[np.ix_(columns, rows)].T
+
+
+def _dots(axes: Axes, points: Points, values: Floats) -> None:
+    mapped: Any = axes.collections[0]
+    x, y = points.coordinate.T
+    axes.scatter(x, y, c=values, s=34, norm=mapped.norm, cmap=mapped.cmap, ec=ORANGE, lw=1.2)
 
 
 def _draw_energy(axes: Axes, scan: Scan, points: Points | None, zero: float) -> None:
@@ -89,10 +159,11 @@ def _shade_extrapolation(axes: Axes, scan: Scan) -> None:
     margin = 0.02 * (x[-1] - x[0])
     edges = np.concatenate([x[:1] - margin, (x[1:] + x[:-1]) / 2, x[-1:] + margin])
     label: str | None = "extrapolation"
-    for left, right, shaded in zip(edges, edges[1:], outside, strict=False):
-        if shaded:
-            axes.axvspan(left, right, color=GREY, alpha=0.15, lw=0, label=label)
-            label = None
+    # Where it starts (+1) and where it ends (−1)
+    changes = np.diff(np.concatenate([[0], outside.astype(int), [0]]))
+    for left, right in zip(edges[changes == 1], edges[changes == -1], strict=True):
+        axes.axvspan(left, right, color=GREY, alpha=0.15, lw=0, label=label)
+        label = None
     axes.set_xlim(edges[0], edges[-1])
 
 

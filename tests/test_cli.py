@@ -65,9 +65,9 @@ class TestHelp:
         assert "--json" in succeed(command, "--help").stdout
 
     def test_scan_offers_what_can_be_scanned(self) -> None:
-        from ase_dkl.cli.scan import Along
+        from ase_dkl.cli.scan import WHAT
 
-        assert tuple(along.value for along in Along) == ALONG
+        assert {name.split()[0] for name in WHAT.split(", ")} == set(ALONG)
 
 
 class TestTrain:
@@ -185,6 +185,30 @@ class TestScan:
         assert all(abs(point["error_meV"]) < 1000 for point in result["data"])
         assert (tmp_path / "scan.png").read_bytes().startswith(b"\x89PNG")
 
+    def test_any_strain_is_a_direction(self, model_file: Path) -> None:
+        arguments = ["--along", "xx=1,yy=-0.5,xy=0.2", "--range", "-0.02", "0.02", "-n", "3"]
+        result = numbers("scan", model_file, *arguments)
+        assert [row["amplitude"] for row in result["scan"]] == [-0.02, 0, 0.02]
+
+    def test_stresses_are_left_out_where_not_wanted(self, model_file: Path) -> None:
+        (row, _) = numbers("scan", model_file, "--along", "a", "--range", "0", "0.1", "-n", "2", "--no-stress")["scan"]
+        assert list(row) == ["a_A", "offset", "energy_eV", "energy_uncertainty_eV", "outside_domain"]
+
+    def test_map(self, model_file: Path, tmp_path: Path) -> None:
+        lines = ["--along", "a", "--range", "-0.1", "0.1", "--across", "alpha", "--across-range", "-8", "8", "-n", "5"]
+        files = ["--plot", tmp_path / "map.png", "-o", tmp_path / "map.csv"]
+        result = numbers("scan", model_file, *lines, *files, "--data", srtio3())
+        assert len(result["scan"]) == 25
+        assert list(result["scan"][0])[:4] == ["a_A", "a_offset", "alpha_deg", "alpha_offset_deg"]
+        assert "stress_xx_GPa" not in result["scan"][0]
+        assert len(result["data"]) >= 33
+        assert list(result["data"][0]) == ["a_A", "alpha_deg", "energy_eV", "error_meV"]
+        assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+        with (tmp_path / "map.csv").open(newline="") as file:
+            rows = list(csv.DictReader(file))
+        assert [float(row["energy_eV"]) for row in rows] == [row["energy_eV"] for row in result["scan"]]
+        assert "stress_xx_GPa" in numbers("scan", model_file, *lines, "--stress")["scan"][0]
+
 
 def test_info(model_file: Path, surrogate: Surrogate) -> None:
     assert "SrTiO3" in succeed("info", model_file).stdout
@@ -268,19 +292,27 @@ class TestMistakes:
     def test_unknown_output_format(self, model_file: Path, structures: Path, tmp_path: Path) -> None:
         self.check("Choose one of these endings", "predict", model_file, structures, "-o", tmp_path / "x.pdf")
         scan = ["scan", model_file, "--along", "a", "--range", "0", "0.1"]
-        self.check("a scan is written as .csv", *scan, "-o", tmp_path / "x.json")
+        self.check("a table is written as .csv", *scan, "-o", tmp_path / "x.json")
         self.check("a figure is written as one of", *scan, "--plot", tmp_path / "x.docx")
 
     @pytest.mark.parametrize(
         ("arguments", "words"),
         [
-            (["--along", "d", "--range", "0", "1"], "'d' is not one of"),
+            (["--along", "d", "--range", "0", "1"], "'d' is none of them"),
             (["--along", "a", "--range", "0.1", "-0.1"], "the first number must be the lower one"),
             (["--along", "a", "--range", "0"], "requires 2 arguments"),
             (["--along", "a", "--range", "-2", "0"], "no lattice at an offset of -2 along a"),
             (["--along", "alpha", "--range", "0", "170"], "flat or inside out"),
             (["--along", "a", "--range", "0", "1", "-n", "1"], "-n"),
             (["--along", "a", "--range", "0", "1", "--data", "nowhere.db"], "nowhere.db"),
+            (["--along", "xx=1,yx=1", "--range", "0", "1"], "is none of them"),
+            (["--along", "a", "--range", "0", "1", "--across", "b"], "both --across and --across-range"),
+            (["--along", "a", "--range", "0", "1", "--across-range", "0", "1"], "both --across and --across-range"),
+            (
+                ["--along", "a", "--range", "0", "1", "--across", "b", "--across-range", "1", "0"],
+                "--across-range 1 0: the first number must be the lower one",
+            ),
+            (["--along", "a", "--range", "0", "1", "--across", "xx", "--across-range", "0", "1"], "not one of each"),
         ],
     )
     def test_scans(self, model_file: Path, arguments: list[str], words: str) -> None:

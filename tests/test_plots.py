@@ -2,14 +2,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.collections import QuadMesh
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from ase_dkl import Dataset, Scan, Surrogate, scan_along, srtio3
-from ase_dkl.mechanics.scan import Points, points_on_line
-from ase_dkl.plots import axis_label, scan_figure
+from ase_dkl.mechanics.grid import Grid, scan_grid
+from ase_dkl.mechanics.points import Points, points_on_line, points_on_plane
+from ase_dkl.plots import axis_label, grid_figure, scan_figure
 
 
 @pytest.fixture(scope="module")
@@ -46,16 +48,27 @@ def test_labels_and_their_errors_are_drawn(scan: Scan, points: Points) -> None:
 
 def test_extrapolation_is_shaded_where_it_is(scan: Scan) -> None:
     axes, _ = scan_figure([scan], [None], "title").axes
-    shaded = np.array([p.get_x() + p.get_width() / 2 for p in axes.patches if isinstance(p, Rectangle)])
-    inside = scan.coordinate[~scan.outside]
+    shaded = [(p.get_x(), p.get_x() + p.get_width()) for p in axes.patches if isinstance(p, Rectangle)]
     assert scan.outside[[0, -1]].all()
-    assert len(shaded) == scan.outside.sum()
-    assert not ((shaded > inside[0]) & (shaded < inside[-1])).any()
+    assert not scan.outside[20]
+    # A stretch of it is one patch, whatever the number of points.
+    assert len(shaded) == 2
+    within = np.any([(left < scan.coordinate) & (scan.coordinate < right) for left, right in shaded], axis=0)
+    np.testing.assert_array_equal(within, scan.outside)
 
 
 @pytest.mark.parametrize(
     ("along", "label"),
-    [("b", "Å"), ("beta", "β (°)"), ("volume", "Å³"), ("zz", "strain ε"), ("xz", "engineering shear")],
+    [
+        ("b", "Å"),
+        ("beta", "β (°)"),
+        ("volume", "Å³"),
+        ("area", "Å²"),
+        ("path", "length"),
+        ("xx=1,yy=1", "xx=1,yy=1"),
+        ("zz", "strain ε"),
+        ("xz", "engineering shear"),
+    ],
 )
 def test_axes_carry_units(along: str, label: str) -> None:
     assert label in axis_label(along)
@@ -69,3 +82,46 @@ def test_every_axis_is_labelled_and_the_figure_saves(scan: Scan, points: Points,
     assert "eV" in upper_left.get_ylabel()
     assert "meV" in lower_left.get_ylabel()
     assert "Å" in lower_left.get_xlabel() == lower_right.get_xlabel()
+
+
+@pytest.fixture(scope="module")
+def grid(surrogate: Surrogate) -> Grid:
+    # Offsets need not be sorted.
+    return scan_grid(surrogate, ("a", "alpha"), (np.linspace(0.2, -0.1, 9), np.linspace(-8, 8, 7)))
+
+
+def test_maps_are_the_energy_and_its_uncertainty(grid: Grid) -> None:
+    energy, std, energy_bar, std_bar = grid_figure(grid, None, "title").axes
+    for axes, expected in ((energy, grid.energy - grid.energy.min()), (std, 1e3 * grid.energy_std)):
+        drawn = axes.collections[0]
+        assert isinstance(drawn, QuadMesh)
+        assert drawn.get_array() is not None
+        # Rows go along y; the first direction is along x, from its lowest value.
+        np.testing.assert_array_equal(np.asarray(drawn.get_array()), expected[::-1].T)
+        assert "Å" in axes.get_xlabel()
+    assert "°" in energy.get_ylabel()
+    assert "(eV" in energy_bar.get_ylabel()
+    assert "(meV" in std_bar.get_ylabel()
+    assert energy.get_xlim() == (grid.coordinates[0].min(), grid.coordinates[0].max())
+    assert "extrapolation" in energy.get_title(loc="left")
+
+
+def test_labels_are_dots_in_the_colours_of_the_maps(grid: Grid, surrogate: Surrogate, tmp_path: Path) -> None:
+    rows = Dataset.read(srtio3(), select="set=scan_alpha", reference=surrogate.crystal)
+    points = points_on_plane(surrogate, ("a", "alpha"), rows)
+    figure = grid_figure(grid, points, "title")
+    energy, error = (axes.collections[-1] for axes in figure.axes[:2])
+    np.testing.assert_allclose(np.asarray(energy.get_offsets()), points.coordinate)
+    np.testing.assert_allclose(np.asarray(energy.get_array()), points.energies - grid.energy.min())
+    floor = 1e3 * grid.energy_std.min()
+    np.testing.assert_allclose(np.asarray(error.get_array()), np.maximum(1e3 * np.abs(points.errors), floor))
+    assert energy.norm is figure.axes[0].collections[0].norm
+    figure.savefig(tmp_path / "x.png")
+
+
+def test_nothing_is_hatched_where_the_model_knows(surrogate: Surrogate) -> None:
+    offsets = np.linspace(-0.02, 0.02, 3)
+    inside = scan_grid(surrogate, ("xx", "yy"), (offsets, offsets))
+    figure = grid_figure(inside, None, "title")
+    assert not inside.outside.any()
+    assert "extrapolation" not in figure.axes[0].get_title(loc="left")

@@ -1,42 +1,73 @@
 """`ase-dkl scan`."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ase_dkl.atomic import written_whole
-from ase_dkl.cli.predict import as_csv, columns
-from ase_dkl.cli.terminal import Json, Mistake, Model, check_writable, in_words, note, print_json
+from ase_dkl.cli.predict import as_csv
+from ase_dkl.cli.terminal import Json, Mistake, Model, check_outputs, in_words, note, print_json, warnings_told
 
 if TYPE_CHECKING:
-    from ase_dkl.mechanics.scan import Scan
+    from matplotlib.figure import Figure
 
-Along = StrEnum("Along", "a b c alpha beta gamma volume xx yy zz yz xz xy")
-"""The values of `--along`; `ase_dkl.mechanics.scan` has the same, but is too heavy for a help text."""
+    from ase_dkl.dataset import Dataset
+    from ase_dkl.mechanics.grid import Grid
+    from ase_dkl.mechanics.points import Points
+    from ase_dkl.mechanics.scan import Scan
+    from ase_dkl.surrogate import Surrogate
+
+WHAT = "a, b, c, alpha, beta, gamma, volume, area (of a sheet), xx, yy, zz, yz, xz, xy"
 
 
 @in_words
 def scan(
     model: Model,
-    along: Annotated[Along, typer.Option(help="Lattice parameter, volume, or strain component.", show_default=False)],
+    along: Annotated[
+        str,
+        typer.Option(
+            metavar="WHAT",
+            help=f"{WHAT}, or any strain such as xx=1,yy=-0.5,xy=0.2, times --range.",
+            show_default=False,
+        ),
+    ],
     bounds: Annotated[
         tuple[float, float],
         typer.Option(
             "--range",
             metavar="LO HI",
-            help="Offsets from the reference: fractions for lengths, volume and strains (shears engineering), degrees "
-            "for angles.",
+            help="Offsets from the reference: fractions for lengths, area, volume and strains (shears engineering), "
+            "degrees for angles.",
             show_default=False,
         ),
     ],
-    n: Annotated[int, typer.Option("-n", min=2, help="Number of points.")] = 41,
+    across: Annotated[
+        str | None,
+        typer.Option(
+            metavar="WHAT",
+            help="A second direction, for a map: two lattice parameters (one may be the volume), or two strains.",
+            show_default=False,
+        ),
+    ] = None,
+    across_bounds: Annotated[
+        tuple[float, float] | None,
+        typer.Option("--across-range", metavar="LO HI", help="Offsets in that direction.", show_default=False),
+    ] = None,
+    n: Annotated[int, typer.Option("-n", min=2, help="Number of points, each way.")] = 41,
+    stress: Annotated[
+        bool | None,
+        typer.Option(
+            "--stress/--no-stress",
+            help="Stresses in the table; by default along a line, not for a map.",
+            show_default=False,
+        ),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(
             metavar="DATABASE",
-            help="Compare with the rows of this database that lie on the line (to a strain of 0.002).",
+            help="Compare with the rows of this database that lie on the line or plane (to a strain of 0.002).",
             show_default=False,
         ),
     ] = None,
@@ -47,79 +78,104 @@ def scan(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Predict along one lattice parameter, the volume or one strain, all else as in the reference."""
+    """Predict along a lattice parameter, the volume or a strain, or over a map of two; all else as in the reference."""
     import numpy as np
 
     from ase_dkl.dataset import Dataset
-    from ase_dkl.mechanics.scan import points_on_line, scan_along
     from ase_dkl.surrogate import Surrogate
 
-    low, high = bounds
-    if not low < high:
-        raise Mistake(f"--range {low:g} {high:g}: the first number must be the lower one.")
-    _check_outputs(plot, output)
+    if (across is None) != (across_bounds is None):
+        raise Mistake("A map takes both --across and --across-range; a line takes neither.")
+    offsets = np.linspace(*_ordered("--range", bounds), n)
+    check_outputs(plot, output)
     surrogate = Surrogate.load(model)
-    result = scan_along(surrogate, along.value, np.linspace(low, high, n))
-    points = None
-    if data is not None:
-        rows = Dataset.read(data, reference=surrogate.crystal)
-        points = points_on_line(surrogate, along.value, rows)
-        note(f"{len(points.coordinate)} of {len(rows)} rows of {data} lie on the line.")
-    table = _table(result)
+    if stress is None:
+        stress = across is None and (as_json or output is not None or plot is None) and _has_volume(surrogate)
+    rows = None if data is None else Dataset.read(data, reference=surrogate.crystal)
+    result: Scan | Grid
+    with warnings_told() as told:
+        if across is None or across_bounds is None:
+            result, points = _line(surrogate, along, offsets, stress, rows)
+        else:
+            across_offsets = np.linspace(*_ordered("--across-range", across_bounds), n)
+            result, points = _map(surrogate, (along, across), (offsets, across_offsets), stress, rows)
+    if rows is not None and points is not None:
+        where = "line" if across is None else "plane"
+        note(f"{len(points.energies)} of {len(rows)} rows of {data} lie on the {where}.")
     if output is not None:
-        with written_whole(output) as path:
-            path.write_text(as_csv(table), newline="")
-        note(f"{n} points in {output}.")
+        result.to_csv(output)
+        note(f"{result.outside.size} points in {output}.")
     if plot is not None:
-        from ase_dkl.plots import scan_figure
-
-        title = f"{surrogate.crystal.formula} along {along.value}"
         with written_whole(plot) as path:
-            scan_figure([result], [points], title).savefig(path)
+            _figure(result, points).savefig(path)
         note(f"Figure in {plot}.")
     if as_json:
-        print_json(_json(table, points))
+        print_json({**_json(result, points), "warnings": told})
     elif output is None and plot is None:
-        typer.echo(as_csv(table), nl=False)
+        typer.echo(as_csv(_rows(result)), nl=False)
 
 
-def _check_outputs(plot: Path | None, output: Path | None) -> None:
-    if output is not None and output.suffix != ".csv":
-        raise Mistake(f"{output}: a scan is written as .csv. Choose that ending.")
-    if plot is not None:
-        from matplotlib.backend_bases import FigureCanvasBase
+def _line(
+    surrogate: "Surrogate", along: str, offsets: Any, stress: bool, rows: "Dataset | None"
+) -> "tuple[Scan, Points | None]":
+    from ase_dkl.mechanics.scan import points_on_line, scan_along
 
-        formats = sorted(FigureCanvasBase.get_supported_filetypes())
-        if plot.suffix[1:] not in formats:
-            raise Mistake(f"{plot}: a figure is written as one of {', '.join(formats)}. Choose one of these endings.")
-    for path in (plot, output):
-        if path is not None:
-            check_writable(path)
+    result = scan_along(surrogate, along, offsets, stress=stress)
+    return result, None if rows is None else points_on_line(surrogate, along, rows)
 
 
-def _table(scan: "Scan") -> list[dict[str, Any]]:
-    from ase_dkl.mechanics.scan import ANGLES, LENGTHS
+def _map(
+    surrogate: "Surrogate", along: tuple[str, str], offsets: Any, stress: bool, rows: "Dataset | None"
+) -> "tuple[Grid, Points | None]":
+    from ase_dkl.mechanics.grid import scan_grid
+    from ase_dkl.mechanics.points import points_on_plane
 
-    units = dict.fromkeys(LENGTHS, "_A") | dict.fromkeys(ANGLES, "_deg") | {"volume": "_A3"}
-    name = f"{scan.along}{units[scan.along]}" if scan.along in units else f"strain_{scan.along}"
-    offset = "offset_deg" if scan.along in ANGLES else "offset"
-    return [
-        {
-            name: float(scan.coordinate[i]),
-            offset: float(scan.offsets[i]),
-            **columns(scan.prediction, i),
-            "outside_domain": bool(scan.outside[i]),
-        }
-        for i in range(len(scan.offsets))
-    ]
+    result = scan_grid(surrogate, along, offsets, stress=stress)
+    return result, None if rows is None else points_on_plane(surrogate, along, rows)
 
 
-def _json(table: list[dict[str, Any]], points: Any) -> dict[str, Any]:
+def _figure(result: "Scan | Grid", points: "Points | None") -> "Figure":
+    from ase_dkl.mechanics.scan import Scan
+    from ase_dkl.plots import grid_figure, scan_figure
+
+    formula = result.surrogate.crystal.formula
+    if isinstance(result, Scan):
+        return scan_figure([result], [points], f"{formula} along {result.along}")
+    return grid_figure(result, points, f"{formula}: {result.along[0]} and {result.along[1]}")
+
+
+def _ordered(option: str, bounds: tuple[float, float]) -> tuple[float, float]:
+    low, high = bounds
+    if not low < high:
+        raise Mistake(f"{option} {low:g} {high:g}: the first number must be the lower one.")
+    return bounds
+
+
+def _has_volume(surrogate: "Surrogate") -> bool:
+    import numpy as np
+
+    if abs(np.linalg.det(surrogate.crystal.cell)) > 0:
+        return True
+    note("The vacuum vector is zero, so that there is no volume to refer a stress to: energies alone.")
+    return False
+
+
+def _rows(result: "Scan | Grid") -> list[dict[str, Any]]:
+    table = result.table()
+    return [dict(zip(table, row, strict=True)) for row in zip(*(c.tolist() for c in table.values()), strict=True)]
+
+
+def _json(result: "Scan | Grid", points: "Points | None") -> dict[str, Any]:
     if points is None:
-        return {"scan": table}
-    name = next(iter(table[0]))
-    data = zip(points.coordinate, points.energies, points.errors, strict=True)
-    return {
-        "scan": table,
-        "data": [{name: float(x), "energy_eV": float(y), "error_meV": 1e3 * float(error)} for x, y, error in data],
-    }
+        return {"scan": _rows(result)}
+    labels = [
+        {
+            **dict(zip(result.coordinate_names, at, strict=True)),
+            "energy_eV": float(energy),
+            "error_meV": 1e3 * float(error),
+        }
+        for at, energy, error in zip(
+            points.coordinate.reshape(len(points.energies), -1).tolist(), points.energies, points.errors, strict=True
+        )
+    ]
+    return {"scan": _rows(result), "data": labels}

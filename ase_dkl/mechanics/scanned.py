@@ -1,0 +1,221 @@
+"""Predictions for many lattices at once: what scans along lines and over planes have in common."""
+
+from __future__ import annotations
+
+import csv
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from ase.units import GPa, J, m
+from numpy.typing import NDArray
+
+from ase_dkl.arrays import Floats
+from ase_dkl.atomic import written_whole
+from ase_dkl.lattice import metric
+from ase_dkl.mechanics.linear import warn_of_unseen_stresses
+from ase_dkl.mechanics.paths import ANGLES, LENGTHS, STRAINS, BadScan
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+    from ase_dkl.prediction import Prediction
+    from ase_dkl.surrogate import Surrogate
+
+_TOGETHER = 128
+"""Points whose covariance with one other is found at once."""
+_UNITS = (
+    dict.fromkeys(LENGTHS, "_A")
+    | dict.fromkeys(ANGLES, "_deg")
+    | {"area": "_A2", "volume": "_A3"}
+    | {"path": "_length"}
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Scanned(ABC):
+    """Predictions for lattices in an array of some shape.
+
+    Attributes:
+        surrogate: what predicted.
+        cells: lattice vectors in rows, shape (*shape, 3, 3), Å: the start strained without rotation.
+        prediction: per reference cell, for all lattices in one row; stresses in the frame of the cells.
+        outside: where the surrogate extrapolates, of the shape.
+    """
+
+    surrogate: Surrogate = field(repr=False)
+    cells: Floats = field(repr=False)
+    prediction: Prediction = field(repr=False)
+    outside: NDArray[np.bool_] = field(repr=False)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(n,) of a line, (n, m) of a grid."""
+        return self.outside.shape
+
+    @property
+    def energy(self) -> Floats:
+        """Energies per reference cell, eV, of the shape."""
+        return self.prediction.energy.reshape(self.shape)
+
+    @property
+    def energy_std(self) -> Floats:
+        """Standard deviation of each energy alone, eV; of their differences it says little, see `relative`."""
+        return self.prediction.energy_uncertainty.reshape(self.shape)
+
+    @property
+    def stress(self) -> Floats | None:
+        """Voigt, eV/Å³, shape (*shape, 6); None where not asked for."""
+        return None if self.prediction.stress is None else self.prediction.stress.reshape(*self.shape, 6)
+
+    @property
+    def stress_std(self) -> Floats | None:
+        """Standard deviation of each stress alone, eV/Å³, shape (*shape, 6); None where not asked for."""
+        std = self.prediction.stress_uncertainty
+        return None if std is None else std.reshape(*self.shape, 6)
+
+    def covariance(self, *, stress: bool = False) -> Floats:
+        """The joint covariance of all energies, or of all energies and stresses.
+
+        It is computed anew each time, and takes memory and time in proportion to its size and more: a thousand
+        energies are quick, ten thousand are not.
+
+        Args:
+            stress: with the stresses, which come after all the energies, six for each lattice.
+
+        Returns:
+            Shape (n, n) or (7 n, 7 n), n lattices in one row; eV and eV/Å³.
+        """
+        cells = self.cells.reshape(-1, 3, 3)
+        if not stress:
+            return self.surrogate.posterior(cells, derivatives=False).covariance
+        volume = np.abs(np.linalg.det(cells))
+        refuse_no_volume(volume)
+        covariance = self.surrogate.posterior(cells).covariance
+        unit = np.concatenate([np.ones(len(cells)), np.repeat(1 / volume, 6)])
+        scaled: Floats = unit[:, None] * covariance * unit
+        return scaled
+
+    def relative(self, point: int | tuple[int, ...] | None = None) -> tuple[Floats, Floats]:
+        """Energies relative to one of the points, and how sure those differences are.
+
+        Neighbours err together, so that the difference between them is surer than the energy of either.
+
+        Args:
+            point: index of the point, a pair for a grid; by default the one of the lowest energy.
+
+        Returns:
+            Differences and their standard deviations, eV, each of the shape.
+        """
+        n = self.outside.size
+        zero = int(self.energy.argmin() if point is None else np.arange(n).reshape(self.shape)[point])
+        cells = self.cells.reshape(-1, 3, 3)
+        variance = np.empty(n)
+        for first in range(0, n, _TOGETHER):
+            part = slice(first, first + _TOGETHER)
+            joint = self.surrogate.posterior(np.concatenate([cells[zero, None], cells[part]]), derivatives=False)
+            # var(E − E₀) = var E + var E₀ − 2 cov(E, E₀)
+            variance[part] = np.diag(joint.covariance)[1:] + joint.covariance[0, 0] - 2 * joint.covariance[0, 1:]
+        variance[zero] = 0
+        difference = self.prediction.energy - self.prediction.energy[zero]
+        return difference.reshape(self.shape), np.sqrt(np.maximum(variance, 0)).reshape(self.shape)
+
+    def table(self) -> dict[str, NDArray[Any]]:
+        """Columns of a table, each of shape (n,); the names carry the units.
+
+        Stresses of a sheet are also there as forces per length, which do not depend on the vacuum.
+        """
+        prediction = self.prediction
+        columns: dict[str, NDArray[Any]] = {
+            **self._coordinate_columns(),
+            "energy_eV": prediction.energy,
+            "energy_uncertainty_eV": prediction.energy_uncertainty,
+        }
+        if prediction.stress is not None and prediction.stress_uncertainty is not None:
+            columns |= _six("stress_{}_GPa", prediction.stress / GPa)
+            columns |= _six("stress_{}_uncertainty_GPa", prediction.stress_uncertainty / GPa)
+            periodic = list(self.surrogate.crystal.periodic)
+            if len(periodic) == 2:
+                cells = self.cells.reshape(-1, 3, 3)
+                area = np.sqrt(np.linalg.det(metric(cells[:, periodic])))
+                height = (np.abs(np.linalg.det(cells)) / area)[:, None] / (J / m**2)
+                columns |= _six("stress_{}_N_per_m", prediction.stress * height)
+                columns |= _six("stress_{}_uncertainty_N_per_m", prediction.stress_uncertainty * height)
+        return {**columns, "outside_domain": self.outside.ravel()}
+
+    def to_csv(self, path: str | Path) -> None:
+        """Write the table to a file, which appears only once it is complete."""
+        table = self.table()
+        with written_whole(Path(path)) as beside, beside.open("w", newline="", encoding="utf-8") as file:
+            writer = csv.writer(file)
+            writer.writerow(table)
+            writer.writerows(zip(*(column.tolist() for column in table.values()), strict=True))
+
+    def to_atoms(self) -> list[Atoms]:
+        """The strained crystals, with energies and stresses attached.
+
+        Uncertainties are in `atoms.info`, as is `outside_domain`: `ase.io.write("scan.xyz", atoms)` keeps them, and
+        `database.write(atoms, **ase_dkl.database_fields(atoms.info))` does so in an ASE database.
+        """
+        from ase.calculators.singlepoint import SinglePointCalculator
+
+        prediction = self.prediction
+        frames = []
+        for i, cell in enumerate(self.cells.reshape(-1, 3, 3)):
+            atoms = self.surrogate.crystal.atoms(cell)
+            energy = float(prediction.energy[i])
+            results: dict[str, Any] = {"energy": energy, "free_energy": energy}
+            atoms.info["energy_uncertainty"] = float(prediction.energy_uncertainty[i])
+            if prediction.stress is not None and prediction.stress_uncertainty is not None:
+                results["stress"] = prediction.stress[i]
+                atoms.info["stress_uncertainty"] = prediction.stress_uncertainty[i]
+            atoms.info["outside_domain"] = bool(self.outside.flat[i])
+            atoms.calc = SinglePointCalculator(atoms, **results)
+            atoms.calc.name = "dkl"
+            frames.append(atoms)
+        return frames
+
+    @property
+    @abstractmethod
+    def coordinate_names(self) -> tuple[str, ...]:
+        """The scanned quantities as they are called in tables, with their units."""
+
+    @abstractmethod
+    def _coordinate_columns(self) -> dict[str, Floats]:
+        """Where each lattice is on the line or plane."""
+
+
+def predict(surrogate: Surrogate, cells: Floats, stress: bool) -> tuple[Prediction, NDArray[np.bool_]]:
+    """Predictions for cells, shape (n, 3, 3), and where they are extrapolations.
+
+    Raises:
+        BadScan: there are no cells, or stresses are asked of cells without a volume.
+    """
+    if not len(cells):
+        raise BadScan("A scan needs at least one point.")
+    if stress:
+        refuse_no_volume(np.abs(np.linalg.det(cells)))
+        warn_of_unseen_stresses(surrogate)
+    return surrogate.predict_cells(cells, stress=stress), surrogate.extrapolation(cells).outside
+
+
+def refuse_no_volume(volume: Floats) -> None:
+    """Tell that cells without a vacuum vector have no stress in eV/Å³."""
+    if (volume < 1e-6).any():
+        raise BadScan(
+            "The vacuum vector is zero, so that there is no volume to refer a stress to. Scan energies alone, or start "
+            "from a cell with a vacuum vector."
+        )
+
+
+def column(name: str) -> str:
+    """The scanned quantity's name with its unit."""
+    if name in STRAINS:
+        return f"strain_{name}"
+    return f"{name}{_UNITS[name]}" if name in _UNITS else "amplitude"
+
+
+def _six(name: str, values: Floats) -> dict[str, Floats]:
+    return {name.format(component): values[:, i] for i, component in enumerate(STRAINS)}
