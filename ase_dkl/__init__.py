@@ -14,7 +14,27 @@ from ase_dkl.calculator import DKLCalculator, ExtrapolationError, ExtrapolationW
 if TYPE_CHECKING:
     from ase_dkl.crystal import BadReference, Crystal, NotThisCrystal
     from ase_dkl.dataset import BadDataset, Dataset, srtio3
-    from ase_dkl.mechanics.scan import BadScan, Scan, scan_along
+    from ase_dkl.mechanics.directional import directional_young_modulus, extreme_young_moduli
+    from ase_dkl.mechanics.elastic import BadElasticity, ElasticConstants, elastic_constants
+    from ase_dkl.mechanics.eos import EquationOfState, MisfitWarning, equation_of_state
+    from ase_dkl.mechanics.equilibrium import BadEquilibrium, Equilibrium, equilibrium
+    from ase_dkl.mechanics.forms import BadEquationOfState
+    from ase_dkl.mechanics.grid import Grid, scan_grid
+    from ase_dkl.mechanics.linear import StressesNeverSeen
+    from ase_dkl.mechanics.loading import BadLoading, Shear, Tension
+    from ase_dkl.mechanics.moduli import Moduli, NotStiff, moduli
+    from ase_dkl.mechanics.paths import BadScan
+    from ase_dkl.mechanics.points import Points, points_on_line
+    from ase_dkl.mechanics.scan import Scan, scan_along, scan_path
+    from ase_dkl.mechanics.sheet import SheetConstants, sheet_constants
+    from ase_dkl.mechanics.stability import Stability, stability
+    from ase_dkl.mechanics.strength import IdealStrength, ideal_strength
+    from ase_dkl.mechanics.third_order import (
+        PressureDerivatives,
+        ThirdOrderConstants,
+        pressure_derivatives,
+        third_order_constants,
+    )
     from ase_dkl.metrics import evaluate
     from ase_dkl.model_file import BadModelFile
     from ase_dkl.prediction import JointPosterior, Prediction
@@ -25,11 +45,31 @@ if TYPE_CHECKING:
 _MODULES = {
     "crystal": ("BadReference", "Crystal", "NotThisCrystal"),
     "dataset": ("BadDataset", "Dataset", "srtio3"),
-    "mechanics.scan": ("BadScan", "Scan", "scan_along"),
+    "mechanics.directional": ("directional_young_modulus", "extreme_young_moduli"),
+    "mechanics.elastic": ("BadElasticity", "ElasticConstants", "elastic_constants"),
+    "mechanics.eos": ("EquationOfState", "MisfitWarning", "equation_of_state"),
+    "mechanics.equilibrium": ("BadEquilibrium", "Equilibrium", "equilibrium"),
+    "mechanics.forms": ("BadEquationOfState",),
+    "mechanics.grid": ("Grid", "scan_grid"),
+    "mechanics.linear": ("StressesNeverSeen",),
+    "mechanics.loading": ("BadLoading", "Shear", "Tension"),
+    "mechanics.moduli": ("Moduli", "NotStiff", "moduli"),
+    "mechanics.paths": ("BadScan",),
+    "mechanics.points": ("Points", "points_on_line"),
+    "mechanics.scan": ("Scan", "scan_along", "scan_path"),
+    "mechanics.sheet": ("SheetConstants", "sheet_constants"),
+    "mechanics.stability": ("Stability", "stability"),
+    "mechanics.strength": ("IdealStrength", "ideal_strength"),
+    "mechanics.third_order": (
+        "PressureDerivatives",
+        "ThirdOrderConstants",
+        "pressure_derivatives",
+        "third_order_constants",
+    ),
     "metrics": ("evaluate",),
-    "records": ("BadTraining", "Evaluation", "TrainConfig", "TrainingReport"),
     "model_file": ("BadModelFile",),
     "prediction": ("JointPosterior", "Prediction"),
+    "records": ("BadTraining", "Evaluation", "TrainConfig", "TrainingReport"),
     "surrogate": ("Surrogate",),
     "training": ("fit",),
 }
@@ -37,6 +77,10 @@ _MODULE_OF = {name: module for module, names in _MODULES.items() for name in nam
 
 __all__ = [
     "BadDataset",
+    "BadElasticity",
+    "BadEquationOfState",
+    "BadEquilibrium",
+    "BadLoading",
     "BadModelFile",
     "BadReference",
     "BadScan",
@@ -44,22 +88,52 @@ __all__ = [
     "Crystal",
     "DKLCalculator",
     "Dataset",
+    "ElasticConstants",
+    "EquationOfState",
+    "Equilibrium",
     "Evaluation",
     "ExtrapolationError",
     "ExtrapolationWarning",
+    "Grid",
+    "IdealStrength",
     "JointPosterior",
+    "MisfitWarning",
+    "Moduli",
+    "NotStiff",
     "NotThisCrystal",
+    "Points",
     "Prediction",
+    "PressureDerivatives",
     "Scan",
+    "Shear",
+    "SheetConstants",
+    "Stability",
+    "StressesNeverSeen",
     "Surrogate",
+    "Tension",
+    "ThirdOrderConstants",
     "TrainConfig",
     "TrainingReport",
     "__version__",
     "database_fields",
+    "directional_young_modulus",
+    "elastic_constants",
+    "equation_of_state",
+    "equilibrium",
     "evaluate",
+    "extreme_young_moduli",
     "fit",
+    "ideal_strength",
+    "moduli",
+    "points_on_line",
+    "pressure_derivatives",
     "scan_along",
+    "scan_grid",
+    "scan_path",
+    "sheet_constants",
     "srtio3",
+    "stability",
+    "third_order_constants",
 ]
 
 if "dkl" not in external_calculators:
