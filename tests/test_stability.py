@@ -3,7 +3,7 @@ import pytest
 from scipy.stats import norm
 
 from ase_dkl.arrays import Floats
-from ase_dkl.mechanics.stability import SAMPLES, smallest_eigenvalue, stability
+from ase_dkl.mechanics.stability import SAMPLES, smallest_eigenvalue, stability, stable_probability
 
 
 def cubic(C11: float, C12: float, C44: float) -> Floats:
@@ -67,3 +67,11 @@ def test_a_mode_that_two_shears_compete_for_is_sampled() -> None:
     both = shear_covariance(std) + std**2 * np.outer(direction, direction)
     C = cubic(102, 98, 2.0)
     assert stability(C, both).stable_probability == pytest.approx(norm.cdf(1) ** 2, abs=0.02)
+
+
+def test_sheets_have_a_probability_too() -> None:
+    sheet = np.diag([300.0, 300.0, 4.0])
+    covariance = np.zeros((9, 9))
+    covariance[8, 8] = 4.0**2
+    assert smallest_eigenvalue(sheet) == pytest.approx(8)
+    assert stable_probability(sheet, covariance)[0] == pytest.approx(norm.cdf(1), abs=0.02)

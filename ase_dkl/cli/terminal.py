@@ -53,6 +53,7 @@ def in_words(command: Callable[P, None]) -> Callable[P, None]:
 def _mistakes() -> tuple[type[Exception], ...]:
     from ase_dkl.crystal import BadReference, NotThisCrystal
     from ase_dkl.dataset import BadDataset
+    from ase_dkl.mechanics.elastic import BadElasticity
     from ase_dkl.mechanics.equilibrium import BadEquilibrium
     from ase_dkl.mechanics.forms import BadEquationOfState
     from ase_dkl.mechanics.scan import BadScan
@@ -61,7 +62,7 @@ def _mistakes() -> tuple[type[Exception], ...]:
 
     of_data = (BadDataset, BadReference, NotThisCrystal)
     of_models = (BadModelFile, BadTraining)
-    of_mechanics = (BadEquationOfState, BadEquilibrium, BadScan)
+    of_mechanics = (BadElasticity, BadEquationOfState, BadEquilibrium, BadScan)
     return (Mistake, *of_data, *of_models, *of_mechanics, OSError)
 
 

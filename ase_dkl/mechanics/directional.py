@@ -81,11 +81,12 @@ def _extreme(C_GPa: Floats, covariance: Floats, compliance: Floats) -> Pull:
 
 
 def _best(compliance: Floats, directions: Floats) -> Floats:
-    """The unit vector of largest compliance; the first, where rounding alone tells several apart."""
+    """The unit vector of largest compliance; of several that rounding alone tells apart, that nearest to [111]."""
     stress = _pulls(directions)
     values = ((stress @ compliance) * stress).sum(axis=-1)
-    chosen = directions[np.flatnonzero(values >= values.max() - 1e-12 * np.abs(values).max())[0]]
-    return np.asarray(chosen / np.linalg.norm(chosen))
+    ties = directions[values >= values.max() - 1e-12 * np.abs(values).max()]
+    units = ties / np.linalg.norm(ties, axis=1, keepdims=True)
+    return np.asarray(units[units.sum(axis=1).round(9).argmax()])
 
 
 def _pulls(directions: ArrayLike) -> Floats:

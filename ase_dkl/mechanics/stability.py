@@ -12,7 +12,8 @@ from ase_dkl.mechanics.propagation import covariance_root
 SAMPLES = 4096
 """Draws of the constants: probabilities closer to 0 or 1 than one in so many are not told apart from them."""
 
-_KELVIN = np.array([1, 1, 1, np.sqrt(2), np.sqrt(2), np.sqrt(2)])
+_KELVIN = {6: np.array([1, 1, 1, *[np.sqrt(2)] * 3]), 3: np.array([1, 1, np.sqrt(2)])}
+"""Weights of axial strains and shears, in three dimensions and in two."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,26 +50,40 @@ def stability(C_GPa: Floats, covariance: Floats) -> Stability:
         covariance: of `C_GPa.ravel()`, GPa², shape (36, 36).
     """
     values, strains = np.linalg.eigh(_kelvin(C_GPa))
-    root = covariance_root(covariance)
-    draws = np.random.default_rng(0).normal(size=(SAMPLES, root.shape[1])) @ root.T
-    lowest = np.linalg.eigvalsh(_kelvin(C_GPa + draws.reshape(-1, 6, 6)))[:, 0]
+    lowest = _lowest_of_draws(C_GPa, covariance)
+    return Stability(float(values[0]), float(lowest.std()), strains[:, 0] * _KELVIN[6], *_part_above_zero(lowest))
+
+
+def stable_probability(C: Floats, covariance: Floats) -> tuple[float, float]:
+    """How probable it is that a crystal or a sheet is stable, and the error of the sampling; see `Stability`.
+
+    Args:
+        C: elastic constants in Voigt form, shape (6, 6), or of a sheet in the order xx, yy, xy, shape (3, 3).
+        covariance: of `C.ravel()`, in the square of their unit.
+    """
+    return _part_above_zero(_lowest_of_draws(C, covariance))
+
+
+def _part_above_zero(lowest: Floats) -> tuple[float, float]:
     stable = int((lowest > 0).sum())
-    # The mean would be that of Laplace's rule of succession; its spread is not zero where all draws agree.
+    # As by Laplace's rule of succession: a spread that is not zero where all draws agree.
     expected = (stable + 1) / (SAMPLES + 2)
-    return Stability(
-        smallest_eigenvalue_GPa=float(values[0]),
-        smallest_eigenvalue_GPa_std=float(lowest.std()),
-        softest_strain=strains[:, 0] * _KELVIN,
-        stable_probability=stable / SAMPLES,
-        stable_probability_std=float(np.sqrt(expected * (1 - expected) / (SAMPLES + 3))),
-    )
+    return stable / SAMPLES, float(np.sqrt(expected * (1 - expected) / (SAMPLES + 3)))
 
 
 def smallest_eigenvalue(C: Floats) -> float:
-    """Kelvin's smallest eigenvalue of elastic constants in Voigt form, shape (6, 6), in their unit."""
+    """Kelvin's smallest eigenvalue of elastic constants in Voigt form, in their unit."""
     return float(np.linalg.eigvalsh(_kelvin(C))[0])
 
 
+def _lowest_of_draws(C: Floats, covariance: Floats) -> Floats:
+    """Smallest eigenvalues of constants drawn from their covariance, the same ones every time."""
+    root = covariance_root(covariance)
+    draws = np.random.default_rng(0).normal(size=(SAMPLES, root.shape[1])) @ root.T
+    return np.asarray(np.linalg.eigvalsh(_kelvin(C + draws.reshape(-1, *C.shape)))[:, 0])
+
+
 def _kelvin(C: Floats) -> Floats:
-    """Symmetrised, and shears in units in which strains have the norm of a tensor, shape (..., 6, 6)."""
-    return np.asarray((C + C.mT) / 2 * np.outer(_KELVIN, _KELVIN))
+    """Symmetrised, and shears in units in which strains have the norm of a tensor."""
+    weights = _KELVIN[C.shape[-1]]
+    return np.asarray((C + C.mT) / 2 * np.outer(weights, weights))
