@@ -6,7 +6,7 @@ PINS := pyproject.toml .ci/constraints.txt
 # Two processes of one thread each beat one process whose threads wait for each other on matrices this small.
 PYTEST ?= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test lint clean chromium
 
 help:
 	@echo 'make demo   install into $(VENV) and run the main job on the shipped DFT data'
@@ -18,13 +18,22 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/ase-dkl demo
 
-test: $(VENV)/.installed-test
+test: $(VENV)/.installed-test chromium
 	$(PYTEST)
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# The report's tests look at it in a browser. Without one they are skipped, in CI they fail.
+chromium:
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
+		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+			apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes chromium; \
+		else \
+			echo 'There is no Chromium for the tests of the report: install the package chromium.' >&2; [ -z "$$CI" ]; \
+		fi
 
 clean:
 	rm -rf $(VENV)

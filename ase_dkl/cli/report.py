@@ -1,0 +1,57 @@
+"""`ase-dkl report`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ase_dkl.atomic import written_whole
+from ase_dkl.cli.terminal import Json, Mistake, Model, Select, check_writable, in_words, note, print_json
+
+
+@in_words
+def report(
+    model: Model,
+    output: Annotated[Path, typer.Option("-o", "--output", metavar="FILE.html", help="The page to write.")],
+    data: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DATABASE",
+            help="Labelled structures to compare with: an ASE database or any file ASE reads.",
+            show_default=False,
+        ),
+    ] = None,
+    select: Select = None,
+    as_json: Json = False,
+) -> None:
+    """Write one HTML page about a model: its errors, what it predicts, and sliders to strain the crystal with.
+
+    The page holds everything that it shows, and opens without a network.
+    """
+    if output.suffix not in (".html", ".htm"):
+        raise Mistake(f"{output}: a report is written as .html. Choose that ending.")
+    if select is not None and data is None:
+        raise Mistake(f"--select {select!r} chooses among labelled rows, and there are none: name some with --data.")
+    check_writable(output)
+    from rich.console import Console
+    from rich.progress import track
+
+    from ase_dkl.dataset import Dataset
+    from ase_dkl.report.page import page, sections
+    from ase_dkl.surrogate import Surrogate
+
+    surrogate = Surrogate.load(model)
+    dataset = None if data is None else Dataset.read(data, select=select, reference=surrogate.crystal)
+    makers = sections(surrogate, dataset)
+    console = Console(stderr=True)
+    parts = [make() for make in track(list(makers.values()), "Making the report", console=console, transient=True)]
+    with written_whole(output) as path:
+        path.write_text(page(surrogate, model.name, parts, dataset), encoding="utf-8")
+    for part in parts:
+        for text in (*part.missing, *part.warnings):
+            note(f"{part.title}: {text}")
+    if as_json:
+        told = {part.name: {"missing": part.missing, "warnings": part.warnings} for part in parts}
+        print_json({"report": str(output), "sections": told})
+    else:
+        note(f"Report in {output}.")

@@ -1,0 +1,165 @@
+"""How the report shows errors and calibration."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+
+from ase_dkl.cli.evaluate import in_rows
+from ase_dkl.metrics import evaluate
+from ase_dkl.plots import BLUE, GREY, ORANGE
+from ase_dkl.report.blocks import Section, facts, figure, side_by_side
+from ase_dkl.report.calibration import calibration_figure, coverage_figure
+from ase_dkl.report.compared import Compared, compared
+from ase_dkl.report.figures import DECADES, LOG_TICKS, empty_figure
+
+if TYPE_CHECKING:
+    from ase_dkl.dataset import Dataset
+    from ase_dkl.records import Evaluation
+    from ase_dkl.surrogate import Surrogate
+
+SAME = 1e-6
+"""Distance in standard deviations of the lattice parameters within which a row is a training lattice."""
+SHOWN = 2000
+"""Rows in a figure, at most."""
+KINDS = {
+    "new": ("not in training", {"color": BLUE, "symbol": "circle"}),
+    "outside": ("not in training, outside the domain", {"color": ORANGE, "symbol": "diamond"}),
+    "seen": ("in training", {"color": GREY, "symbol": "circle-open"}),
+}
+
+
+def accuracy(surrogate: Surrogate, dataset: Dataset | None) -> Section:
+    """Errors and calibration on labelled rows, or what training found on held-out ones.
+
+    Args:
+        surrogate: the model.
+        dataset: labelled rows; rows that the model was trained on are told from the others.
+    """
+    section = Section("Errors", "Errors and calibration")
+    if dataset is None:
+        _as_trained(section, surrogate)
+        return section
+    extrapolation = surrogate.extrapolation(dataset.cells)
+    seen = extrapolation.distance < SAME
+    judged = ~seen if not seen.all() else seen
+    if seen.all():
+        section.warnings.append("The model was trained on every one of these rows: these are no errors on unseen data.")
+    kind = np.where(seen, "seen", np.where(extrapolation.outside, "outside", "new"))
+    rows = dataset.subset(judged)
+    words = f"{int(judged.sum())} labelled rows"
+    if not seen.all():
+        words += " that the model never saw"
+    words += ". Energies are per reference cell; σ is the model's uncertainty and the labels' noise together."
+    if seen.any() and not seen.all():
+        words += f" {int(seen.sum())} rows of the training are drawn in grey, and not counted."
+    section.parts.append(f"<p>{words}</p>")
+    evaluation = evaluate(surrogate, rows)
+    section.headlines = _headlines(evaluation)
+    quantities = compared(surrogate, dataset)
+    counted = [(q, judged[q.row]) for q in quantities]
+    section.parts.append(side_by_side(facts(in_rows(evaluation)), calibration_figure(counted)))
+    thinned = np.arange(0, len(dataset), max(1, -(-len(dataset) // SHOWN)))
+    drawn = [draw(q, dataset.ids, kind, thinned) for draw in (_parity, _errors_against_uncertainty) for q in quantities]
+    section.parts.append(side_by_side(*drawn, coverage_figure(counted)))
+    if len(thinned) < len(dataset):
+        section.missing.append(f"The figures draw {len(thinned)} of the {len(dataset)} rows; the numbers are of all.")
+    return section
+
+
+def _headlines(found: Evaluation) -> dict[str, str]:
+    shown = {"energy error (RMS)": f"{found.energy_rmse_meV:.2g} meV"}
+    if found.stress_rmse_GPa is not None:
+        shown["stress error (RMS)"] = f"{found.stress_rmse_GPa:.2g} GPa"
+    return shown | {"energies in the 95 % band": f"{found.coverage_95:.1%}"}
+
+
+def _as_trained(section: Section, surrogate: Surrogate) -> None:
+    held_out = surrogate.report.test
+    reason = "Parity, error against uncertainty and the calibration curve need labelled rows, which a model file does "
+    reason += "not hold: make the report with --data DATABASE to see them."
+    if held_out is None:
+        section.missing.append(f"No errors are known: no rows were held out when the model was trained. {reason}")
+        return
+    section.parts.append(
+        "<p>Before the saved model was trained, one was trained without some rows. On these, σ being its uncertainty "
+        "and the labels' noise together:</p>"
+    )
+    section.headlines = _headlines(held_out)
+    section.parts.append(facts(in_rows(held_out)))
+    section.missing.append(reason)
+
+
+def _groups(q: Compared, kind: NDArray[Any], thinned: NDArray[np.int_]) -> list[tuple[str, Any, NDArray[np.bool_]]]:
+    """Name, marker and members of the kinds of rows that there are."""
+    drawn = np.isin(q.row, thinned)
+    groups = [(name, marker, drawn & (kind[q.row] == each)) for each, (name, marker) in KINDS.items()]
+    return [group for group in groups if group[2].any()]
+
+
+def _parity(q: Compared, ids: NDArray[Any], kind: NDArray[Any], thinned: NDArray[np.int_]) -> str:
+    small, factor = q.small
+    drawn = empty_figure(2, 1, height=520, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.6, 0.4])
+    low, high = float(q.label.min()), float(q.label.max())
+    line = {"mode": "lines", "line": {"color": "#444", "width": 1}, "showlegend": False, "hoverinfo": "skip"}
+    drawn.add_trace(go.Scatter(x=[low, high], y=[low, high], **line), 1, 1)
+    drawn.add_trace(go.Scatter(x=[low, high], y=[0, 0], **line), 2, 1)
+    for name, marker, members in _groups(q, kind, thinned):
+        look = {
+            "mode": "markers",
+            "marker": {"size": 6, **marker},
+            "legendgroup": name,
+            "name": name,
+            "x": q.label[members],
+            "customdata": ids[q.row[members]],
+        }
+        hover = "row %{customdata}<br>label %{x:.4f}<br>"
+        drawn.add_trace(go.Scatter(y=q.predicted[members], hovertemplate=hover + "model %{y:.4f}", **look), 1, 1)
+        error = factor * (q.predicted - q.label)[members]
+        bars = {"array": 2 * factor * q.total[members], "thickness": 1, "width": 0, "color": "rgba(0,0,0,0.28)"}
+        hover += f"error %{{y:.3f}} {small}"
+        drawn.add_trace(go.Scatter(y=error, error_y=bars, showlegend=False, hovertemplate=hover, **look), 2, 1)
+    drawn.update_yaxes(title_text=f"model ({q.unit})", row=1)
+    drawn.update_yaxes(title_text=f"model − label ({small})", row=2)
+    drawn.update_xaxes(title_text=q.title, row=2)
+    caption = f"Predicted {q.name} against its label, and what is left between them with ± 2σ."
+    if q.name == "stress":
+        caption += " The labels' fitted offset (Pulay stress) is added to the prediction."
+    return figure(f"parity-{q.name}", drawn, caption)
+
+
+def _errors_against_uncertainty(q: Compared, ids: NDArray[Any], kind: NDArray[Any], thinned: NDArray[np.int_]) -> str:
+    small, factor = q.small
+    drawn = empty_figure(height=360)
+    size = factor * np.abs(q.predicted - q.label)
+    total = factor * q.total
+    ends = np.array([total.min() / 1.15, total.max() * 1.15])
+    for multiple, dash in ((1, "solid"), (2, "dot")):
+        text = "|error| = σ" if multiple == 1 else "|error| = 2σ"
+        line = {"color": "#444", "width": 1, "dash": dash}
+        drawn.add_trace(go.Scatter(x=ends, y=multiple * ends, mode="lines", line=line, name=text, hoverinfo="skip"))
+    # Components that symmetry makes zero in label and model have no place on logarithmic axes.
+    exact = size < 1e-9
+    for name, marker, group in _groups(q, kind, thinned):
+        members = group & ~exact
+        drawn.add_trace(
+            go.Scatter(
+                x=total[members],
+                y=size[members],
+                mode="markers",
+                marker={"size": 6, "opacity": 0.75, **marker},
+                name=name,
+                showlegend=False,
+                customdata=ids[q.row[members]],
+                hovertemplate=f"row %{{customdata}}<br>σ %{{x:.3g}} {small}<br>error %{{y:.3g}} {small}",
+            )
+        )
+    drawn.update_xaxes(title_text=f"σ of the {q.name}, model and noise ({small})", **LOG_TICKS)
+    drawn.update_yaxes(title_text=f"|model − label| ({small})", **DECADES)
+    caption = f"Size of the {q.name} errors against what the model expects; 95 of 100 belong below the dotted line."
+    if exact.any():
+        caption += f" {int(exact.sum())} that are exactly zero by symmetry are not drawn."
+    return figure(f"uncertainty-{q.name}", drawn, caption)

@@ -1,0 +1,69 @@
+"""Labels beside predictions, as the report's figures of errors want them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from ase.units import GPa
+from numpy.typing import NDArray
+
+from ase_dkl.arrays import Floats
+from ase_dkl.metrics import label_offset
+
+if TYPE_CHECKING:
+    from ase_dkl.dataset import Dataset
+    from ase_dkl.surrogate import Surrogate
+
+
+@dataclass(frozen=True, eq=False)
+class Compared:
+    """One kind of labels beside its predictions.
+
+    Attributes:
+        name: of the quantity.
+        unit: of labels and predictions.
+        small: unit of errors, and how many of it are one unit.
+        title: of an axis of labels.
+        row: of the dataset that each number belongs to, shape (m,).
+        label: shape (m,).
+        predicted: shape (m,).
+        total: standard deviation of model and noise together, shape (m,).
+    """
+
+    name: str
+    unit: str
+    small: tuple[str, float]
+    title: str
+    row: NDArray[np.int_]
+    label: Floats
+    predicted: Floats
+    total: Floats
+
+
+def compared(surrogate: Surrogate, dataset: Dataset) -> list[Compared]:
+    """Energies, and stress components where there are labels."""
+    has_stress = dataset.has_stress
+    prediction = surrogate.predict_cells(dataset.cells, stress=bool(has_stress.any()))
+    lowest = dataset.energies.min()
+    energies = Compared(
+        "energy",
+        "eV",
+        ("meV", 1e3),
+        "energy above the lowest label (eV per cell)",
+        np.arange(len(dataset)),
+        dataset.energies - lowest,
+        prediction.energy - lowest,
+        np.hypot(prediction.energy_uncertainty, prediction.energy_noise),
+    )
+    if not has_stress.any():
+        return [energies]
+    assert prediction.stress is not None
+    assert prediction.stress_uncertainty is not None
+    assert prediction.stress_noise is not None
+    expected = prediction.stress + label_offset(surrogate, dataset.cells)
+    total = np.hypot(prediction.stress_uncertainty, prediction.stress_noise)
+    stresses = (values[has_stress].ravel() / GPa for values in (dataset.stresses, expected, total))
+    row = np.repeat(np.flatnonzero(has_stress), 6)
+    return [energies, Compared("stress", "GPa", ("GPa", 1.0), "stress component of the label (GPa)", row, *stresses)]

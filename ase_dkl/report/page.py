@@ -1,0 +1,102 @@
+"""The page: one HTML file with everything in it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from html import escape
+from importlib.resources import files
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING
+
+from plotly.offline import get_plotlyjs
+
+from ase_dkl.report.accuracy import accuracy
+from ase_dkl.report.blocks import Section, facts, measured
+from ase_dkl.report.explorer import explorer
+from ase_dkl.report.properties import elasticity, state
+from ase_dkl.report.scans import scans
+from ase_dkl.report.training_data import domain, networks
+
+if TYPE_CHECKING:
+    from ase_dkl.dataset import Dataset
+    from ase_dkl.surrogate import Surrogate
+
+
+def sections(surrogate: Surrogate, dataset: Dataset | None) -> dict[str, Callable[[], Section]]:
+    """What the page consists of, in order: what is being made, and how."""
+    return {
+        "errors": lambda: accuracy(surrogate, dataset),
+        "explorer": lambda: explorer(surrogate),
+        "scans": lambda: scans(surrogate, dataset),
+        "equation of state": lambda: state(surrogate, dataset),
+        "elastic constants": lambda: elasticity(surrogate),
+        "domain": lambda: domain(surrogate),
+        "networks": lambda: networks(surrogate),
+    }
+
+
+def page(surrogate: Surrogate, name: str, parts: list[Section], dataset: Dataset | None) -> str:
+    """Put sections together.
+
+    Args:
+        surrogate: the model.
+        name: of its file.
+        parts: in order.
+        dataset: the rows that it is compared with.
+
+    Returns:
+        A whole HTML document that needs nothing from elsewhere.
+    """
+    here = files("ase_dkl.report")
+    asset = {name: here.joinpath(name).read_text(encoding="utf-8") for name in ("model.js", "explorer.js", "style.css")}
+    template = Template(here.joinpath("page.html").read_text(encoding="utf-8"))
+    return template.substitute(
+        title=escape(f"{surrogate.crystal.formula}: {name}"),
+        formula=_formula(surrogate.crystal.formula),
+        style=asset["style.css"],
+        plotly=get_plotlyjs(),
+        header=_header(surrogate, name, dataset),
+        headlines="".join(_headline(name, value) for part in parts for name, value in part.headlines.items()),
+        links=" ".join(f'<a href="#{part.identity}">{part.name}</a>' for part in parts),
+        sections="\n".join(part.html() for part in parts),
+        model=asset["model.js"],
+        explorer=asset["explorer.js"],
+        digest=surrogate.digest,
+    )
+
+
+def _headline(name: str, value: str) -> str:
+    number, *error = escape(value).split(" ± ")
+    small = "".join(f" <small>± {each}</small>" for each in error)
+    return f"<li><span>{escape(name)}</span><b>{number}{small}</b></li>"
+
+
+def _formula(formula: str) -> str:
+    return "".join(f"<sub>{char}</sub>" if char.isdigit() else escape(char) for char in formula)
+
+
+def _header(surrogate: Surrogate, name: str, dataset: Dataset | None) -> str:
+    crystal, report = surrogate.crystal, surrogate.report
+    settings = report.dataset.get("settings") or {}
+    images = len(crystal.images)
+    rows = {
+        "model": name,
+        "space group": f"{crystal.space_group}; {images} symmetry image{'s' * (images > 1)}",
+        "ions": f"{crystal.ions}",
+        "trained on": f"{report.n_rows} rows, {report.n_stress} of them with stress",
+        "labels": _source(report.dataset) + "".join(f", {key} {value}" for key, value in settings.items()),
+        "noise of the energies": f"{1e3 * report.energy_noise:.2f} meV per cell",
+    }
+    if report.stress_offset_GPa is not None:
+        offset = measured(report.stress_offset_GPa, report.stress_offset_std_GPa or 0.0, "GPa")
+        rows["labels' offset (Pulay stress)"] = f"{offset} at the reference volume; not in any predicted stress"
+    if dataset is not None:
+        rows["compared with"] = f"{len(dataset)} rows of {_source(dataset.provenance)}"
+    warnings = [*report.warnings, *(dataset.warnings if dataset is not None else ())]
+    return facts(rows) + "".join(f'<p class="warning">{escape(warning)}</p>' for warning in warnings)
+
+
+def _source(provenance: dict[str, object]) -> str:
+    selected = f" ({provenance['select']})" if provenance.get("select") else ""
+    return f"{Path(str(provenance.get('source', 'unknown'))).name}{selected}"

@@ -1,0 +1,126 @@
+"""How the report shows scans."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+import plotly.graph_objects as go
+
+from ase_dkl.arrays import Floats
+from ase_dkl.lattice import image_parameters
+from ase_dkl.mechanics.paths import ANGLES
+from ase_dkl.mechanics.points import Points, points_on_line
+from ase_dkl.mechanics.scan import Scan, scan_along
+from ase_dkl.plots import ORANGE
+from ase_dkl.report.attempt import attempt
+from ase_dkl.report.blocks import Section, figure, side_by_side
+from ase_dkl.report.figures import axis_title, banded, empty_figure, shade
+
+if TYPE_CHECKING:
+    from ase_dkl.dataset import Dataset
+    from ase_dkl.surrogate import Surrogate
+
+BEYOND = 0.15
+"""Of the domain's width: how far a scan goes beyond it on either side."""
+POINTS = 121
+
+
+def scans(surrogate: Surrogate, dataset: Dataset | None) -> Section:
+    """A scan along every lattice parameter that symmetry does not make equal to another, and along the volume."""
+    section = Section("Scans", "Scans through the reference lattice")
+    lines = distinct_parameters(surrogate) + (["volume"] if len(surrogate.crystal.periodic) == 3 else [])
+    drawn = [attempt(section, partial(_scan, surrogate, along, dataset)) for along in lines]
+    section.parts.append(
+        "<p>One quantity at a time is changed, all else as in the reference; lattice parameters that symmetry makes "
+        "equal are shown once. Upper row: energy with ± 2σ of the model. Lower row: ± 2σ of model and noise together, "
+        "in which labels are judged. Grey: outside the training domain.</p>"
+    )
+    section.parts.append(side_by_side(*(each for each in drawn if each is not None)))
+    if dataset is None:
+        section.missing.append("No labels are drawn: there are none in a model file. Name some with --data DATABASE.")
+    return section
+
+
+def distinct_parameters(surrogate: Surrogate) -> list[str]:
+    """Names of the lattice parameters whose lines are no symmetry images of an earlier one's."""
+    crystal = surrogate.crystal
+    periodic, images = list(crystal.periodic), crystal.images.astype(float)
+    distinct: list[str] = []
+    found: list[Floats] = []
+    for name in scan_names(surrogate):
+        cell = scan_along(surrogate, name, [2.0 if name in ANGLES else 0.02], stress=False).cells[:, periodic]
+        parameters = image_parameters(cell, images)[0]
+        if not any(np.isclose(parameters, earlier, atol=1e-6).all(axis=1).any() for earlier in found):
+            distinct.append(name)
+            found.append(parameters[0])
+    return distinct
+
+
+def scan_names(surrogate: Surrogate) -> tuple[str, ...]:
+    """Lattice parameters of the periodic axes by the names that scans have for them."""
+    axes = [int(axis) for axis in surrogate.crystal.periodic]
+    angles = {(1, 2): "alpha", (0, 2): "beta", (0, 1): "gamma"}
+    between = [angles[pair] for pair in angles if set(pair) <= set(axes)]
+    return (*("abc"[axis] for axis in axes), *between)
+
+
+def _scan(surrogate: Surrogate, along: str, dataset: Dataset | None) -> str:
+    points = points_on_line(surrogate, along, dataset) if dataset is not None else None
+    if points is not None and not len(points.coordinate):
+        points = None
+    scan = scan_along(surrogate, along, _offsets(surrogate, along, points), stress=False)
+    drawn = empty_figure(2, 1, height=460, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.62, 0.38])
+    zero = float(scan.prediction.energy.min())
+    for trace in banded(
+        scan.coordinate, scan.prediction.energy - zero, 2 * scan.prediction.energy_uncertainty, "model"
+    ):
+        drawn.add_trace(trace, 1, 1)
+    total = 2e3 * np.hypot(scan.prediction.energy_uncertainty, scan.prediction.energy_noise)
+    for trace in banded(scan.coordinate, np.zeros_like(total), total, "± 2σ with noise"):
+        drawn.add_trace(trace.update(showlegend=False), 2, 1)
+    if points is not None:
+        marker = {"color": "white", "size": 7, "line": {"color": ORANGE, "width": 1.6}}
+        look = {"x": points.coordinate, "mode": "markers", "marker": marker, "name": "labels", "legendgroup": "labels"}
+        drawn.add_trace(go.Scatter(y=points.energies - zero, **look), 1, 1)
+        drawn.add_trace(go.Scatter(y=1e3 * points.errors, showlegend=False, **look), 2, 1)
+    shade(drawn, scan.coordinate, scan.outside)
+    drawn.update_yaxes(title_text="energy (eV per cell)", row=1)
+    what = "± 2σ" if points is None else "model − label"
+    drawn.update_yaxes(title_text=f"{what} (meV)", range=_inside_range(scan, total, points), row=2)
+    drawn.update_xaxes(title_text=axis_title(along), row=2)
+    caption = f"Along {axis_title(along).split(' (')[0]}"
+    caption += f", with the {len(points.coordinate)} labelled rows on this line." if points is not None else "."
+    if dataset is not None and points is None:
+        caption += " No labelled row lies on this line."
+    return figure(f"scan-{along}", drawn, caption)
+
+
+def _inside_range(scan: Scan, total: Floats, points: Points | None) -> list[float]:
+    """So that what is inside the domain can be seen, where beyond it errors are a hundred times larger."""
+    inside = total[~scan.outside] if not scan.outside.all() else total
+    largest = float(inside.max())
+    if points is not None:
+        within = np.interp(points.coordinate, scan.coordinate, scan.outside) < 0.5
+        largest = max(largest, 1e3 * float(np.abs(points.errors[within]).max(initial=0)))
+    return [-1.3 * largest, 1.3 * largest]
+
+
+def _offsets(surrogate: Surrogate, along: str, points: Points | None) -> Floats:
+    """From somewhat below training lattices and labels to somewhat above: fractions, or degrees for angles."""
+    crystal = surrogate.crystal
+    periodic, images = list(crystal.periodic), crystal.images.astype(float)
+    if along == "volume":
+        reference = float(np.abs(np.linalg.det(crystal.cell)))
+        values = np.abs(np.linalg.det(surrogate.cells))
+    else:
+        column = scan_names(surrogate).index(along)
+        reference = float(image_parameters(crystal.cell[periodic], images[:1])[0, column])
+        values = image_parameters(surrogate.cells[:, periodic], images)[..., column]
+    unit = 1.0 if along in ANGLES else reference
+    least = 2.0 if along in ANGLES else 0.02
+    low, high = min(values.min() - reference, -least * unit), max(values.max() - reference, least * unit)
+    margin = BEYOND * (high - low)
+    reached = np.array([low - margin, high + margin, *(points.coordinate - reference if points is not None else ())])
+    return np.linspace(reached.min(), reached.max(), POINTS) / unit
