@@ -12,7 +12,7 @@ from torch import Tensor
 from ase_dkl import lattice
 from ase_dkl.arrays import Floats
 from ase_dkl.dataset import Dataset
-from ase_dkl.inputs import Scaling, basis_functions
+from ase_dkl.inputs import DEGREES, Scaling, basis_functions
 from ase_dkl.records import TrainConfig
 
 SUBSET = 2000
@@ -74,20 +74,32 @@ class TrainingData:
         cells = self._cells[index]
         stressed = index[index < self.n_stress]
         m = len(stressed)
-        quadratic = self._config.mean == "quadratic"
+        degree = DEGREES[self._config.mean]
         coordinates = self.scaling.coordinates(cells)
         if not m:
-            basis = basis_functions(coordinates, quadratic=quadratic)
+            basis = basis_functions(coordinates, degree=degree)
             return Batch(_tensor(coordinates), None, _tensor(basis), _tensor(self._values[index]))
         directions = self._directions[stressed]
         tangents = directions[:, None] @ self.scaling.coordinates_and_tangents(cells[:m])[1]
-        basis = basis_functions(coordinates, tangents, directions[..., :3].sum(-1), quadratic=quadratic)
+        basis = basis_functions(coordinates, tangents, directions[..., :3].sum(-1), degree=degree)
         labels = np.concatenate([self._values[index], self._slopes[stressed].ravel()])
         return Batch(_tensor(coordinates), _tensor(tangents), _tensor(basis), _tensor(labels))
 
     def all(self) -> Batch:
         """All structures."""
         return self.batch(np.arange(len(self)))
+
+    def folds(self, rng: np.random.Generator) -> Tensor | None:
+        """Labels for each network to be trained with, all but those of a K-th of the structures: 1 or 0, (K, labels).
+
+        None where there is one network, or fewer structures than networks.
+        """
+        networks, n = self._config.networks, len(self)
+        if networks == 1 or n < networks:
+            return None
+        fold = rng.permutation(n) % networks
+        of_labels = np.concatenate([fold, np.repeat(fold[: self.n_stress], self._directions.shape[1])])
+        return _tensor((of_labels != np.arange(networks)[:, None]).astype(float))
 
     def subset(self, rng: np.random.Generator) -> Tensor:
         """Coordinates of a random subset, shape (m_r, g, p).

@@ -4,7 +4,7 @@ Prior and posterior live in one weight space. With L Lᵀ = K_ZZ, an observation
 
     a(o) = [L⁻¹ k_Z(o); τ φ(o)],   y(o) = a(o)ᵀ w + residual,   w ~ N(0, I),
 
-where φ are the basis functions of the mean (constant, linear and quadratic form, label offset) with their broad prior
+where φ are the basis functions of the mean (polynomials of the scaled lattice parameters, label offset) with their broad prior
 τ. Fitting the mean is then part of the same linear algebra, exact, and its uncertainty part of the posterior.
 
 | text | code |
@@ -138,24 +138,27 @@ class SparseGP(nn.Module):
         slopes = torch.exp(2 * self.log_derivative_noise).unsqueeze(1).expand(-1, len(observations.basis) - n)
         return torch.cat([values, slopes], dim=1)
 
-    def whitened(self, observations: Observations, labels: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def whitened(self, observations: Observations, labels: Tensor, used: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
         """Coordinates and labels in units of the noise.
 
         Args:
             observations: n structures, m of them with derivatives.
             labels: y, shape (n + m t,).
+            used: which labels a network has, 1 or 0, shape (K, n + m t); all by default.
 
         Returns:
             A_Z, shape (K, M, n + m t); A with the basis functions below it, shape (K, M + P, n + m t); and
             r, shape (K, n + m t).
         """
         root = self.noise(observations).rsqrt().unsqueeze(1)
+        if used is not None:
+            root = root * used.unsqueeze(1)
         cross = self.cross_covariances(observations).mT * root
         inducing_part = torch.linalg.solve_triangular(self.chol_inducing(), cross, upper=False)
         basis_part = BASIS_SCALE * observations.basis.T * root
         return inducing_part, torch.cat([inducing_part, basis_part], dim=1), labels * root.squeeze(1)
 
-    def collapsed_bound(self, observations: Observations, labels: Tensor) -> Tensor:
+    def collapsed_bound(self, observations: Observations, labels: Tensor, used: Tensor | None = None) -> Tensor:
         """The evidence lower bound with the optimal q(w) put in, one for each network, shape (K,), nats.
 
             ELBO = −½ n log 2π − ½ log|B| − ½ Σ log D − ½ rᵀr + ½ ‖L_B⁻¹ A r‖² − ½ Σ (var_o / D) + ½ ‖A_Z‖²_F
@@ -163,18 +166,20 @@ class SparseGP(nn.Module):
         Args:
             observations: n structures, m of them with derivatives.
             labels: y, shape (n + m t,).
+            used: which labels a network has, 1 or 0, shape (K, n + m t); all by default.
         """
-        inducing_part, scaled, residual = self.whitened(observations, labels)
         noise = self.noise(observations)
+        used = torch.ones_like(noise) if used is None else used
+        inducing_part, scaled, residual = self.whitened(observations, labels, used)
         # B = I + A Aᵀ
         chol_precision = psd_safe_cholesky(scaled @ scaled.mT + _identity(scaled))
         # L_B⁻¹ A r
         projected = torch.linalg.solve_triangular(chol_precision, scaled @ residual.unsqueeze(2), upper=False)
-        trace = (self.prior_variances(observations) / noise).sum(1) - (inducing_part**2).sum((1, 2))
+        trace = (used * self.prior_variances(observations) / noise).sum(1) - (inducing_part**2).sum((1, 2))
         bound: Tensor = (
-            -0.5 * len(labels) * math.log(2 * math.pi)
+            -0.5 * used.sum(1) * math.log(2 * math.pi)
             - chol_precision.diagonal(dim1=1, dim2=2).log().sum(1)
-            - 0.5 * noise.log().sum(1)
+            - 0.5 * (used * noise.log()).sum(1)
             - 0.5 * (residual**2).sum(1)
             + 0.5 * (projected**2).sum((1, 2))
             - 0.5 * trace

@@ -19,6 +19,12 @@ LEAST_LENGTH_SCALE = 0.005
 LEAST_ANGLE_SCALE = 0.3
 """The same for angles, degrees."""
 
+DEGREES = {"constant": 0, "quadratic": 2, "cubic": 3}
+"""Of the polynomials in the mean."""
+CUBIC = 2e-3
+"""Prior standard deviation of a cubic coefficient over that of the others. Crystals are nearly harmonic in their lattice
+parameters: a prior as broad for cubic terms lets them run wild between few data."""
+
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
@@ -65,36 +71,44 @@ class Scaling:
 
 
 def basis_functions(
-    coordinates: Floats, tangents: Floats | None = None, traces: Floats | None = None, *, quadratic: bool = True
+    coordinates: Floats, tangents: Floats | None = None, traces: Floats | None = None, *, degree: int = 3
 ) -> Floats:
-    """Basis functions of the mean, averaged over the images: constant, linear and quadratic, and the labels' offset.
+    """Basis functions of the mean: polynomials averaged over the images, and the labels' offset.
 
     Args:
         coordinates: scaled, shape (n, g, p).
         tangents: derivatives of the first m structures along t directions, shape (m, g, t, p).
         traces: by how much each direction changes the volume's logarithm, shape (m, t). Labels of ∂E/∂ε may contain a
             constant times this (Pulay stress); without traces the offset's column is zero, as predictions want it.
-        quadratic: constant, linear and quadratic functions; otherwise the constant alone.
+        degree: of the polynomials, 0, 2 or 3; cubic ones are scaled by `CUBIC`.
 
     Returns:
         Values of all structures, then slopes point by point, shape (n + m t, P); the last column is the offset.
     """
     n, g, p = coordinates.shape
-    i, j = _pairs(p)
-    last = 1 + (p + len(i) if quadratic else 0)
+    (i, j), (pair, k) = _pairs(p), _triples(p)
+    linear, quadratic = slice(1, 1 + p), slice(1 + p, 1 + p + len(i))
+    cubic = slice(quadratic.stop, quadratic.stop + len(k))
+    last = {0: 1, 2: quadratic.stop, 3: cubic.stop}[degree]
     values = np.zeros((n, last + 1))
     values[:, 0] = 1
-    if quadratic:
-        values[:, 1 : p + 1] = coordinates.mean(1)
-        values[:, p + 1 : last] = (coordinates.mT @ coordinates)[:, i, j] / g
+    products = coordinates[..., i] * coordinates[..., j] / g
+    if degree:
+        values[:, linear] = coordinates.mean(1)
+        values[:, quadratic] = products.sum(1)
+    if degree == 3:
+        values[:, cubic] = CUBIC * (products.mT @ coordinates)[:, pair, k]
     if tangents is None:
         return values
     m, _, t, _ = tangents.shape
     slopes = np.zeros((m, t, last + 1))
-    if quadratic:
-        products = np.moveaxis(tangents, 2, 1).mT @ coordinates[:m, None] / g
-        slopes[..., 1 : p + 1] = tangents.mean(1)
-        slopes[..., p + 1 : last] = products[..., i, j] + products[..., j, i]
+    if degree:
+        at, along = coordinates[:m, None], np.moveaxis(tangents, 2, 1)
+        of_products = (along[..., i] * at[..., j] + at[..., i] * along[..., j]) / g
+        slopes[..., linear] = along.mean(2)
+        slopes[..., quadratic] = of_products.sum(2)
+    if degree == 3:
+        slopes[..., cubic] = CUBIC * (of_products.mT @ at + products[:m, None].mT @ along)[..., pair, k]
     if traces is not None:
         slopes[..., last] = traces
     return np.concatenate([values, slopes.reshape(m * t, -1)])
@@ -107,3 +121,11 @@ def _numbers(d: int) -> int:
 @functools.cache
 def _pairs(p: int) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
     return np.triu_indices(p)
+
+
+@functools.cache
+def _triples(p: int) -> tuple[NDArray[np.int_], NDArray[np.int_]]:
+    """Cubic monomials: a pair of coordinates, by its place among `_pairs`, and a third that is not before them."""
+    _, second = _pairs(p)
+    pair, third = np.nonzero(np.arange(p) >= second[:, None])
+    return pair, third

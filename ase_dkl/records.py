@@ -24,7 +24,10 @@ class TrainConfig:
         depth: number of residual blocks.
         spectral_coefficient: largest singular value of a residual branch's weights, c'; None for no limit.
         kernel: "rbf" or "matern52".
-        mean: the prior mean, "quadratic" in the scaled lattice parameters or "constant".
+        mean: the prior mean, "cubic" or "quadratic" in the scaled lattice parameters, or "constant".
+        folds: train each of the networks without its share of the structures, 1/K of them, before all structures enter
+            the Gaussian processes. Networks that explain labels too well then disagree about them. Under the
+            collapsed bound.
         symmetry: whether features are averaged over the crystal's symmetry images.
         stress: "auto" uses stress labels where rows have them, "use" demands some, "ignore" uses none.
         bound: "collapsed" for data that fit in memory, "stochastic" for minibatches; "auto" decides by the memory that
@@ -49,7 +52,8 @@ class TrainConfig:
     depth: int = 6
     spectral_coefficient: float | None = 0.9
     kernel: Literal["rbf", "matern52"] = "rbf"
-    mean: Literal["quadratic", "constant"] = "quadratic"
+    mean: Literal["cubic", "quadratic", "constant"] = "cubic"
+    folds: bool = True
     symmetry: bool = True
     stress: Literal["auto", "use", "ignore"] = "auto"
     bound: Literal["auto", "collapsed", "stochastic"] = "auto"
@@ -69,7 +73,7 @@ class TrainConfig:
                 raise BadTraining(f"{name} is {value}; it is a number of things and at least 1.")
         choices = {
             "kernel": KERNELS,
-            "mean": ("quadratic", "constant"),
+            "mean": ("cubic", "quadratic", "constant"),
             "stress": ("auto", "use", "ignore"),
             "bound": ("auto", "collapsed", "stochastic"),
         }

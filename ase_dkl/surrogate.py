@@ -19,7 +19,7 @@ from ase_dkl.atomic import written_whole
 from ase_dkl.crystal import Crystal
 from ase_dkl.domain import Domain, Extrapolation
 from ase_dkl.features import propagate, silu
-from ase_dkl.inputs import Scaling, basis_functions
+from ase_dkl.inputs import DEGREES, Scaling, basis_functions
 from ase_dkl.model_file import BadModelFile, pack, unpack
 from ase_dkl.posterior import Posterior
 from ase_dkl.prediction import JointPosterior, Prediction
@@ -125,8 +125,7 @@ class Surrogate:
         means, covariances = self._posterior.joint(*self._observe(given, derivatives))
         networks, mean, covariance = len(means), means.mean(axis=0), covariances.mean(axis=0)
         if networks > 1:
-            # The covariance to `spread_variance`
-            covariance += np.cov(means, rowvar=False) * (1 + 1 / networks)
+            covariance += np.cov(means, rowvar=False) * self.spread_factor
         mean *= self._scaling.energy_scale
         mean[: len(given)] += self._scaling.energy_shift
         return JointPosterior(mean, covariance * self._scaling.energy_scale**2)
@@ -134,6 +133,11 @@ class Surrogate:
     def extrapolation(self, cells: ArrayLike) -> Extrapolation:
         """Compare cells in the reference's basis, shape (n, 3, 3), Å, with the training lattices."""
         return self._domain.judge(self._coordinates(_as_cells(cells)))
+
+    @property
+    def spread_factor(self) -> float:
+        """Times the variance of the networks' means, this is the variance that their disagreement tells of."""
+        return spread_factor(self.config, self.report.bound)
 
     @cached_property
     def stress_offset(self) -> float:
@@ -224,7 +228,7 @@ class Surrogate:
             coordinates = self._coordinates(cells)
         with np.errstate(over="ignore"):  # where exp overflows, SiLU is exactly zero
             features, slopes = propagate(self._layers, silu, coordinates, tangents)
-        return features, slopes, basis_functions(coordinates, tangents, quadratic=self.config.mean == "quadratic")
+        return features, slopes, basis_functions(coordinates, tangents, degree=DEGREES[self.config.mean])
 
     def _coordinates(self, cells: Floats) -> Floats:
         """Image coordinates. A calculator asks for a cell's domain and then its energy: the last answer is kept."""
@@ -250,24 +254,30 @@ class Surrogate:
     def _marginals(self, cells: Floats, stress: bool) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the mixture in scaled units, energy first, shape (n, 1) or (n, 7)."""
         means, variances = self._posterior.marginals(*self._observe(cells, stress))
-        variance = variances.mean(axis=0) + spread_variance(means)
+        variance = variances.mean(axis=0)
+        if len(means) > 1:
+            variance += means.var(axis=0, ddof=1) * self.spread_factor
         n = len(cells)
         return _by_cell(means.mean(axis=0), n), _by_cell(np.sqrt(variance), n)
+
+
+def spread_factor(config: TrainConfig, bound: str) -> float:
+    """Variance that the disagreement of K networks tells of, over the variance of their means.
+
+    The truth may be taken as one more draw from where the networks came from: it differs from the mean of K by 1 + 1/K
+    times their variance. Where each was trained without a K-th of the data they also make a jackknife, by which the
+    variance of the mean is (K − 1)²/K times theirs; the larger of the two is taken.
+
+    Source: delete-a-group jackknife: Kott, J. Official Stat. 17, 521 (2001).
+    """
+    networks = config.networks
+    drawn = 1 + 1 / networks
+    return max(drawn, (networks - 1) ** 2 / networks) if config.folds and bound == "collapsed" else drawn
 
 
 def _by_cell(values: Floats, n: int) -> Floats:
     """N energies and then 6 n derivatives → rows of an energy and its derivatives, shape (n, 1) or (n, 7)."""
     return np.column_stack([values[:n], values[n:].reshape(n, -1)]) if len(values) > n else values[:, None]
-
-
-def spread_variance(means: Floats) -> Floats:
-    """Variance of a prediction that follows from the disagreement of K networks, from their means in the first axis.
-
-    The truth is taken as one more draw from where the networks came from: it differs from the mean of K by 1 + 1/K
-    times their variance.
-    """
-    networks = len(means)
-    return means.var(axis=0, ddof=1) * (1 + 1 / networks) if networks > 1 else np.zeros(means.shape[1:])
 
 
 def _as_cells(cells: ArrayLike) -> Floats:

@@ -26,7 +26,7 @@ from ase_dkl.metrics import evaluate
 from ase_dkl.network import FeatureExtractor
 from ase_dkl.posterior import Posterior
 from ase_dkl.records import BadTraining, Evaluation, TrainConfig, TrainingReport
-from ase_dkl.surrogate import Surrogate, spread_variance
+from ase_dkl.surrogate import Surrogate, spread_factor
 from ase_dkl.variational import NaturalVariational, VariationalGP
 
 LARGEST_ACTIVATIONS = 2 * 2**30
@@ -97,7 +97,8 @@ def fit(
     if min(centres.spread for centres in model.centres) < LEAST_SPREAD:
         notes.append("Fuzzy c-means centres lie on the mean with every fuzzifier; ask for fewer features.")
     layers = [layer.numpy() for layer in model.extractor.layers]
-    offset, offset_std = _label_offset(posterior)
+    bound_used = "stochastic" if stochastic else "collapsed"
+    offset, offset_std = _label_offset(posterior, spread_factor(config, bound_used))
     scale = data.scaling.energy_scale
     to_GPa = scale / abs(float(np.linalg.det(crystal.cell))) / GPa if data.n_stress else 0.0
     report = TrainingReport(
@@ -111,7 +112,7 @@ def fit(
         singular_values=_singular_values(model),
         centre_spread=[centres.spread for centres in model.centres],
         fuzzifier=[centres.fuzzifier for centres in model.centres],
-        bound="stochastic" if stochastic else "collapsed",
+        bound=bound_used,
         bound_per_label=bound,
         steps=steps,
         converged=converged,
@@ -159,6 +160,8 @@ def _train_collapsed(
 ) -> tuple[Posterior, int, float, bool]:
     """Maximise the collapsed bound on all data at once."""
     everything = data.all()
+    used = data.folds(np.random.default_rng(config.seed)) if config.folds else None
+    labels_used = data.n_labels if used is None else used.sum(dim=1)
     # The networks train in single precision, three times as fast on a CPU and with the same errors. All that a
     # prediction uses, posterior included, is then computed in double precision from the weights they end with.
     single = everything.in_precision(torch.float32)
@@ -170,7 +173,7 @@ def _train_collapsed(
     model.extractor.train()
     while len(bounds) < steps and _rise(bounds, steps // 5) > STANDSTILL:
         # spectral normalisation → features → Gaussian process → negative ELBO
-        bound = model.gp.collapsed_bound(_observe(model, single), everything.labels) / data.n_labels
+        bound = model.gp.collapsed_bound(_observe(model, single), everything.labels, used) / labels_used
         # → step on θ, ξ
         optimiser.zero_grad()
         (-bound.sum()).backward()
@@ -280,11 +283,12 @@ def _mean_coefficients(batch: Batch) -> Tensor:
     return BASIS_SCALE * solution
 
 
-def _label_offset(posterior: Posterior) -> tuple[float, float]:
+def _label_offset(posterior: Posterior, factor: float) -> tuple[float, float]:
     """Mean and standard deviation over the networks' mixture of the last basis function's coefficient."""
     means = posterior.weights[:, -1]
     variance = (posterior.factor[:, -1] ** 2).sum(axis=1).mean()
-    return float(means.mean()), float(np.sqrt(variance + spread_variance(means)))
+    spread = factor * means.var(ddof=1) if len(means) > 1 else 0.0
+    return float(means.mean()), float(np.sqrt(variance + spread))
 
 
 def _singular_values(model: _Model) -> dict[str, list[float]]:

@@ -30,7 +30,7 @@ from ase_dkl.lattice import strained
 
 SMEARING_EV = 0.05
 ISOTROPIC = np.linspace(-0.02, 0.02, 9)
-FINITE = (-0.01, -0.005, 0.005, 0.01)
+FINITE = (-0.01, -0.005, 0.005, 0.01, -0.02, -0.015, 0.015, 0.02)
 
 
 @dataclass(frozen=True)

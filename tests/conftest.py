@@ -1,5 +1,7 @@
 """One small model of the shipped data, for everything that needs a model and not a good one."""
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +9,10 @@ import pytest
 import torch
 
 from ase_dkl import Dataset, Surrogate, TrainConfig, fit, srtio3
+from ase_dkl.arrays import Floats
+from ase_dkl.posterior import Posterior
+
+Moved = Callable[[Surrogate, float], Surrogate]
 
 torch.set_num_threads(1)
 
@@ -28,3 +34,31 @@ def model_file(surrogate: Surrogate, tmp_path_factory: pytest.TempPathFactory) -
     path = tmp_path_factory.mktemp("model") / "sto.dkl"
     surrogate.save(path)
     return path
+
+
+class OneDirection(Posterior):
+    """A posterior that is unsure of its weights along one direction, and of nothing else."""
+
+    def joint(self, features: Floats, derivatives: Floats | None, basis: Floats) -> tuple[Floats, Floats]:
+        products = self._products(*self._scaled(features, derivatives), basis)
+        left = products[..., self.points.shape[1] : -1]
+        return products[..., -1], left @ left.mT
+
+
+@pytest.fixture(scope="session")
+def moved() -> Moved:
+    """Models whose weights are moved along a direction of their posterior, the only one in which they are unsure.
+
+    To first order, what follows from the model moves by its standard deviation where the weights move by theirs.
+    """
+
+    def move(surrogate: Surrogate, by: float) -> Surrogate:
+        given = surrogate._posterior
+        ways = np.random.default_rng(5).normal(size=(given.factor.shape[2], 1))
+        factor = given.factor @ ways
+        posterior = replace(given, factor=factor, weights=given.weights + by * factor[..., 0])
+        parts = surrogate.crystal, surrogate.config, surrogate.report, surrogate.cells
+        values = {name: getattr(posterior, name) for name in Posterior.__dataclass_fields__}
+        return Surrogate(*parts, surrogate._scaling, surrogate._layers, OneDirection(**values))
+
+    return move

@@ -43,7 +43,7 @@ def test_basis_functions_have_the_derivatives_they_are_given_with() -> None:
         strain = step * np.eye(6)[j]
         ahead, behind = (basis_functions(units.coordinates(strained(some, s * strain))) for s in (1, -1))
         assert slopes[:, j] == pytest.approx((ahead - behind) / (2 * step), rel=1e-6, abs=1e-7)
-    assert basis.shape == (2 + 12, 1 + 6 + 21 + 1)
+    assert basis.shape == (2 + 12, 1 + 6 + 21 + 56 + 1)
     assert (basis[:2, 0] == 1).all()
 
 
@@ -64,6 +64,6 @@ def test_only_labels_have_an_offset() -> None:
 
 
 def test_a_constant_mean_has_no_slope() -> None:
-    basis = basis_functions(*scaling().coordinates_and_tangents(cells(2)), quadratic=False)
+    basis = basis_functions(*scaling().coordinates_and_tangents(cells(2)), degree=0)
     assert basis.shape == (2 + 12, 2)
     assert not basis[2:].any()

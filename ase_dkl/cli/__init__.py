@@ -3,11 +3,13 @@
 import typer
 
 from ase_dkl.cli.demo import demo
+from ase_dkl.cli.elastic import elastic
 from ase_dkl.cli.eos import eos
 from ase_dkl.cli.evaluate import evaluate
 from ase_dkl.cli.info import info
 from ase_dkl.cli.predict import predict
 from ase_dkl.cli.relax import relax
+from ase_dkl.cli.report import report
 from ase_dkl.cli.scan import scan
 from ase_dkl.cli.train import train
 
@@ -18,5 +20,5 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (train, evaluate, predict, scan, eos, relax, info, demo):
+for command in (train, evaluate, predict, scan, eos, relax, elastic, report, info, demo):
     app.command()(command)

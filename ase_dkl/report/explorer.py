@@ -9,6 +9,7 @@ import numpy as np
 
 from ase_dkl.arrays import Floats
 from ase_dkl.domain import MARGIN, NAMES
+from ase_dkl.inputs import CUBIC, DEGREES
 from ase_dkl.lattice import image_parameters
 from ase_dkl.model_file import unpack
 from ase_dkl.plots import BLUE, GREY, ORANGE
@@ -87,7 +88,9 @@ def model_data(surrogate: Surrogate) -> dict[str, Any]:
         "images": crystal.images.tolist(),
         "networks": config.networks,
         "kernel": config.kernel,
-        "quadratic": config.mean == "quadratic",
+        "degree": DEGREES[config.mean],
+        "cubic": CUBIC,
+        "spread_factor": surrogate.spread_factor,
         "reach": surrogate.extrapolation(crystal.cell[None]).reach,
         **header["energy"],
         **{name: _encoded(array) for name, array in arrays.items()},

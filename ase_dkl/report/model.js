@@ -106,18 +106,25 @@ class Surrogate {
     return this.affine(last, network, sum.map((row) => row.map((value) => value / images.length)));
   }
 
-  /* Basis functions of the prior mean: constant, linear, quadratic; the labels' offset is no part of a prediction. */
+  /* Basis functions of the prior mean: a polynomial; the labels' offset is no part of a prediction. */
   basis(images) {
     const p = this.centre.length;
     return images[0].map((_, r) => {
       const mean = (term) => images.reduce((sum, rows) => sum + term(rows), 0) / images.length;
       const row = [r ? 0 : 1];
-      if (this.quadratic) {
-        for (let i = 0; i < p; i++) row.push(mean((rows) => rows[r][i]));
-        for (let i = 0; i < p; i++)
-          for (let j = i; j < p; j++)
-            row.push(mean(([x, ...dx]) => (r ? dx[r - 1][i] * x[j] + x[i] * dx[r - 1][j] : x[i] * x[j])));
+      /* A monomial of the value, or the sum over its factors of each one's derivative times the others. */
+      const monomial = (...factors) =>
+        mean((rows) => {
+          const others = (left) => factors.reduce((result, i, at) => (at === left ? result : result * rows[0][i]), 1);
+          return r ? factors.reduce((sum, i, at) => sum + rows[r][i] * others(at), 0) : others(-1);
+        });
+      if (this.degree) {
+        for (let i = 0; i < p; i++) row.push(monomial(i));
+        for (let i = 0; i < p; i++) for (let j = i; j < p; j++) row.push(monomial(i, j));
       }
+      if (this.degree === 3)
+        for (let i = 0; i < p; i++)
+          for (let j = i; j < p; j++) for (let k = j; k < p; k++) row.push(this.cubic * monomial(i, j, k));
       return [...row, 0];
     });
   }
@@ -167,7 +174,7 @@ class Surrogate {
     return each[0].map((_, r) => {
       const mean = each.reduce((sum, rows) => sum + rows[r].mean, 0) / K;
       const spread = each.reduce((sum, rows) => sum + (rows[r].mean - mean) ** 2, 0) / Math.max(K - 1, 1);
-      const variance = each.reduce((sum, rows) => sum + rows[r].variance, 0) / K + spread * (1 + 1 / K);
+      const variance = each.reduce((sum, rows) => sum + rows[r].variance, 0) / K + spread * this.spread_factor;
       const value = mean * this.energy_scale + (r ? 0 : this.energy_shift);
       return { value, std: Math.sqrt(variance) * this.energy_scale };
     });
