@@ -4,8 +4,8 @@ Prior and posterior live in one weight space. With L Lᵀ = K_ZZ, an observation
 
     a(o) = [L⁻¹ k_Z(o); τ φ(o)],   y(o) = a(o)ᵀ w + residual,   w ~ N(0, I),
 
-where φ are the basis functions of the mean (polynomials of the scaled lattice parameters, label offset) with their broad prior
-τ. Fitting the mean is then part of the same linear algebra, exact, and its uncertainty part of the posterior.
+where φ are the basis functions of the mean (polynomials of the scaled lattice parameters, label offset) with their
+broad prior τ. Fitting the mean is then part of the same linear algebra, exact, and its uncertainty part of the posterior.
 
 | text | code |
 |---|---|
@@ -138,7 +138,9 @@ class SparseGP(nn.Module):
         slopes = torch.exp(2 * self.log_derivative_noise).unsqueeze(1).expand(-1, len(observations.basis) - n)
         return torch.cat([values, slopes], dim=1)
 
-    def whitened(self, observations: Observations, labels: Tensor, used: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def whitened(
+        self, observations: Observations, labels: Tensor, used: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Coordinates and labels in units of the noise.
 
         Args:

@@ -22,8 +22,8 @@ LEAST_ANGLE_SCALE = 0.3
 DEGREES = {"constant": 0, "quadratic": 2, "cubic": 3}
 """Of the polynomials in the mean."""
 CUBIC = 2e-3
-"""Prior standard deviation of a cubic coefficient over that of the others. Crystals are nearly harmonic in their lattice
-parameters: a prior as broad for cubic terms lets them run wild between few data."""
+"""Prior standard deviation of a cubic coefficient over that of the others. Crystals are nearly harmonic in their
+lattice parameters: a prior as broad for cubic terms lets them run wild between few data."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -13,6 +13,7 @@ import numpy as np
 from ase import Atoms
 from ase.units import GPa
 from numpy.typing import ArrayLike
+from scipy.special import ndtr, stdtrit
 
 from ase_dkl.arrays import Floats
 from ase_dkl.atomic import written_whole
@@ -125,7 +126,7 @@ class Surrogate:
         means, covariances = self._posterior.joint(*self._observe(given, derivatives))
         networks, mean, covariance = len(means), means.mean(axis=0), covariances.mean(axis=0)
         if networks > 1:
-            covariance += np.cov(means, rowvar=False) * self.spread_factor
+            covariance += np.cov(means, rowvar=False) * spread_factor(networks)
         mean *= self._scaling.energy_scale
         mean[: len(given)] += self._scaling.energy_shift
         return JointPosterior(mean, covariance * self._scaling.energy_scale**2)
@@ -133,11 +134,6 @@ class Surrogate:
     def extrapolation(self, cells: ArrayLike) -> Extrapolation:
         """Compare cells in the reference's basis, shape (n, 3, 3), Å, with the training lattices."""
         return self._domain.judge(self._coordinates(_as_cells(cells)))
-
-    @property
-    def spread_factor(self) -> float:
-        """Times the variance of the networks' means, this is the variance that their disagreement tells of."""
-        return spread_factor(self.config, self.report.bound)
 
     @cached_property
     def stress_offset(self) -> float:
@@ -254,25 +250,26 @@ class Surrogate:
     def _marginals(self, cells: Floats, stress: bool) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the mixture in scaled units, energy first, shape (n, 1) or (n, 7)."""
         means, variances = self._posterior.marginals(*self._observe(cells, stress))
-        variance = variances.mean(axis=0)
-        if len(means) > 1:
-            variance += means.var(axis=0, ddof=1) * self.spread_factor
+        variance = variances.mean(axis=0) + spread_variance(means)
         n = len(cells)
         return _by_cell(means.mean(axis=0), n), _by_cell(np.sqrt(variance), n)
 
 
-def spread_factor(config: TrainConfig, bound: str) -> float:
+def spread_variance(means: Floats) -> Floats:
+    """Variance of a prediction that follows from the disagreement of K networks, from their means in the first axis."""
+    if len(means) == 1:
+        return np.zeros(means.shape[1:])
+    return means.var(axis=0, ddof=1) * spread_factor(len(means))
+
+
+def spread_factor(networks: int) -> float:
     """Variance that the disagreement of K networks tells of, over the variance of their means.
 
-    The truth may be taken as one more draw from where the networks came from: it differs from the mean of K by 1 + 1/K
-    times their variance. Where each was trained without a K-th of the data they also make a jackknife, by which the
-    variance of the mean is (K − 1)²/K times theirs; the larger of the two is taken.
-
-    Source: delete-a-group jackknife: Kott, J. Official Stat. 17, 521 (2001).
+    The truth is taken as one more draw from where the networks came from: it differs from the mean of K by 1 + 1/K
+    times their variance, which K numbers tell only roughly. What is left is Student's t with K − 1 degrees of freedom,
+    replaced by the Gaussian with as much probability within one standard deviation.
     """
-    networks = config.networks
-    drawn = 1 + 1 / networks
-    return max(drawn, (networks - 1) ** 2 / networks) if config.folds and bound == "collapsed" else drawn
+    return float((1 + 1 / networks) * stdtrit(networks - 1, ndtr(1)) ** 2)
 
 
 def _by_cell(values: Floats, n: int) -> Floats:

@@ -26,7 +26,7 @@ from ase_dkl.metrics import evaluate
 from ase_dkl.network import FeatureExtractor
 from ase_dkl.posterior import Posterior
 from ase_dkl.records import BadTraining, Evaluation, TrainConfig, TrainingReport
-from ase_dkl.surrogate import Surrogate, spread_factor
+from ase_dkl.surrogate import Surrogate, spread_variance
 from ase_dkl.variational import NaturalVariational, VariationalGP
 
 LARGEST_ACTIVATIONS = 2 * 2**30
@@ -97,8 +97,7 @@ def fit(
     if min(centres.spread for centres in model.centres) < LEAST_SPREAD:
         notes.append("Fuzzy c-means centres lie on the mean with every fuzzifier; ask for fewer features.")
     layers = [layer.numpy() for layer in model.extractor.layers]
-    bound_used = "stochastic" if stochastic else "collapsed"
-    offset, offset_std = _label_offset(posterior, spread_factor(config, bound_used))
+    offset, offset_std = _label_offset(posterior)
     scale = data.scaling.energy_scale
     to_GPa = scale / abs(float(np.linalg.det(crystal.cell))) / GPa if data.n_stress else 0.0
     report = TrainingReport(
@@ -112,7 +111,7 @@ def fit(
         singular_values=_singular_values(model),
         centre_spread=[centres.spread for centres in model.centres],
         fuzzifier=[centres.fuzzifier for centres in model.centres],
-        bound=bound_used,
+        bound="stochastic" if stochastic else "collapsed",
         bound_per_label=bound,
         steps=steps,
         converged=converged,
@@ -283,12 +282,11 @@ def _mean_coefficients(batch: Batch) -> Tensor:
     return BASIS_SCALE * solution
 
 
-def _label_offset(posterior: Posterior, factor: float) -> tuple[float, float]:
+def _label_offset(posterior: Posterior) -> tuple[float, float]:
     """Mean and standard deviation over the networks' mixture of the last basis function's coefficient."""
     means = posterior.weights[:, -1]
     variance = (posterior.factor[:, -1] ** 2).sum(axis=1).mean()
-    spread = factor * means.var(ddof=1) if len(means) > 1 else 0.0
-    return float(means.mean()), float(np.sqrt(variance + spread))
+    return float(means.mean()), float(np.sqrt(variance + spread_variance(means)))
 
 
 def _singular_values(model: _Model) -> dict[str, list[float]]:

@@ -15,6 +15,7 @@ from ase_dkl.model_file import unpack
 from ase_dkl.plots import BLUE, GREY, ORANGE
 from ase_dkl.report.blocks import Section, json_script
 from ase_dkl.report.figures import LOG_TICKS, empty_figure
+from ase_dkl.surrogate import spread_factor
 
 if TYPE_CHECKING:
     from ase_dkl.surrogate import Surrogate
@@ -90,7 +91,7 @@ def model_data(surrogate: Surrogate) -> dict[str, Any]:
         "kernel": config.kernel,
         "degree": DEGREES[config.mean],
         "cubic": CUBIC,
-        "spread_factor": surrogate.spread_factor,
+        "spread_factor": spread_factor(config.networks) if config.networks > 1 else 0.0,
         "reach": surrogate.extrapolation(crystal.cell[None]).reach,
         **header["energy"],
         **{name: _encoded(array) for name, array in arrays.items()},
