@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from ase_dkl.mechanics.equilibrium import BadEquilibrium, Equilibrium, equilibrium
     from ase_dkl.mechanics.forms import BadEquationOfState
     from ase_dkl.mechanics.grid import Grid, scan_grid
-    from ase_dkl.mechanics.linear import StressesNeverSeen
     from ase_dkl.mechanics.loading import BadLoading, Shear, Tension
     from ase_dkl.mechanics.moduli import Moduli, NotStiff, moduli
     from ase_dkl.mechanics.paths import BadScan
@@ -51,7 +50,6 @@ _MODULES = {
     "mechanics.equilibrium": ("BadEquilibrium", "Equilibrium", "equilibrium"),
     "mechanics.forms": ("BadEquationOfState",),
     "mechanics.grid": ("Grid", "scan_grid"),
-    "mechanics.linear": ("StressesNeverSeen",),
     "mechanics.loading": ("BadLoading", "Shear", "Tension"),
     "mechanics.moduli": ("Moduli", "NotStiff", "moduli"),
     "mechanics.paths": ("BadScan",),
@@ -108,7 +106,6 @@ __all__ = [
     "Shear",
     "SheetConstants",
     "Stability",
-    "StressesNeverSeen",
     "Surrogate",
     "Tension",
     "ThirdOrderConstants",

@@ -5,7 +5,8 @@ Prior and posterior live in one weight space. With L Lᵀ = K_ZZ, an observation
     a(o) = [L⁻¹ k_Z(o); τ φ(o)],   y(o) = a(o)ᵀ w + residual,   w ~ N(0, I),
 
 where φ are the basis functions of the mean (polynomials of the scaled lattice parameters, label offset) with their
-broad prior τ. Fitting the mean is then part of the same linear algebra, exact, and its uncertainty part of the posterior.
+broad prior τ. Fitting the mean is then part of the same linear algebra, exact, and its uncertainty part of the
+posterior.
 
 | text | code |
 |---|---|

@@ -259,7 +259,7 @@ def spread_variance(means: Floats) -> Floats:
     """Variance of a prediction that follows from the disagreement of K networks, from their means in the first axis."""
     if len(means) == 1:
         return np.zeros(means.shape[1:])
-    return means.var(axis=0, ddof=1) * spread_factor(len(means))
+    return np.asarray(means.var(axis=0, ddof=1) * spread_factor(len(means)))
 
 
 def spread_factor(networks: int) -> float:

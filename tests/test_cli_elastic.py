@@ -18,9 +18,6 @@ from ase_dkl.mechanics.sheet import sheet_constants
 from ase_dkl.mechanics.stability import stability
 from ase_dkl.mechanics.third_order import pressure_derivatives, third_order_constants
 
-# spglib's word to those who call it, as pymatgen does.
-pytestmark = pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")
-
 
 def run(*arguments: object) -> Result:
     return CliRunner().invoke(app, ["elastic", *(str(argument) for argument in arguments)])

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from ase import Atoms
@@ -13,7 +11,6 @@ from ase_dkl import Crystal, Dataset, DKLCalculator, ExtrapolationWarning, Surro
 from ase_dkl.mechanics.eos import EquationOfState, MisfitWarning, equation_of_state, fit_equation
 from ase_dkl.mechanics.equilibrium import equilibrium
 from ase_dkl.mechanics.forms import KINDS, BadEquationOfState, Form
-from ase_dkl.mechanics.linear import StressesNeverSeen
 from ase_dkl.plots_eos import eos_figure
 
 V = np.linspace(55.0, 66.0, 21)
@@ -108,14 +105,6 @@ class TestOfASurrogate:
         with pytest.warns(MisfitWarning, match="p3 does not follow the energies"):
             equation_of_state(surrogate, kind="p3", bounds=(-0.12, 0.12))
 
-    def test_error_bars_of_a_model_of_energies_alone_are_not_to_be_trusted(self, surrogate: Surrogate) -> None:
-        energies_only = Surrogate.from_bytes(surrogate.to_bytes())
-        energies_only.report = replace(surrogate.report, n_stress=0)
-        with pytest.warns(StressesNeverSeen):
-            equation_of_state(energies_only)
-        with pytest.warns(StressesNeverSeen):
-            equation_of_state(energies_only, start=surrogate.crystal.cell)
-
 
 class TestRefusals:
     @pytest.mark.parametrize("bounds", [(0.1, -0.1), (-1.0, 0.1), (0.0, 0.0)])
@@ -157,8 +146,7 @@ def sheet() -> EquationOfState:
     rng = np.random.default_rng(0)
     dataset = Dataset.from_atoms([square_sheet(strain) for strain in rng.uniform(-0.06, 0.06, (60, 3))])
     surrogate = fit(dataset, TrainConfig(networks=1, steps=150), progress=False)
-    with pytest.warns(StressesNeverSeen):
-        return equation_of_state(surrogate, kind="taylor")
+    return equation_of_state(surrogate, kind="taylor")
 
 
 class TestSheet:

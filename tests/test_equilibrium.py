@@ -1,12 +1,10 @@
-import warnings
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
 from ase.units import GPa
 
-from ase_dkl import BadEquilibrium, Equilibrium, ExtrapolationWarning, StressesNeverSeen, Surrogate, equilibrium
+from ase_dkl import BadEquilibrium, Equilibrium, ExtrapolationWarning, Surrogate, equilibrium
 from ase_dkl.lattice import strained
 
 Moved = Callable[[Surrogate, float], Surrogate]
@@ -75,14 +73,3 @@ def test_a_pressure_beyond_the_data_is_told(surrogate: Surrogate) -> None:
 def test_what_does_not_exist_is_refused(surrogate: Surrogate) -> None:
     with pytest.raises(BadEquilibrium, match=r"No lattice of lowest enthalpy was found at -200 GPa.*a 3\.9"):
         equilibrium(surrogate, pressure_GPa=-200)
-
-
-def test_energies_alone_give_error_bars_with_a_warning(surrogate: Surrogate) -> None:
-    parts = surrogate.crystal, surrogate.config, replace(surrogate.report, n_stress=0), surrogate.cells
-    blind = Surrogate(*parts, surrogate._scaling, surrogate._layers, surrogate._posterior)
-    with pytest.warns(StressesNeverSeen, match="trained on energies alone") as told:
-        equilibrium(blind)
-    assert told[0].filename == __file__
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        equilibrium(surrogate)

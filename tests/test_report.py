@@ -19,9 +19,6 @@ from ase_dkl.report.properties import elasticity, state
 from ase_dkl.report.scans import distinct_parameters, scans
 from ase_dkl.report.training_data import domain
 
-# pymatgen asks spglib in the old way when it looks for the standard frame.
-pytestmark = pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")
-
 
 class Links(HTMLParser):
     """Addresses that a page refers to, and the text between its elements."""

@@ -17,9 +17,6 @@ from ase_dkl.lattice import strained
 from ase_dkl.report.page import page as page_of
 from ase_dkl.report.page import sections
 
-# pymatgen asks spglib in the old way when it looks for the standard frame.
-pytestmark = pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")
-
 ANGLES: dict[int, list[tuple[int, int]]] = {1: [], 2: [(0, 1)], 3: [(1, 2), (0, 2), (0, 1)]}
 FRAME = {1: [0], 2: [0, 1, 5], 3: [0, 1, 2, 3, 4, 5]}
 """Voigt components that the page shows, by the number of periodic axes."""

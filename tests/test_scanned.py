@@ -14,7 +14,6 @@ from ase.units import GPa, J, m
 from ase_dkl import Dataset, Surrogate, TrainConfig, database_fields, fit
 from ase_dkl.lattice import strained
 from ase_dkl.mechanics.grid import Grid, scan_grid
-from ase_dkl.mechanics.linear import StressesNeverSeen
 from ase_dkl.mechanics.scan import BadScan, Scan, scan_along
 
 
@@ -139,11 +138,9 @@ class TestSheets:
     def test_stress_is_also_a_force_per_length(self, tmp_path: Path) -> None:
         surrogate = sheet_surrogate(tmp_path, vacuum=1.0)
         offsets = [-0.02, 0.0, 0.02]
-        with pytest.warns(StressesNeverSeen):
-            table = scan_along(surrogate, "xx", offsets).table()
+        table = scan_along(surrogate, "xx", offsets).table()
         thicker = surrogate.crystal.cell * [[1], [1], [1.5]]
-        with pytest.warns(StressesNeverSeen):
-            scan = scan_along(surrogate, "xx", offsets, start=thicker)
+        scan = scan_along(surrogate, "xx", offsets, start=thicker)
         # The stress is of the cell, vacuum and all; the force per length is the slab's.
         np.testing.assert_allclose(scan.table()["stress_xx_GPa"], table["stress_xx_GPa"] / 1.5, rtol=1e-9)
         np.testing.assert_allclose(scan.table()["stress_xx_N_per_m"], table["stress_xx_N_per_m"], rtol=1e-9)

@@ -136,7 +136,6 @@ def test_stress_does_the_work_that_the_energy_takes(copper: Surrogate, loading: 
 
 
 # spglib's word to those who call it, as pymatgen does.
-@pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")
 def test_the_curve_begins_with_youngs_modulus_and_certainly_at_zero(copper: Surrogate) -> None:
     constants = elastic_constants(copper)
     for direction in ((0, 0, 1), (1, 1, 0)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -85,7 +86,6 @@ def elastic_constants(surrogate: Surrogate, *, pressure_GPa: float = 0.0, symmet
 
     Warns:
         ExtrapolationWarning: the equilibrium lies outside the training data.
-        StressesNeverSeen: the model knows energies alone, and its error bars are not to be trusted.
     """
     refuse_all_but_bulk(surrogate.crystal)
     found = in_standard_frame(surrogate.crystal, equilibrium(surrogate, pressure_GPa=pressure_GPa, symmetric=symmetric))
@@ -152,7 +152,9 @@ def in_standard_frame(crystal: Crystal, found: Equilibrium) -> Equilibrium:
         from pymatgen.io.ase import AseAtomsAdaptor
 
         structure = AseAtomsAdaptor.get_structure(crystal.atoms(found.cell))
-        rotation = np.asarray(Tensor.get_ieee_rotation(structure))
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
+            rotation = np.asarray(Tensor.get_ieee_rotation(structure))
     on_strain = on_strains(rotation[None])[0]
     return replace(
         found,

@@ -16,7 +16,6 @@ from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.lattice import metric
 from ase_dkl.mechanics.equilibrium import equilibrium
 from ase_dkl.mechanics.forms import FEWEST, BadEquationOfState, Form, check_fit
-from ase_dkl.mechanics.linear import warn_of_unseen_stresses
 
 if TYPE_CHECKING:
     from ase_dkl.surrogate import Surrogate
@@ -149,7 +148,6 @@ def equation_of_state(
     Warns:
         ExtrapolationWarning: some volumes lie outside the training data.
         MisfitWarning: some value depends on the bounds by more than its error bar.
-        StressesNeverSeen: the model knows energies alone, and its error bars are not to be trusted.
     """
     periodic = list(surrogate.crystal.periodic)
     if len(periodic) == 1:
@@ -216,7 +214,6 @@ def fit_equation(
 def _start(surrogate: Surrogate, start: Floats | None) -> Floats:
     if start is None:
         return equilibrium(surrogate).cell
-    warn_of_unseen_stresses(surrogate)
     return np.asarray(start, dtype=float)
 
 

@@ -14,7 +14,6 @@ from ase_dkl.arrays import Floats
 from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.domain import NAMES
 from ase_dkl.lattice import strained
-from ase_dkl.mechanics.linear import warn_of_unseen_stresses
 from ase_dkl.mechanics.strains import invariant_strains
 
 if TYPE_CHECKING:
@@ -92,7 +91,6 @@ def equilibrium(
 
     Warns:
         ExtrapolationWarning: the minimum lies outside the training data.
-        StressesNeverSeen: the model knows energies alone, and its error bars are not to be trusted.
     """
     crystal = surrogate.crystal
     periodic = list(crystal.periodic)
@@ -143,7 +141,6 @@ def _newton_step(slope: Floats, curvature: Floats) -> Floats:
 
 
 def _found(surrogate: Surrogate, cell: Floats, pressure_GPa: float, strains: Floats, curvature: Floats) -> Equilibrium:
-    warn_of_unseen_stresses(surrogate)
     periodic = list(surrogate.crystal.periodic)
     extrapolation = surrogate.extrapolation(cell[None])
     outside = bool(extrapolation.outside[0])

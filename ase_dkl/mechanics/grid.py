@@ -72,9 +72,6 @@ def scan_grid(
     Raises:
         BadScan: offsets leave no lattice or no grid, the crystal does not have what is scanned, or the two do not go
             together.
-
-    Warns:
-        StressesNeverSeen: stresses of a model that knows energies alone, whose error bars are not to be trusted.
     """
     path = path_along(surrogate.crystal, along, start)
     first, second = (offsets_of(values) for values in offsets)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,22 +11,6 @@ from ase_dkl.arrays import Floats
 
 if TYPE_CHECKING:
     from ase_dkl.surrogate import Surrogate
-
-
-class StressesNeverSeen(UserWarning):
-    """Error bars of stresses, and of what follows from them, by a model that was trained on energies alone."""
-
-
-def warn_of_unseen_stresses(surrogate: Surrogate) -> None:
-    """Warn where error bars are not to be trusted. The caller is a function that users call."""
-    if surrogate.report.n_stress == 0:
-        warnings.warn(
-            "This model was trained on energies alone. What follows from its slopes (stress, lattice parameters, "
-            "moduli) is close, but the standard deviations of these are too small and not to be trusted; train with "
-            "stresses for error bars that hold.",
-            StressesNeverSeen,
-            stacklevel=4,
-        )
 
 
 @dataclass(frozen=True, eq=False)

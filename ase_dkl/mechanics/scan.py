@@ -66,9 +66,6 @@ def scan_along(
 
     Raises:
         BadScan: an offset leaves no lattice, or the crystal does not have what is scanned.
-
-    Warns:
-        StressesNeverSeen: stresses of a model that knows energies alone, whose error bars are not to be trusted.
     """
     path = path_along(surrogate.crystal, [along], start)
     given = offsets_of(offsets)
@@ -92,9 +89,6 @@ def scan_path(surrogate: Surrogate, strains: ArrayLike, *, stress: bool = True, 
 
     Raises:
         BadScan: a strain leaves no lattice, or reaches out of a sheet's plane.
-
-    Warns:
-        StressesNeverSeen: stresses of a model that knows energies alone, whose error bars are not to be trusted.
     """
     given = np.array(strains, dtype=float)
     if given.ndim != 2 or given.shape[1] != 6 or not np.isfinite(given).all():

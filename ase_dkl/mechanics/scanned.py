@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from ase_dkl.arrays import Floats
 from ase_dkl.atomic import written_whole
 from ase_dkl.lattice import metric
-from ase_dkl.mechanics.linear import warn_of_unseen_stresses
 from ase_dkl.mechanics.paths import ANGLES, LENGTHS, STRAINS, BadScan
 
 if TYPE_CHECKING:
@@ -197,7 +196,6 @@ def predict(surrogate: Surrogate, cells: Floats, stress: bool) -> tuple[Predicti
         raise BadScan("A scan needs at least one point.")
     if stress:
         refuse_no_volume(np.abs(np.linalg.det(cells)))
-        warn_of_unseen_stresses(surrogate)
     return surrogate.predict_cells(cells, stress=stress), surrogate.extrapolation(cells).outside
 
 

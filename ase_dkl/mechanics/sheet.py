@@ -69,7 +69,6 @@ def sheet_constants(surrogate: Surrogate, *, symmetric: bool = True) -> SheetCon
 
     Warns:
         ExtrapolationWarning: the equilibrium lies outside the training data.
-        StressesNeverSeen: the model knows energies alone, and its error bars are not to be trusted.
     """
     crystal = surrogate.crystal
     if len(crystal.periodic) != 2:

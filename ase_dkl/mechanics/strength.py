@@ -87,7 +87,6 @@ def ideal_strength(surrogate: Surrogate, loading: Tension | Shear, *, relaxed: b
 
     Warns:
         ExtrapolationWarning: the equilibrium lies outside the training data.
-        StressesNeverSeen: the model knows energies alone, and its error bars are not to be trusted.
 
     Source: D. Roundy, C. R. Krenn, M. L. Cohen, J. W. Morris, Phys. Rev. Lett. 82, 2713 (1999).
     """

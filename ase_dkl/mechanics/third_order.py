@@ -76,7 +76,6 @@ def third_order_constants(surrogate: Surrogate, *, symmetric: bool = True) -> Th
 
     Warns:
         ExtrapolationWarning: the equilibrium lies outside the training data.
-        StressesNeverSeen: the model knows energies alone, and its error bars are not to be trusted.
 
     Source:
         K. Brugger, Phys. Rev. 133, A1611 (1964), for the definition.
@@ -110,7 +109,6 @@ def pressure_derivatives(
 
     Warns:
         ExtrapolationWarning: the equilibrium lies outside the training data.
-        StressesNeverSeen: the model knows energies alone, and its error bars are not to be trusted.
     """
     crystal = surrogate.crystal
     refuse_all_but_bulk(crystal)
