@@ -147,9 +147,10 @@ def _confirm(motif: Motif) -> Symmetry:
     lattice, positions = motif.lattice, motif.sites % 1.0
     if d == 2:
         # No operation can exchange the vacuum vector, longer than the others and than the layer, with another.
-        vacuum = np.ptp(motif.sites[:, 2]) + 3 * np.sqrt(np.diag(motif.metric).max())
+        heights = motif.sites[:, 2]
+        vacuum = np.ptp(heights) + 3 * np.sqrt(np.diag(motif.metric).max())
         lattice = np.vstack([motif.lattice, vacuum * normals(motif.lattice)])
-        positions = motif.sites / [1, 1, vacuum]
+        positions = (motif.sites - [0, 0, heights.min()]) / [1, 1, vacuum]
     # For the name, sites of one element with different moments are different species.
     kinds = np.unique(np.column_stack([motif.numbers, np.round(motif.moments, 3)]), axis=0, return_inverse=True)[1]
     cell = lattice.tolist(), positions.tolist(), kinds.tolist()
