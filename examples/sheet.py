@@ -7,14 +7,13 @@ import argparse
 
 import numpy as np
 
-from ase_dkl import Dataset, TrainConfig, evaluate, fit, scan_along, sheet_constants, srtio3
+from ase_dkl import Dataset, TrainConfig, evaluate, fit, mos2, scan_along, sheet_constants
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a small model")
-    shipped = srtio3().with_name("mos2_pbe.db")
-    parser.add_argument("database", nargs="?", default=shipped, help="DFT data of the sheet; the shipped ones")
+    parser.add_argument("database", nargs="?", default=mos2(), help="DFT data of the sheet; the shipped ones")
     given = parser.parse_args()
     config = TrainConfig(networks=1, steps=60) if given.quick else TrainConfig()
 

@@ -120,5 +120,5 @@ def test_pymatgen_takes_them(constants: ElasticConstants) -> None:
 
 
 def test_a_sheet_is_sent_elsewhere() -> None:
-    with pytest.raises(BadElasticity, match="MoS2 has 2 periodic axes.*sheet_constants"):
+    with pytest.raises(BadElasticity, match=r"MoS2 has 2 periodic axes.*sheet_constants"):
         refuse_all_but_bulk(Crystal.from_atoms(mx2("MoS2", vacuum=6.0)))

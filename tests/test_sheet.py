@@ -16,7 +16,7 @@ ISOTROPIC = np.array([[C11, C12, 0], [C12, C11, 0], [0, 0, (C11 - C12) / 2]])
 
 def labelled(strain: Floats, vacuum: float, upright: bool) -> Atoms:
     """Graphene with an energy that is quadratic in the Lagrangian strain, without stress at a = 2.46 Å."""
-    sheet = graphene(a=2.46, vacuum=vacuum)
+    sheet: Atoms = graphene(a=2.46, vacuum=vacuum)
     sheet.set_cell(strained(sheet.cell.array, strain), scale_atoms=True)
     reference = graphene(a=2.46).cell.array[:2, :2]
     metric = (sheet.cell.array @ sheet.cell.array.T)[:2, :2]

@@ -181,11 +181,6 @@ class Dataset:
         return self.subset(~test), self.subset(test)
 
 
-def srtio3() -> Path:
-    """The shipped database: 408 DFT calculations of strained SrTiO₃, described in the README beside it."""
-    return Path(__file__).parents[1] / "data" / "srtio3_pbe.db"
-
-
 def _reference(reference: Atoms | Path | str | Crystal | None) -> Atoms | Crystal | None:
     if not isinstance(reference, str | Path):
         return reference

@@ -181,9 +181,10 @@ def at_equilibrium(
         Means, shape (p,), and covariance, shape (p, p).
     """
     here = quantities(found.cell)
-    mean = here.mean(surrogate)
+    joint = surrogate.posterior(here.cells)
+    mean = here.under(joint)[0]
     displaced = [quantities(strained(found.cell, STEP * strain)).mean(surrogate) for strain in found.strains]
     drift = (np.array(displaced) - mean).T / STEP
     weights = here.weights.copy()
     weights[:, 0] += drift @ found.response
-    return mean, Linear(here.cells, weights).posterior(surrogate)[1]
+    return mean, Linear(here.cells, weights).under(joint)[1]

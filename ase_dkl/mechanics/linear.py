@@ -10,6 +10,7 @@ import numpy as np
 from ase_dkl.arrays import Floats
 
 if TYPE_CHECKING:
+    from ase_dkl.prediction import JointPosterior
     from ase_dkl.surrogate import Surrogate
 
 
@@ -31,7 +32,10 @@ class Linear:
 
     def posterior(self, surrogate: Surrogate) -> tuple[Floats, Floats]:
         """Expected values, shape (p,), and their covariance L Σ Lᵀ, shape (p, p)."""
+        return self.under(surrogate.posterior(self.cells))
+
+    def under(self, joint: JointPosterior) -> tuple[Floats, Floats]:
+        """The same from a joint posterior of the cells that is known already."""
         n = len(self.cells)
-        joint = surrogate.posterior(self.cells)
         weights = self.weights.reshape(len(self.weights), -1)
         return weights @ joint.mean[n:], weights @ joint.covariance[n:, n:] @ weights.T
