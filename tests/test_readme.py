@@ -9,7 +9,7 @@ README = Path(__file__).parent.parent / "README.md"
 def test_snippets_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     snippets = re.findall(r"```python\n(.*?)```", README.read_text(encoding="utf-8"), flags=re.DOTALL)
-    assert len(snippets) == 3
+    assert len(snippets) == 4
     namespace: dict[str, object] = {}
     for snippet in snippets:
         exec(compile(snippet, str(README), "exec"), namespace)
