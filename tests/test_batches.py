@@ -7,7 +7,7 @@ import torch
 from ase_dkl import Dataset, TrainConfig
 from ase_dkl.batches import TrainingData
 
-QUADRATIC = TrainConfig()
+CONFIG = TrainConfig()
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def mixed(srtio3_dataset: Dataset) -> Dataset:
 
 
 def test_labels_are_energies_and_then_strain_derivatives(mixed: Dataset) -> None:
-    data = TrainingData(mixed, mixed.crystal.images, QUADRATIC)
+    data = TrainingData(mixed, mixed.crystal.images, CONFIG)
     batch = data.all()
     assert data.n_labels == len(batch.labels) == len(batch.basis) == 10 + 4 * 6
     energies = batch.labels[:10].numpy() * data.scaling.energy_scale + data.scaling.energy_shift
@@ -31,7 +31,7 @@ def test_labels_are_energies_and_then_strain_derivatives(mixed: Dataset) -> None
 
 
 def test_minibatches_are_parts_of_the_whole(mixed: Dataset) -> None:
-    data = TrainingData(mixed, mixed.crystal.images, QUADRATIC)
+    data = TrainingData(mixed, mixed.crystal.images, CONFIG)
     whole, part = data.all(), data.batch(np.array([1, 3, 7]))
     assert torch.equal(part.coordinates, whole.coordinates[[1, 3, 7]])
     assert part.tangents is not None
@@ -42,16 +42,34 @@ def test_minibatches_are_parts_of_the_whole(mixed: Dataset) -> None:
 
 
 def test_a_minibatch_without_stresses_has_no_tangents(mixed: Dataset) -> None:
-    batch = TrainingData(mixed, mixed.crystal.images, QUADRATIC).batch(np.array([5, 6]))
+    batch = TrainingData(mixed, mixed.crystal.images, CONFIG).batch(np.array([5, 6]))
     assert batch.tangents is None
     assert len(batch.labels) == 2
 
 
 def test_lattices_between_the_labelled_ones_fill_a_small_subset(mixed: Dataset) -> None:
-    data = TrainingData(mixed, mixed.crystal.images, replace(QUADRATIC, n_inducing=6))
+    data = TrainingData(mixed, mixed.crystal.images, replace(CONFIG, n_inducing=6))
     subset = data.subset(np.random.default_rng(0)).numpy()
     assert subset.shape == (48, 24, 6)
     labelled = data.all().coordinates.numpy()
     assert np.abs(subset).max() < 1.5 * np.abs(labelled).max()
-    energies = TrainingData(mixed.without_stresses(), mixed.crystal.images, QUADRATIC)
+    energies = TrainingData(mixed.without_stresses(), mixed.crystal.images, CONFIG)
     assert len(energies.subset(np.random.default_rng(0))) == 10
+
+
+class TestFolds:
+    def test_each_structure_is_left_out_of_one_network_with_all_its_labels(self, mixed: Dataset) -> None:
+        data = TrainingData(mixed, mixed.crystal.images, CONFIG)
+        used = data.folds(np.random.default_rng(0))
+        assert used is not None
+        assert used.shape == (4, data.n_labels)
+        left_out = used.numpy() == 0
+        assert (left_out.sum(axis=0) == 1).all()
+        energies, slopes = left_out[:, :10], left_out[:, 10:].reshape(4, 4, 6)
+        np.testing.assert_array_equal(slopes, np.repeat(energies[:, :4, None], 6, axis=2))
+        assert sorted(energies.sum(axis=1)) == [2, 2, 3, 3]
+
+    @pytest.mark.parametrize("networks", [1, 11])
+    def test_none_with_one_network_or_fewer_structures_than_networks(self, mixed: Dataset, networks: int) -> None:
+        data = TrainingData(mixed, mixed.crystal.images, replace(CONFIG, networks=networks))
+        assert data.folds(np.random.default_rng(0)) is None

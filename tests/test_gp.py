@@ -79,6 +79,24 @@ def test_the_bound_term_by_term() -> None:
     torch.testing.assert_close(gp.collapsed_bound(given, y), expected)
 
 
+def test_a_network_without_some_labels_has_the_bound_of_the_others() -> None:
+    """Structure 1 is left out of the first network, with its derivatives, and structure 9 of the second."""
+    given = observations()
+    gp, y = process(given), labels(given)
+    assert given.derivatives is not None
+    used = torch.ones(2, len(y), dtype=torch.float64)
+    used[0, 1] = used[1, 9] = 0
+    used[0, 12 + 4 : 12 + 8] = 0
+    bounds = gp.collapsed_bound(given, y, used)
+    for network, structure in ((0, 1), (1, 9)):
+        kept = [i for i in range(12) if i != structure]
+        derivatives = given.derivatives[:, [i for i in kept if i < 5]]
+        rows = used[network].bool()
+        fewer = Observations(given.features[:, kept], derivatives, given.basis[rows])
+        assert len(y[rows]) == len(fewer.rows()[0])
+        torch.testing.assert_close(bounds[network], gp.collapsed_bound(fewer, y[rows])[network])
+
+
 def test_with_inducing_points_at_the_data_the_posterior_is_the_exact_one() -> None:
     given = observations(m=0)
     gp, y = process(given, points=given.features), labels(given)

@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from ase_dkl import BadModelFile, Dataset, NotThisCrystal, Prediction, Surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.lattice import strained
+from ase_dkl.surrogate import spread_factor, spread_variance
 
 FIELDS = tuple(Prediction.__dataclass_fields__)
 
@@ -143,6 +144,21 @@ def test_joint_posterior_knows_that_the_stress_is_a_slope(surrogate: Surrogate, 
     std = [np.sqrt(row @ joint.covariance @ row) for row in (difference, slope, difference - slope)]
     assert std[0] == pytest.approx(std[1], rel=0.01)
     assert std[2] < 0.05 * std[1]
+
+
+def test_the_fewer_networks_the_more_their_disagreement_counts() -> None:
+    """Student's t: 1.837² of two, 1.197² of four, by tables of its central 68.27 % interval; of infinitely many, 1."""
+    assert spread_factor(2) == pytest.approx(1.5 * 1.837**2, rel=1e-3)
+    assert spread_factor(4) == pytest.approx(1.25 * 1.197**2, rel=1e-3) == pytest.approx(1.79, abs=5e-3)
+    factors = [spread_factor(networks) for networks in (2, 3, 4, 8, 64, 10**6)]
+    assert factors == sorted(factors, reverse=True)
+    assert factors[-1] == pytest.approx(1, abs=1e-5)
+
+
+def test_spread_of_networks() -> None:
+    means = np.array([[1.0, 5.0], [3.0, 5.0]])
+    assert spread_variance(means) == pytest.approx(np.array([2.0, 0.0]) * spread_factor(2))
+    assert spread_variance(means[:1]) == pytest.approx(0)
 
 
 def test_saved_and_loaded_predicts_the_same_bits(

@@ -142,15 +142,26 @@ def test_the_report_says_what_was_found(few: Dataset, unseen: Dataset) -> None:
 
 
 def test_a_training_too_short_to_settle_says_so(few: Dataset) -> None:
-    report = fit(few, replace(QUICK, steps=9), progress=False).report
+    report = fit(few, replace(QUICK, steps=10), progress=False).report
     assert not report.converged
-    assert any("still rising after 9 steps" in warning for warning in report.warnings)
+    assert any("still rising after 10 steps" in warning for warning in report.warnings)
 
 
 def test_training_stops_when_the_bound_stops_rising(few: Dataset) -> None:
     report = fit(few, replace(QUICK, steps=400, learning_rate=1e-6), progress=False).report
     assert report.converged
     assert report.steps < 100
+
+
+def test_folds_matter_to_several_networks_and_not_to_one(few: Dataset, unseen: Dataset) -> None:
+    for networks in (1, 2):
+        with_folds, without = (
+            fit(few, replace(QUICK, networks=networks, steps=20, folds=folds), progress=False).predict_cells(
+                unseen.cells
+            )
+            for folds in (True, False)
+        )
+        assert np.array_equal(with_folds.energy, without.energy) == (networks == 1)
 
 
 def test_progress_goes_to_stderr(few: Dataset, capsys: pytest.CaptureFixture[str]) -> None:
