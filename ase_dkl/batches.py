@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -13,8 +13,13 @@ from ase_dkl import lattice
 from ase_dkl.arrays import Floats
 from ase_dkl.dataset import Dataset
 from ase_dkl.inputs import DEGREES, Scaling, basis_functions
+from ase_dkl.posterior import Posterior
 from ase_dkl.records import TrainConfig
 
+SYNTHETIC = 400
+"""Random lattices that tell which basis functions are independent."""
+DEPENDENT = 1e-9
+"""Relative size below which a combination of basis functions is zero but for rounding."""
 SUBSET = 2000
 """m_r: structures that fuzzy c-means sees."""
 
@@ -26,7 +31,7 @@ class Batch:
     Attributes:
         coordinates: scaled lattice parameters of every image, shape (n, g, p).
         tangents: their derivatives, of the first m structures along t directions, shape (m, g, t, p), or None.
-        basis: basis functions of the mean, shape (n + m t, P).
+        basis: independent basis functions of the mean, shape (n + m t, R).
         labels: scaled energies, then derivatives of the energy point by point, shape (n + m t,).
     """
 
@@ -60,6 +65,7 @@ class TrainingData:
         self._directions = lattice.independent_strains(self._cells[with_stress])
         virial = np.abs(np.linalg.det(dataset.cells[with_stress]))[:, None] * dataset.stresses[with_stress]
         self._slopes = (self._directions @ virial[..., None])[..., 0] / self.scaling.energy_scale
+        self._independent = self._independent_functions()
 
     def __len__(self) -> int:
         return len(self._cells)
@@ -78,12 +84,12 @@ class TrainingData:
         coordinates = self.scaling.coordinates(cells)
         if not m:
             basis = basis_functions(coordinates, degree=degree)
-            return Batch(_tensor(coordinates), None, _tensor(basis), _tensor(self._values[index]))
+            return Batch(_tensor(coordinates), None, _tensor(basis @ self._independent), _tensor(self._values[index]))
         directions = self._directions[stressed]
         tangents = directions[:, None] @ self.scaling.coordinates_and_tangents(cells[:m])[1]
         basis = basis_functions(coordinates, tangents, directions[..., :3].sum(-1), degree=degree)
         labels = np.concatenate([self._values[index], self._slopes[stressed].ravel()])
-        return Batch(_tensor(coordinates), _tensor(tangents), _tensor(basis), _tensor(labels))
+        return Batch(_tensor(coordinates), _tensor(tangents), _tensor(basis @ self._independent), _tensor(labels))
 
     def all(self) -> Batch:
         """All structures."""
@@ -115,6 +121,34 @@ class TrainingData:
             share = rng.random((missing, 1, 1))
             cells = np.concatenate([cells, _cells_of(share * first + (1 - share) * second)])
         return _tensor(self.scaling.coordinates(cells))
+
+    def of_all_functions(self, posterior: Posterior) -> Posterior:
+        """A posterior of the weights of the independent basis functions, as one of all P of them."""
+        m = posterior.points.shape[1]
+        weights, factor = posterior.weights[:, m:, None], posterior.factor[:, m:]
+        return replace(
+            posterior,
+            weights=np.concatenate([posterior.weights[:, :m], (self._independent @ weights)[..., 0]], axis=1),
+            factor=np.concatenate([posterior.factor[:, :m], self._independent @ factor], axis=1),
+        )
+
+    def _independent_functions(self) -> Floats:
+        """An orthonormal basis of the weights that make a difference, shape (P, R).
+
+        Averages of different monomials over the images are often the same function. With these combinations the
+        process is the same, and its linear algebra a fraction.
+        """
+        degree = DEGREES[self._config.mean]
+        rng = np.random.default_rng(0)
+        cells = self._cells[rng.integers(len(self), size=SYNTHETIC)]
+        cells = lattice.strained(cells, rng.uniform(-0.1, 0.1, (SYNTHETIC, 6)))
+        values = basis_functions(self.scaling.coordinates(cells), degree=degree)
+        _, sizes, directions = np.linalg.svd(values, full_matrices=False)
+        kept = directions[sizes > DEPENDENT * sizes[0]].T
+        kept = np.pad(kept, ((0, 0), (0, 1)))
+        # The labels' offset, of which predictions have nothing.
+        kept[-1, -1] = 1
+        return np.asarray(kept)
 
     def activation_bytes(self) -> int:
         """Memory that training on all data at once takes for what the backward pass needs."""

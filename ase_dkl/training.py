@@ -84,6 +84,7 @@ def fit(
         )
         train = _train_stochastic if stochastic else _train_collapsed
         posterior, steps, bound, converged = train(model, data, config, bar)
+        posterior = data.of_all_functions(posterior)
 
     notes = list(dataset.warnings)
     if not converged:
