@@ -81,7 +81,7 @@ def evaluate(surrogate: Surrogate, dataset: Dataset) -> Evaluation:
         assert prediction.stress_uncertainty is not None
         assert prediction.stress_noise is not None
         cells = dataset.cells[rows]
-        projection = _onto_lattice(surrogate, cells)
+        projection = onto_lattice(surrogate, cells)
         labels = dataset.stresses[rows] - label_offset(surrogate, cells)
         stress_error = prediction.stress[rows] - np.einsum("nij,ni->nj", projection, labels)
         stress_total = np.hypot(prediction.stress_uncertainty[rows], prediction.stress_noise[rows])
@@ -112,7 +112,7 @@ def label_offset(surrogate: Surrogate, cells: Floats) -> Floats:
     return offset
 
 
-def _onto_lattice(surrogate: Surrogate, cells: Floats) -> Floats:
+def onto_lattice(surrogate: Surrogate, cells: Floats) -> Floats:
     """Projections of Voigt strains onto those that change the lattice, shape (n, 6, 6)."""
     axes = np.linalg.qr(cells[:, list(surrogate.crystal.periodic)].mT).Q
     return on_strains(axes @ axes.mT)

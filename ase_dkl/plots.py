@@ -8,12 +8,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from matplotlib.colors import LogNorm, Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
 from ase_dkl.mechanics.grid import Grid
 from ase_dkl.mechanics.paths import ANGLES, LENGTHS, STRAINS
 from ase_dkl.mechanics.points import Points
 from ase_dkl.mechanics.scan import Scan
+from ase_dkl.wording import GREEK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -21,7 +24,7 @@ if TYPE_CHECKING:
 # Okabe & Ito's palette: told apart with every kind of colour vision.
 BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6E6E6E"
 
-_GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
+_DOTS: dict[str, Any] = {"ls": "", "marker": "o", "ms": 4.5, "mfc": "white", "mec": ORANGE, "mew": 1.3}
 
 
 def axis_label(along: str) -> str:
@@ -29,7 +32,7 @@ def axis_label(along: str) -> str:
     if along in LENGTHS:
         return f"lattice length {along} (Å)"
     if along in ANGLES:
-        return f"lattice angle {_GREEK[along]} (°)"
+        return f"lattice angle {GREEK[along]} (°)"
     if along == "volume":
         return "volume of a cell (Å³)"
     if along == "area":
@@ -50,7 +53,7 @@ def scan_figure(scans: Sequence[Scan], points: Sequence[Points | None], title: s
 
     Args:
         scans: one for each column.
-        points: labels on the line of each scan, or None.
+        points: labels on the line of each scan, or None; those beyond the scan are not drawn.
         title: what the figure is of.
     """
     figure = Figure(figsize=(1.2 + 4.4 * len(scans), 5.8), layout="constrained", dpi=200)
@@ -63,7 +66,7 @@ def scan_figure(scans: Sequence[Scan], points: Sequence[Points | None], title: s
     grid[0, 0].set_ylabel("energy above the\nlowest (eV per cell)")
     grid[0, 0].legend(frameon=False, loc="upper center")
     compared = any(p is not None and len(p.coordinate) for p in points)
-    grid[1, 0].set_ylabel(("model − DFT" if compared else "uncertainty") + "\n(meV per cell)")
+    grid[1, 0].set_ylabel(("model − DFT" if compared else "± 2σ") + "\n(meV per cell)")
     grid[1, 0].set_title("band: ± 2σ, the labels' noise included", fontsize="small", loc="left", color=GREY)
     figure.suptitle(title, fontsize="medium")
     return figure
@@ -80,7 +83,8 @@ def grid_figure(grid: Grid, points: Points | None, title: str) -> Figure:
         points: labels on the plane, or None.
         title: what the figure is of.
     """
-    figure = Figure(figsize=(10.4, 4.4), layout="constrained", dpi=200)
+    figure = Figure(figsize=(10.4, 4.4), dpi=200)
+    figure.set_layout_engine("constrained", wspace=0.08)
     left, right = figure.subplots(1, 2, sharex=True, sharey=True)
     zero = float(grid.energy.min())
     # A logarithm has no zero.
@@ -133,8 +137,8 @@ def _draw_energy(axes: Axes, scan: Scan, points: Points | None, zero: float) -> 
     _shade_extrapolation(axes, scan)
     axes.fill_between(scan.coordinate, mean - band, mean + band, color=BLUE, alpha=0.25, lw=0, label="mean ± 2σ")
     axes.plot(scan.coordinate, mean, color=BLUE, lw=1.5)
-    if points is not None and len(points.coordinate):
-        axes.plot(points.coordinate, points.energies - zero, "o", ms=4.5, mfc="white", mec=ORANGE, mew=1.3, label="DFT")
+    if points is not None and (within := _within(scan, points)).any():
+        axes.plot(points.coordinate[within], points.energies[within] - zero, label="DFT", **_DOTS)
     _clean(axes)
 
 
@@ -145,11 +149,21 @@ def _draw_errors(axes: Axes, scan: Scan, points: Points | None) -> None:
     axes.fill_between(scan.coordinate, -band, band, color=BLUE, alpha=0.25, lw=0)
     axes.axhline(0, color=BLUE, lw=1.5)
     if points is not None:
-        axes.plot(points.coordinate, 1e3 * points.errors, "o", ms=4.5, mfc="white", mec=ORANGE, mew=1.3)
+        within = _within(scan, points)
+        axes.plot(points.coordinate[within], 1e3 * points.errors[within], **_DOTS)
     # Errors inside the training range are a fraction of a meV, beyond it tens: linear to 1 meV, logarithmic above.
     axes.set_yscale("symlog", linthresh=1, linscale=1)
     axes.yaxis.set_major_formatter("{x:g}")
     _clean(axes)
+
+
+def _within(scan: Scan, points: Points) -> NDArray[np.bool_]:
+    """The labels that lie where the scan is."""
+    slack = 1e-6 * float(np.ptp(scan.coordinate))
+    inside: NDArray[np.bool_] = (points.coordinate >= scan.coordinate.min() - slack) & (
+        points.coordinate <= scan.coordinate.max() + slack
+    )
+    return inside
 
 
 def _shade_extrapolation(axes: Axes, scan: Scan) -> None:
@@ -168,5 +182,6 @@ def _shade_extrapolation(axes: Axes, scan: Scan) -> None:
 
 
 def _clean(axes: Axes) -> None:
+    axes.xaxis.set_major_locator(MaxNLocator(7))
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=GREY, alpha=0.2, lw=0.5)

@@ -10,10 +10,12 @@ from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from ase_dkl.arrays import Floats
 from ase_dkl.mechanics.directional import directional_young_modulus, extreme_young_moduli
 from ase_dkl.plots import BLUE, GREY, ORANGE
+from ase_dkl.wording import plus_minus
 
 if TYPE_CHECKING:
     from ase_dkl.mechanics.strength import IdealStrength
@@ -33,7 +35,8 @@ def young_modulus_figure(C_GPa: Floats, covariance: Floats, title: str) -> Figur
         title: what the figure is of.
     """
     softest, stiffest = extreme_young_moduli(C_GPa, covariance)
-    figure = Figure(figsize=(12.5, 4.2), layout="constrained", dpi=200)
+    figure = Figure(figsize=(12.5, 4.2), dpi=200)
+    figure.set_layout_engine("constrained", wspace=0.06)
     grid = figure.add_gridspec(1, 4, width_ratios=[1.5, 1, 1, 1])
     solid: Any = figure.add_subplot(grid[0], projection="3d")
     _draw_surface(solid, C_GPa, covariance, softest.young_modulus_GPa, stiffest.young_modulus_GPa)
@@ -47,13 +50,16 @@ def young_modulus_figure(C_GPa: Floats, covariance: Floats, title: str) -> Figur
         axes.set_title(f"in the {plane} plane\n", fontsize="small", color=GREY)
         axes.set_ylim(0, 1.1 * stiffest.young_modulus_GPa)
         axes.set_xticks([0, np.pi / 2, np.pi, 3 * np.pi / 2], [plane[0], plane[1], f"−{plane[0]}", f"−{plane[1]}"])
+        axes.yaxis.set_major_locator(MaxNLocator(3))
         axes.set_rlabel_position(45)
         axes.tick_params(labelsize="small", colors=GREY)
         axes.grid(color=GREY, alpha=0.3, lw=0.5)
-    words = " · ".join(
-        f"{name} {each.young_modulus_GPa:.1f} ± {each.young_modulus_GPa_std:.1f} GPa along {_vector(each.direction)}"
+    extremes = {
+        name: plus_minus(each.young_modulus_GPa, each.young_modulus_GPa_std, "GPa")
+        + f" along {_vector(each.direction)}"
         for name, each in (("smallest", softest), ("largest", stiffest))
-    )
+    }
+    words = " · ".join(f"{name} {extreme}" for name, extreme in extremes.items())
     figure.suptitle(f"{title}: Young's modulus (GPa)\n{words}", fontsize="medium")
     return figure
 
@@ -76,11 +82,11 @@ def strength_figure(results: Sequence[IdealStrength], title: str) -> Figure:
             axes.plot(result.strains, stress, color=color, lw=1.5, label=f"{name}: no maximum")
             axes.plot(result.strains[-1], stress[-1], "|", color=color, ms=12)
             continue
-        name += f": {result.strength_GPa:.2f} ± {result.strength_GPa_std:.2f} GPa"
-        axes.plot(result.strains, stress, color=color, lw=1.5, label=name)
         assert result.strain_at_strength is not None
         assert result.strain_at_strength_std is not None
         assert result.strength_GPa_std is not None
+        name += f": {plus_minus(result.strength_GPa, result.strength_GPa_std, 'GPa')}"
+        axes.plot(result.strains, stress, color=color, lw=1.5, label=name)
         axes.errorbar(
             result.strain_at_strength,
             result.strength_GPa,
@@ -118,7 +124,7 @@ def _draw_surface(axes: Any, C_GPa: Floats, covariance: Floats, low: float, high
         getattr(axes, f"set_{name}label")(name, labelpad=-12)
     axes.set(xticklabels=[], yticklabels=[], zticklabels=[])
     bar = axes.figure.colorbar(ScalarMappable(scale, "viridis"), ax=axes, shrink=0.7, location="left")
-    bar.set_label("GPa")
+    bar.set_label("Young's modulus (GPa)")
 
 
 def _vector(direction: Sequence[float]) -> str:

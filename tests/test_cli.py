@@ -304,6 +304,7 @@ class TestMistakes:
             (["--along", "d", "--range", "0", "1"], "'d' is none of them"),
             (["--along", "a", "--range", "0.1", "-0.1"], "the first number must be the lower one"),
             (["--along", "a", "--range", "0"], "requires 2 arguments"),
+            (["--along", "a", "--range", "0", "inf"], "inf is not a finite number"),
             (["--along", "a", "--range", "-2", "0"], "no lattice at an offset of -2 along a"),
             (["--along", "alpha", "--range", "0", "170"], "flat or inside out"),
             (["--along", "a", "--range", "0", "1", "-n", "1"], "-n"),

@@ -17,6 +17,7 @@ from ase_dkl.mechanics.moduli import moduli
 from ase_dkl.mechanics.sheet import sheet_constants
 from ase_dkl.mechanics.stability import stability
 from ase_dkl.mechanics.third_order import pressure_derivatives, third_order_constants
+from ase_dkl.wording import plus_minus
 
 
 def run(*arguments: object) -> Result:
@@ -107,8 +108,10 @@ def test_symmetry_may_be_left_to_the_model(model_file: Path, surrogate: Surrogat
 
 def test_table_has_every_constant_and_error_bar_in_a_terminals_width(model_file: Path) -> None:
     table = succeed(model_file).stdout
-    constants = elastic_constants(Surrogate.load(model_file)).C_GPa
-    assert table.count(f"{constants[0, 0]:.0f}") >= 3
+    found = elastic_constants(Surrogate.load(model_file))
+    value, std = plus_minus(found.C_GPa[0, 0], found.C_std_GPa[0, 0]).split(" ± ")
+    assert table.count(value) == 3
+    assert table.count(f"± {std}") >= 3
     assert "…" not in table
     assert "Young's modulus" in table
     assert "probability of stability" in table
@@ -129,6 +132,13 @@ def test_no_equilibrium_is_told_in_words(model_file: Path) -> None:
     result = run(model_file, "--pressure", -500)
     assert result.exit_code == 1
     assert result.stderr.startswith("Error: No lattice of lowest enthalpy")
+
+
+@pytest.mark.parametrize("pressure", ["nan", "inf", "ten"])
+def test_a_pressure_is_a_number(model_file: Path, pressure: str) -> None:
+    result = run(model_file, "--pressure", pressure)
+    assert result.exit_code == 2
+    assert "--pressure" in result.stderr
 
 
 def test_what_lies_outside_the_data_is_told_beside_the_numbers(model_file: Path) -> None:

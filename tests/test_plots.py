@@ -46,6 +46,15 @@ def test_labels_and_their_errors_are_drawn(scan: Scan, points: Points) -> None:
     np.testing.assert_allclose(xy(error.lines[-1])[:, 1], 1e3 * points.errors)
 
 
+def test_labels_beyond_the_scan_are_not_drawn(surrogate: Surrogate, points: Points) -> None:
+    short = scan_along(surrogate, "a", np.linspace(-0.02, 0.05, 8), stress=False)
+    low, high = short.coordinate[[0, -1]]
+    within = (points.coordinate > low) & (points.coordinate < high)
+    assert 0 < within.sum() < len(within)
+    for axes in scan_figure([short], [points], "title").axes:
+        np.testing.assert_array_equal(xy(axes.lines[-1])[:, 0], points.coordinate[within])
+
+
 def test_extrapolation_is_shaded_where_it_is(scan: Scan) -> None:
     axes, _ = scan_figure([scan], [None], "title").axes
     shaded = [(p.get_x(), p.get_x() + p.get_width()) for p in axes.patches if isinstance(p, Rectangle)]

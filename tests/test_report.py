@@ -5,15 +5,21 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ase.build import fcc111
+from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
+from scipy.spatial.transform import Rotation
 from typer.testing import CliRunner, Result
 
-from ase_dkl import Dataset, Evaluation, Surrogate, srtio3
+from ase_dkl import Dataset, Evaluation, Surrogate, TrainConfig, fit, srtio3
 from ase_dkl.cli import app
 from ase_dkl.mechanics.points import points_on_line
-from ase_dkl.metrics import evaluate
+from ase_dkl.metrics import coverage, evaluate
 from ase_dkl.report import explorer
 from ase_dkl.report.accuracy import accuracy
 from ase_dkl.report.blocks import measured, within_script
+from ase_dkl.report.compared import compared
 from ase_dkl.report.page import page, sections
 from ase_dkl.report.properties import elasticity, state
 from ase_dkl.report.scans import distinct_parameters, scans
@@ -39,6 +45,31 @@ class Links(HTMLParser):
 @pytest.fixture(scope="module")
 def unseen(srtio3_dataset: Dataset) -> Dataset:
     return srtio3_dataset.subset(np.arange(30, 60))
+
+
+@pytest.fixture(scope="module")
+def sheet_rows() -> Dataset:
+    """One layer of copper, turned so that its plane is no plane of Cartesian axes."""
+    rng = np.random.default_rng(0)
+    turn = Rotation.from_euler("xyz", [0.3, -0.7, 1.1]).as_matrix()
+    structures = []
+    for _ in range(14):
+        atoms = fcc111("Cu", (1, 1, 1), a=3.52, vacuum=6.0)
+        strain = rng.uniform(-0.04, 0.04, (2, 2))
+        deformation = np.eye(3)
+        deformation[:2, :2] += (strain + strain.T) / 2
+        atoms.set_cell(atoms.cell.array @ deformation @ turn.T, scale_atoms=True)
+        atoms.calc = EMT()
+        stress = atoms.get_stress(voigt=False) + 0.01 * np.outer(turn[:, 2], turn[:, 2])
+        results = {"energy": atoms.get_potential_energy(), "stress": full_3x3_to_voigt_6_stress(stress)}
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        structures.append(atoms)
+    return Dataset.from_atoms(structures)
+
+
+@pytest.fixture(scope="module")
+def sheet(sheet_rows: Dataset) -> Surrogate:
+    return fit(sheet_rows.subset(np.arange(10)), TrainConfig(networks=1, steps=40), progress=False)
 
 
 def figure_in(part: str, name: str) -> Any:
@@ -76,6 +107,18 @@ def test_rows_of_the_training_are_not_counted(surrogate: Surrogate, srtio3_datas
     assert "20 labelled rows that the model never saw" in section.html()
     assert f"{expected.energy_rmse_meV:.3f} meV per cell" in section.html()
     assert not section.warnings
+
+
+def test_stresses_across_a_sheet_are_not_compared(sheet: Surrogate, sheet_rows: Dataset) -> None:
+    """The labels have them, from ions held in place; the model is of the lattice."""
+    energies, stresses = compared(sheet, sheet_rows)
+    assert len(energies.label) == len(sheet_rows)
+    expected = evaluate(sheet, sheet_rows)
+    assert expected.stress_rmse_GPa is not None
+    error = stresses.predicted - stresses.label
+    assert np.sqrt((error**2).mean()) == pytest.approx(expected.stress_rmse_GPa)
+    assert coverage(error, stresses.total, 0.95) == pytest.approx(expected.stress_coverage_95)
+    assert "probability of stability" in elasticity(sheet).html()
 
 
 def test_errors_on_the_training_alone_are_called_so(surrogate: Surrogate, srtio3_dataset: Dataset) -> None:

@@ -1,9 +1,11 @@
+import math
 import warnings
 
 import pytest
+import typer
 
 from ase_dkl import ExtrapolationWarning
-from ase_dkl.cli.terminal import plus_minus, warnings_told
+from ase_dkl.cli.terminal import finite, print_table, warnings_told
 
 
 class TestWarningsTold:
@@ -29,15 +31,18 @@ class TestWarningsTold:
         assert capsys.readouterr().err == ""
 
 
-@pytest.mark.parametrize(
-    ("value", "std", "words"),
-    [
-        (3.94403, 0.00123, "3.9440 ± 0.0012 Å"),
-        (171.26, 1.04, "171.3 ± 1.0 Å"),
-        (171.26, 42.7, "171 ± 43 Å"),
-        (90.0, 1e-14, "90 Å"),
-    ],
-)
-def test_a_value_is_shown_to_the_digits_that_it_has(value: float, std: float, words: str) -> None:
-    assert plus_minus(value, std, "Å") == words
-    assert plus_minus(value, std) == words[:-2]
+class TestFinite:
+    @pytest.mark.parametrize("value", [1.5, None, (0.0, 1.0)])
+    def test_passes_numbers_on(self, value: object) -> None:
+        assert finite(value) == value
+
+    @pytest.mark.parametrize("value", [math.inf, math.nan, (0.0, -math.inf)])
+    def test_refuses_the_rest(self, value: object) -> None:
+        with pytest.raises(typer.BadParameter, match="not a finite number"):
+            finite(value)
+
+
+def test_titles_are_not_broken_to_the_width_of_their_table(capsys: pytest.CaptureFixture[str]) -> None:
+    title = "A title that is longer than the table beneath it"
+    print_table(title, {"a": "1"})
+    assert capsys.readouterr().out.splitlines()[0] == title

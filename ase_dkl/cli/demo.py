@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from ase_dkl.atomic import written_whole
-from ase_dkl.cli.evaluate import in_rows
 from ase_dkl.cli.terminal import Json, check_writable, in_words, note, print_json, print_table
+from ase_dkl.wording import of_evaluation
 
 FIGURE = Path("srtio3_demo.png")
 TRAIN = "set=pool,index<32"
@@ -41,5 +41,5 @@ def demo(as_json: Json = False) -> None:
     if as_json:
         print_json({**evaluation.to_dict(), "figure": str(FIGURE)})
     else:
-        print_table(f"On {len(test)} DFT runs that were not in training", in_rows(evaluation))
+        print_table(f"On {len(test)} DFT runs that were not in training", of_evaluation(evaluation))
         note(f"Figure in {FIGURE}.")

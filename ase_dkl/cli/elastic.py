@@ -8,23 +8,25 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ase_dkl.atomic import written_whole
+from ase_dkl.cli.output import lattice_record
 from ase_dkl.cli.terminal import (
     Json,
     Mistake,
     Model,
+    Pressure,
+    Symmetry,
     check_outputs,
     in_words,
     note,
-    plus_minus,
     print_json,
     print_table,
     warnings_told,
 )
+from ase_dkl.wording import of_equilibrium, of_moduli, of_probability, of_sheet, of_stability, plus_minus
 
 if TYPE_CHECKING:
     from ase_dkl.arrays import Floats
     from ase_dkl.mechanics.elastic import ElasticConstants
-    from ase_dkl.mechanics.equilibrium import Equilibrium
     from ase_dkl.surrogate import Surrogate
 
 CONVENTION = (
@@ -36,20 +38,13 @@ SHEET_CONVENTION = (
     "C_N_per_m: second derivatives of the energy by the strain over the area. Order xx yy xy, shear engineering, the "
     "sheet in the xy plane with its first periodic vector along x"
 )
-_AVERAGED = {
-    "bulk_modulus_GPa": ("bulk modulus", "GPa"),
-    "shear_modulus_GPa": ("shear modulus", "GPa"),
-    "young_modulus_GPa": ("Young's modulus", "GPa"),
-    "poisson_ratio": ("Poisson's ratio", ""),
-    "universal_anisotropy": ("universal anisotropy", ""),
-}
 
 
 @in_words
 def elastic(
     model: Model,
-    pressure: Annotated[float, typer.Option(metavar="GPA", help="Hydrostatic pressure, GPa.")] = 0.0,
-    symmetry: Annotated[bool, typer.Option(help="Keep the symmetry of the reference crystal.")] = True,
+    pressure: Pressure = 0.0,
+    symmetry: Symmetry = True,
     third_order: Annotated[
         bool, typer.Option("--third-order", help="Third-order constants at no pressure as well, and dC/dP at P.")
     ] = False,
@@ -97,14 +92,14 @@ def _bulk(
         if third_order:
             further = _third_order(surrogate, pressure, symmetry)
     judged = stability(found.C_GPa, found.covariance)
+    averages: Moduli | None = None
     try:
-        averaged: dict[str, float | None] = asdict(moduli(found.C_GPa, found.covariance))
+        averages = moduli(found.C_GPa, found.covariance)
     except NotStiff as reason:
-        averaged = dict.fromkeys(Moduli.__dataclass_fields__)
         told.append(str(reason))
         note(f"Warning: {reason}")
     if plot is not None:
-        _draw(plot, surrogate, found, stiff=averaged["bulk_modulus_GPa"] is not None)
+        _draw(plot, surrogate, found, stiff=averages is not None)
     if as_json:
         print_json(
             {
@@ -112,13 +107,13 @@ def _bulk(
                 "C_GPa_std": found.C_std_GPa.tolist(),
                 "lagrangian_GPa": found.lagrangian_GPa.tolist(),
                 "lagrangian_GPa_std": found.C_std_GPa.tolist(),
-                **averaged,
+                **(dict.fromkeys(Moduli.__dataclass_fields__) if averages is None else asdict(averages)),
                 "stable_probability": judged.stable_probability,
                 "stable_probability_std": judged.stable_probability_std,
                 "smallest_eigenvalue_GPa": judged.smallest_eigenvalue_GPa,
                 "smallest_eigenvalue_GPa_std": judged.smallest_eigenvalue_GPa_std,
                 **further,
-                **_about(surrogate, found.equilibrium),
+                **lattice_record(surrogate.crystal, found.equilibrium),
                 "convention": CONVENTION,
                 "warnings": told,
             }
@@ -126,14 +121,9 @@ def _bulk(
         return
     title = f"{model}: ∂σ/∂ε at {pressure:g} GPa (GPa), ions {found.ions}"
     _print_matrix(title, found.C_GPa, found.C_std_GPa, ("xx", "yy", "zz", "yz", "xz", "xy"))
-    rows = {
-        label: plus_minus(value, std, unit)
-        for name, (label, unit) in _AVERAGED.items()
-        if (value := averaged[name]) is not None and (std := averaged[f"{name}_std"]) is not None
-    }
-    rows["smallest eigenvalue"] = plus_minus(judged.smallest_eigenvalue_GPa, judged.smallest_eigenvalue_GPa_std, "GPa")
-    rows["probability of stability"] = f"{judged.stable_probability:.4f} ± {judged.stable_probability_std:.4f}"
-    print_table("\nPolycrystal (Hill) and stability", rows | _lattice_rows(found.equilibrium))
+    rows = {} if averages is None else of_moduli(averages)
+    rows |= of_stability(judged) | of_equilibrium(found.equilibrium)
+    print_table("\nPolycrystal (Hill), stability and lattice", rows)
     if third_order:
         _print_third_order(further)
 
@@ -173,7 +163,7 @@ def _sheet(model: Path, surrogate: "Surrogate", symmetry: bool, as_json: bool) -
                 "poisson_ratio_std": found.poisson_ratio_std,
                 "stable_probability": probability,
                 "stable_probability_std": error,
-                **_about(surrogate, found.equilibrium),
+                **lattice_record(surrogate.crystal, found.equilibrium),
                 "convention": SHEET_CONVENTION,
                 "warnings": told,
             }
@@ -181,44 +171,21 @@ def _sheet(model: Path, surrogate: "Surrogate", symmetry: bool, as_json: bool) -
         return
     title = f"{model}: elastic constants of the sheet (N/m), ions {found.ions}"
     _print_matrix(title, found.C_N_per_m, found.C_std_N_per_m, ("xx", "yy", "xy"))
-    young = zip("xy", found.young_moduli_N_per_m.tolist(), found.young_moduli_std_N_per_m.tolist(), strict=True)
-    rows = {f"Young's modulus along {axis}": plus_minus(value, std, "N/m") for axis, value, std in young}
-    rows["shear modulus"] = plus_minus(found.shear_modulus_N_per_m, found.shear_modulus_std_N_per_m, "N/m")
-    rows["area modulus"] = plus_minus(found.area_modulus_N_per_m, found.area_modulus_std_N_per_m, "N/m")
-    rows["Poisson's ratio"] = plus_minus(found.poisson_ratio, found.poisson_ratio_std)
-    rows["probability of stability"] = f"{probability:.4f} ± {error:.4f}"
-    print_table("\nModuli and stability", rows | _lattice_rows(found.equilibrium))
-
-
-def _about(surrogate: "Surrogate", found: "Equilibrium") -> dict[str, Any]:
-    crystal = surrogate.crystal
-    return {
-        "lattice_parameters": dict(zip(found.names, found.lattice_parameters.tolist(), strict=True)),
-        "lattice_parameters_std": dict(zip(found.names, found.lattice_parameters_std.tolist(), strict=True)),
-        "cell": found.cell.tolist(),
-        "pressure_GPa": found.pressure_GPa,
-        "formula": crystal.formula,
-        "space_group": crystal.space_group,
-        "ions": crystal.ions,
-        "outside_domain": found.outside,
-    }
-
-
-def _lattice_rows(found: "Equilibrium") -> dict[str, str]:
-    parameters = zip(found.names, found.lattice_parameters, found.lattice_parameters_std, strict=True)
-    return {name: plus_minus(value, std, "Å" if len(name) == 1 else "°") for name, value, std in parameters}
+    rows = of_sheet(found) | of_probability(probability, error) | of_equilibrium(found.equilibrium)
+    print_table("\nModuli, stability and lattice", rows)
 
 
 def _print_matrix(title: str, values: "Floats", std: "Floats", names: tuple[str, ...]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for name in ("", *names):
         table.add_column(name, justify="right", no_wrap=True)
     for name, row, row_std in zip(names, values.tolist(), std.tolist(), strict=True):
         # Side by side, six constants with error bars are too wide for a terminal.
         table.add_row(name, *(_entry(*pair).replace(" ±", "\n±") for pair in zip(row, row_std, strict=True)))
+    typer.secho(title, italic=True)
     Console().print(table)
 
 

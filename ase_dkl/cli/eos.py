@@ -7,30 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ase_dkl.atomic import written_whole
-from ase_dkl.cli.predict import as_csv
+from ase_dkl.cli.output import as_csv, rows_of
 from ase_dkl.cli.terminal import (
     Json,
     Model,
     check_outputs,
+    finite,
     in_words,
     note,
-    plus_minus,
     print_json,
     print_table,
     warnings_told,
 )
+from ase_dkl.wording import of_state
 
 if TYPE_CHECKING:
+    from ase_dkl.arrays import Floats
     from ase_dkl.mechanics.eos import EquationOfState
-
-_SHOWN = {
-    "V0_A3": ("volume V0", "Å³"),
-    "A0_A2": ("area A0", "Å²"),
-    "E0_eV": ("energy E0", "eV per cell"),
-    "B0_GPa": ("bulk modulus B0", "GPa"),
-    "B0_N_per_m": ("area modulus B0", "N/m"),
-    "B0_prime": ("its pressure derivative B0'", ""),
-}
 
 
 class Kind(StrEnum):
@@ -53,7 +46,12 @@ def eos(
     kind: Annotated[Kind, typer.Option(help="The form that is fitted.")] = Kind.birchmurnaghan,
     bounds: Annotated[
         tuple[float, float],
-        typer.Option("--range", metavar="LO HI", help="Changes of the volume, in fractions of the equilibrium's."),
+        typer.Option(
+            "--range",
+            metavar="LO HI",
+            callback=finite,
+            help="Changes of the volume, in fractions of the equilibrium's.",
+        ),
     ] = (-0.08, 0.08),
     n: Annotated[int, typer.Option("-n", min=5, help="Number of points.")] = 21,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the fit.", show_default=False)] = None,
@@ -76,7 +74,7 @@ def eos(
         result = equation_of_state(surrogate, kind=kind.value, bounds=bounds, points=n)
     if output is not None:
         with written_whole(output) as path:
-            path.write_text(as_csv(_table(result)), newline="")
+            path.write_text(as_csv(rows_of(_columns(result))), newline="")
         note(f"{n} points in {output}.")
     if plot is not None:
         from ase_dkl.plots_eos import eos_figure
@@ -87,7 +85,8 @@ def eos(
     if as_json:
         print_json({**_json(result), "warnings": told})
     else:
-        print_table(f"{model}: {kind.value} equation of state", _rows(result))
+        missed = {"surrogate from the fit, RMS": f"{result.residual_meV:.4f} meV per cell"}
+        print_table(f"{model}: {kind.value} equation of state", of_state(result) | missed)
 
 
 def _json(result: "EquationOfState") -> dict[str, Any]:
@@ -101,15 +100,7 @@ def _json(result: "EquationOfState") -> dict[str, Any]:
     }
 
 
-def _rows(result: "EquationOfState") -> dict[str, str]:
-    rows = {}
-    for name, value, std in zip(result.names, result.values.tolist(), result.std.tolist(), strict=True):
-        label, unit = _SHOWN[name]
-        rows[label] = plus_minus(value, std, unit)
-    return rows | {"surrogate from the fit, RMS": f"{result.residual_meV:.4f} meV per cell"}
-
-
-def _table(result: "EquationOfState") -> list[dict[str, Any]]:
+def _columns(result: "EquationOfState") -> "dict[str, Floats]":
     import numpy as np
     from ase.units import GPa, J, m
 
@@ -119,7 +110,7 @@ def _table(result: "EquationOfState") -> list[dict[str, Any]]:
     )
     fitted, fitted_std = result.curve(result.volumes)
     pressure, pressure_std = result.pressure(result.volumes)
-    columns = {
+    return {
         size: result.volumes,
         "energy_eV": result.energies,
         "energy_uncertainty_eV": np.sqrt(np.diagonal(result.energies_covariance)),
@@ -128,5 +119,3 @@ def _table(result: "EquationOfState") -> list[dict[str, Any]]:
         pressure_name: pressure / unit,
         f"{pressure_name}_std": pressure_std / abs(unit),
     }
-    rows = zip(*(column.tolist() for column in columns.values()), strict=True)
-    return [dict(zip(columns, row, strict=True)) for row in rows]

@@ -3,8 +3,8 @@
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ase_dkl.cli.evaluate import in_rows
 from ase_dkl.cli.terminal import Json, Model, in_words, print_json, print_table
+from ase_dkl.wording import of_evaluation
 
 if TYPE_CHECKING:
     from ase_dkl.surrogate import Surrogate
@@ -64,7 +64,7 @@ def print_model(name: str, surrogate: "Surrogate") -> None:
         rows["warnings"] += f"{warning} "
     print_table(name, rows)
     if report.test is not None:
-        print_table("\nBefore that, trained without them: errors on held-out rows", in_rows(report.test))
+        print_table("\nBefore that, trained without them: errors on held-out rows", of_evaluation(report.test))
 
 
 def _domain(surrogate: "Surrogate") -> list[tuple[str, float, float, float]]:

@@ -1,7 +1,5 @@
 """`ase-dkl predict`."""
 
-import csv
-import io
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ase_dkl.atomic import written_whole
+from ase_dkl.cli.output import as_csv, rows_of
 from ase_dkl.cli.terminal import Json, Mistake, Model, check_writable, in_words, note, print_json
 
 if TYPE_CHECKING:
@@ -17,7 +16,6 @@ if TYPE_CHECKING:
     from ase_dkl.prediction import Prediction
     from ase_dkl.surrogate import Surrogate
 
-VOIGT = ("xx", "yy", "zz", "yz", "xz", "xy")
 FORMATS = (".csv", ".json", ".xyz", ".db")
 
 
@@ -39,6 +37,7 @@ def predict(
     Energies are of each structure as it stands in its file, stresses in its own Cartesian frame, uncertainties one
     standard deviation.
     """
+    from ase_dkl.mechanics.scanned import columns
     from ase_dkl.surrogate import Surrogate
 
     if output is not None:
@@ -49,9 +48,10 @@ def predict(
     sources, structures = _read(files)
     outside = _outside(surrogate, sources, structures)
     prediction = surrogate.predict(structures)
+    predicted = rows_of({**columns(prediction), "outside_domain": outside})
     rows = [
-        {**source, "formula": str(atoms.symbols), **columns(prediction, i), "outside_domain": bool(outside[i])}
-        for i, (source, atoms) in enumerate(zip(sources, structures, strict=True))
+        {**source, "formula": str(atoms.symbols), **numbers}
+        for source, atoms, numbers in zip(sources, structures, predicted, strict=True)
     ]
     if output is not None:
         with written_whole(output) as path:
@@ -61,30 +61,6 @@ def predict(
         print_json(rows)
     elif output is None:
         _print(rows)
-
-
-def columns(prediction: "Prediction", i: int) -> dict[str, float]:
-    """One structure's energy and stress with their uncertainties; the names carry the units."""
-    from ase.units import GPa
-
-    row = {
-        "energy_eV": float(prediction.energy[i]),
-        "energy_uncertainty_eV": float(prediction.energy_uncertainty[i]),
-    }
-    if prediction.stress is not None and prediction.stress_uncertainty is not None:
-        row |= {f"stress_{c}_GPa": float(v) for c, v in zip(VOIGT, prediction.stress[i] / GPa, strict=True)}
-        uncertainty = prediction.stress_uncertainty[i] / GPa
-        row |= {f"stress_{c}_uncertainty_GPa": float(v) for c, v in zip(VOIGT, uncertainty, strict=True)}
-    return row
-
-
-def as_csv(rows: list[dict[str, Any]]) -> str:
-    """Rows of equal keys as a CSV table."""
-    text = io.StringIO(newline="")
-    writer = csv.DictWriter(text, rows[0].keys())
-    writer.writeheader()
-    writer.writerows(rows)
-    return text.getvalue()
 
 
 def _read(files: list[str]) -> tuple[list[dict[str, Any]], "list[Atoms]"]:
@@ -180,7 +156,7 @@ def _print(rows: list[dict[str, Any]]) -> None:
     for heading in ("file", "frame", "formula", "energy (eV)", "±", "pressure (GPa)", ""):
         table.add_column(heading, justify="left" if heading in ("file", "formula", "") else "right")
     for row in rows:
-        pressure = -sum(row[f"stress_{c}_GPa"] for c in VOIGT[:3]) / 3
+        pressure = -sum(row[f"stress_{c}_GPa"] for c in ("xx", "yy", "zz")) / 3
         table.add_row(
             Path(row["file"]).name,
             str(row["frame"]),

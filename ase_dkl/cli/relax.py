@@ -6,18 +6,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ase_dkl.atomic import written_whole
+from ase_dkl.cli.output import lattice_record
 from ase_dkl.cli.terminal import (
     Json,
     Mistake,
     Model,
+    Pressure,
+    Symmetry,
     check_writable,
     in_words,
     note,
-    plus_minus,
     print_json,
     print_table,
     warnings_told,
 )
+from ase_dkl.wording import of_equilibrium, plus_minus
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -31,8 +34,8 @@ _SIZES = {3: ("volume_A3", "volume", "Å³"), 2: ("area_A2", "area", "Å²"), 1:
 @in_words
 def relax(
     model: Model,
-    pressure: Annotated[float, typer.Option(metavar="GPA", help="Hydrostatic pressure, GPa.")] = 0.0,
-    symmetry: Annotated[bool, typer.Option(help="Keep the symmetry of the reference crystal.")] = True,
+    pressure: Pressure = 0.0,
+    symmetry: Symmetry = True,
     output: Annotated[
         Path | None,
         typer.Option(
@@ -71,18 +74,11 @@ def relax(
 def _json(crystal: "Crystal", found: "Equilibrium") -> dict[str, Any]:
     size, _, _ = _SIZES[len(crystal.periodic)]
     return {
-        "lattice_parameters": dict(zip(found.names, found.lattice_parameters.tolist(), strict=True)),
-        "lattice_parameters_std": dict(zip(found.names, found.lattice_parameters_std.tolist(), strict=True)),
+        **lattice_record(crystal, found),
         size: found.volume,
         f"{size}_std": found.volume_std,
         "energy_eV": found.energy,
         "energy_eV_std": found.energy_std,
-        "cell": found.cell.tolist(),
-        "formula": crystal.formula,
-        "space_group": crystal.space_group,
-        "ions": crystal.ions,
-        "pressure_GPa": found.pressure_GPa,
-        "outside_domain": found.outside,
     }
 
 
@@ -90,9 +86,7 @@ def _rows(crystal: "Crystal", found: "Equilibrium") -> dict[str, str]:
     rows = {"reference crystal": f"{crystal.formula}, {crystal.space_group}, ions {crystal.ions}"}
     if len(crystal.periodic) == 3:
         rows["pressure"] = f"{found.pressure_GPa:g} GPa"
-    parameters = zip(found.names, found.lattice_parameters.tolist(), found.lattice_parameters_std.tolist(), strict=True)
-    for name, value, std in parameters:
-        rows[name] = plus_minus(value, std, "Å" if len(name) == 1 else "°")
+    rows |= of_equilibrium(found)
     _, size, unit = _SIZES[len(crystal.periodic)]
     rows[size] = plus_minus(found.volume, found.volume_std, unit)
     rows["energy"] = plus_minus(found.energy, found.energy_std, "eV per cell")

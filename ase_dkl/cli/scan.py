@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ase_dkl.atomic import written_whole
-from ase_dkl.cli.predict import as_csv
-from ase_dkl.cli.terminal import Json, Mistake, Model, check_outputs, in_words, note, print_json, warnings_told
+from ase_dkl.cli.output import as_csv, rows_of
+from ase_dkl.cli.terminal import Json, Mistake, Model, check_outputs, finite, in_words, note, print_json, warnings_told
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -37,6 +37,7 @@ def scan(
         typer.Option(
             "--range",
             metavar="LO HI",
+            callback=finite,
             help="Offsets from the reference: fractions for lengths, area, volume and strains (shears engineering), "
             "degrees for angles.",
             show_default=False,
@@ -52,7 +53,13 @@ def scan(
     ] = None,
     across_bounds: Annotated[
         tuple[float, float] | None,
-        typer.Option("--across-range", metavar="LO HI", help="Offsets in that direction.", show_default=False),
+        typer.Option(
+            "--across-range",
+            metavar="LO HI",
+            callback=finite,
+            help="Offsets in that direction.",
+            show_default=False,
+        ),
     ] = None,
     n: Annotated[int, typer.Option("-n", min=2, help="Number of points, each way.")] = 41,
     stress: Annotated[
@@ -112,7 +119,7 @@ def scan(
     if as_json:
         print_json({**_json(result, points), "warnings": told})
     elif output is None and plot is None:
-        typer.echo(as_csv(_rows(result)), nl=False)
+        typer.echo(as_csv(rows_of(result.table())), nl=False)
 
 
 def _line(
@@ -160,14 +167,9 @@ def _has_volume(surrogate: "Surrogate") -> bool:
     return False
 
 
-def _rows(result: "Scan | Grid") -> list[dict[str, Any]]:
-    table = result.table()
-    return [dict(zip(table, row, strict=True)) for row in zip(*(c.tolist() for c in table.values()), strict=True)]
-
-
 def _json(result: "Scan | Grid", points: "Points | None") -> dict[str, Any]:
     if points is None:
-        return {"scan": _rows(result)}
+        return {"scan": rows_of(result.table())}
     labels = [
         {
             **dict(zip(result.coordinate_names, at, strict=True)),
@@ -178,4 +180,4 @@ def _json(result: "Scan | Grid", points: "Points | None") -> dict[str, Any]:
             points.coordinate.reshape(len(points.energies), -1).tolist(), points.energies, points.errors, strict=True
         )
     ]
-    return {"scan": _rows(result), "data": labels}
+    return {"scan": rows_of(result.table()), "data": labels}

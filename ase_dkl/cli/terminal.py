@@ -31,6 +31,18 @@ Select = Annotated[
 ]
 
 
+def finite(value: Any) -> Any:
+    """For options that take numbers: refuse infinity and NaN."""
+    for number in value if isinstance(value, tuple) else (value,):
+        if number is not None and not math.isfinite(number):
+            raise typer.BadParameter(f"{number} is not a finite number.")
+    return value
+
+
+Pressure = Annotated[float, typer.Option(metavar="GPA", callback=finite, help="Hydrostatic pressure, GPa.")]
+Symmetry = Annotated[bool, typer.Option(help="Keep the symmetry of the reference crystal.")]
+
+
 class Mistake(Exception):
     """Something that the user can put right, in words."""
 
@@ -92,14 +104,6 @@ def warnings_told() -> Iterator[list[str]]:
             typer.secho(f"Warning: {each.message}", err=True, fg=typer.colors.YELLOW)
 
 
-def plus_minus(value: float, std: float, unit: str = "") -> str:
-    """A value and its standard deviation to two digits of the latter, "3.9440 ± 0.0012 Å"; alone where it is exact."""
-    if std <= 1e-9 * abs(value):
-        return f"{value:.6g} {unit}".rstrip()
-    digits = max(0, 1 - math.floor(math.log10(std)))
-    return f"{value:.{digits}f} ± {std:.{digits}f} {unit}".rstrip()
-
-
 def print_json(value: Any) -> None:
     """Print strict JSON: no NaN."""
     typer.echo(json.dumps(value, indent=2, allow_nan=False))
@@ -110,11 +114,13 @@ def print_table(title: str, rows: Mapping[str, str]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=title, title_justify="left", show_header=False, box=None, pad_edge=False)
+    table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column(style="dim")
     table.add_column()
     for name, value in rows.items():
         table.add_row(name, value)
+    # As a title of the table it would be broken to the table's width.
+    typer.secho(title, italic=True)
     Console().print(table)
 
 

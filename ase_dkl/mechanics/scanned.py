@@ -127,22 +127,18 @@ class Scanned(ABC):
         Stresses of a sheet are also there as forces per length, which do not depend on the vacuum.
         """
         prediction = self.prediction
-        columns: dict[str, NDArray[Any]] = {
+        found: dict[str, NDArray[Any]] = {
             **self._coordinate_columns(),
-            "energy_eV": prediction.energy,
-            "energy_uncertainty_eV": prediction.energy_uncertainty,
+            **columns(prediction),
         }
-        if prediction.stress is not None and prediction.stress_uncertainty is not None:
-            columns |= _six("stress_{}_GPa", prediction.stress / GPa)
-            columns |= _six("stress_{}_uncertainty_GPa", prediction.stress_uncertainty / GPa)
-            periodic = list(self.surrogate.crystal.periodic)
-            if len(periodic) == 2:
-                cells = self.cells.reshape(-1, 3, 3)
-                area = np.sqrt(np.linalg.det(metric(cells[:, periodic])))
-                height = (np.abs(np.linalg.det(cells)) / area)[:, None] / (J / m**2)
-                columns |= _six("stress_{}_N_per_m", prediction.stress * height)
-                columns |= _six("stress_{}_uncertainty_N_per_m", prediction.stress_uncertainty * height)
-        return {**columns, "outside_domain": self.outside.ravel()}
+        periodic = list(self.surrogate.crystal.periodic)
+        if prediction.stress is not None and prediction.stress_uncertainty is not None and len(periodic) == 2:
+            cells = self.cells.reshape(-1, 3, 3)
+            area = np.sqrt(np.linalg.det(metric(cells[:, periodic])))
+            height = (np.abs(np.linalg.det(cells)) / area)[:, None] / (J / m**2)
+            found |= _six("stress_{}_N_per_m", prediction.stress * height)
+            found |= _six("stress_{}_uncertainty_N_per_m", prediction.stress_uncertainty * height)
+        return {**found, "outside_domain": self.outside.ravel()}
 
     def to_csv(self, path: str | Path) -> None:
         """Write the table to a file, which appears only once it is complete."""
@@ -184,6 +180,15 @@ class Scanned(ABC):
     @abstractmethod
     def _coordinate_columns(self) -> dict[str, Floats]:
         """Where each lattice is on the line or plane."""
+
+
+def columns(prediction: Prediction) -> dict[str, Floats]:
+    """Energies, and stresses where there are some, with their uncertainties; the names carry the units."""
+    energies = {"energy_eV": prediction.energy, "energy_uncertainty_eV": prediction.energy_uncertainty}
+    if prediction.stress is None or prediction.stress_uncertainty is None:
+        return energies
+    stresses = _six("stress_{}_GPa", prediction.stress / GPa)
+    return energies | stresses | _six("stress_{}_uncertainty_GPa", prediction.stress_uncertainty / GPa)
 
 
 def predict(surrogate: Surrogate, cells: Floats, stress: bool) -> tuple[Prediction, NDArray[np.bool_]]:

@@ -8,13 +8,13 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from ase_dkl.cli.evaluate import in_rows
 from ase_dkl.metrics import evaluate
 from ase_dkl.plots import BLUE, GREY, ORANGE
 from ase_dkl.report.blocks import Section, facts, figure, side_by_side
 from ase_dkl.report.calibration import calibration_figure, coverage_figure
 from ase_dkl.report.compared import Compared, compared
 from ase_dkl.report.figures import DECADES, LOG_TICKS, empty_figure
+from ase_dkl.wording import of_evaluation
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -61,7 +61,7 @@ def accuracy(surrogate: Surrogate, dataset: Dataset | None) -> Section:
     section.headlines = _headlines(evaluation)
     quantities = compared(surrogate, dataset)
     counted = [(q, judged[q.row]) for q in quantities]
-    section.parts.append(side_by_side(facts(in_rows(evaluation)), calibration_figure(counted)))
+    section.parts.append(side_by_side(facts(of_evaluation(evaluation)), calibration_figure(counted)))
     thinned = np.arange(0, len(dataset), max(1, -(-len(dataset) // SHOWN)))
     drawn = [draw(q, dataset.ids, kind, thinned) for draw in (_parity, _errors_against_uncertainty) for q in quantities]
     section.parts.append(side_by_side(*drawn, coverage_figure(counted)))
@@ -89,7 +89,7 @@ def _as_trained(section: Section, surrogate: Surrogate) -> None:
         "and the labels' noise together:</p>"
     )
     section.headlines = _headlines(held_out)
-    section.parts.append(facts(in_rows(held_out)))
+    section.parts.append(facts(of_evaluation(held_out)))
     section.missing.append(reason)
 
 
@@ -127,7 +127,7 @@ def _parity(q: Compared, ids: NDArray[Any], kind: NDArray[Any], thinned: NDArray
     drawn.update_xaxes(title_text=q.title, row=2)
     caption = f"Predicted {q.name} against its label, and what is left between them with ± 2σ."
     if q.name == "stress":
-        caption += " The labels' fitted offset (Pulay stress) is added to the prediction."
+        caption += " The labels' fitted offset (Pulay stress) is taken off them."
     return figure(f"parity-{q.name}", drawn, caption)
 
 
@@ -136,7 +136,9 @@ def _errors_against_uncertainty(q: Compared, ids: NDArray[Any], kind: NDArray[An
     drawn = empty_figure(height=360)
     size = factor * np.abs(q.predicted - q.label)
     total = factor * q.total
-    ends = np.array([total.min() / 1.15, total.max() * 1.15])
+    # Wide enough for some ticks where all uncertainties are alike.
+    widen = max(1.15, 2.5 / np.sqrt(total.max() / total.min()))
+    ends = np.array([total.min() / widen, total.max() * widen])
     for multiple, dash in ((1, "solid"), (2, "dot")):
         text = "|error| = σ" if multiple == 1 else "|error| = 2σ"
         line = {"color": "#444", "width": 1, "dash": dash}
@@ -157,7 +159,8 @@ def _errors_against_uncertainty(q: Compared, ids: NDArray[Any], kind: NDArray[An
                 hovertemplate=f"row %{{customdata}}<br>σ %{{x:.3g}} {small}<br>error %{{y:.3g}} {small}",
             )
         )
-    drawn.update_xaxes(title_text=f"σ of the {q.name}, model and noise ({small})", **LOG_TICKS)
+    title = f"σ of the {q.name}, model and noise ({small})"
+    drawn.update_xaxes(title_text=title, range=np.log10(ends).tolist(), **LOG_TICKS)
     drawn.update_yaxes(title_text=f"|model − label| ({small})", **DECADES)
     caption = f"Size of the {q.name} errors against what the model expects; 95 of 100 belong below the dotted line."
     if exact.any():

@@ -10,7 +10,7 @@ from html import escape
 
 import plotly.graph_objects as go
 
-from ase_dkl.cli.terminal import plus_minus
+from ase_dkl.wording import plus_minus
 
 
 @dataclass

@@ -59,12 +59,12 @@ def coverage_figure(counted: Sequence[tuple[Compared, NDArray[np.bool_]]]) -> st
         error, total = (q.predicted - q.label)[members], q.total[members]
         observed: Floats = np.array([coverage(error, total, level) for level in LEVELS])
         text = [f"{value:.0%}" for value in observed]
-        bar = {"marker_color": colour, "text": text, "textposition": "outside", "cliponaxis": False}
-        drawn.add_trace(go.Bar(x=names, y=observed, name=q.name, opacity=0.85, **bar))
+        bar = {"marker_color": colour, "text": text, "textposition": "inside", "insidetextanchor": "start"}
+        drawn.add_trace(go.Bar(x=names, y=observed, name=q.name, textangle=0, textfont_color="white", **bar))
     wanted = {"symbol": "line-ew", "size": 40, "line": {"width": 2, "color": "#222"}}
     drawn.add_trace(go.Scatter(x=names, y=LEVELS, mode="markers", marker=wanted, name="as it should be"))
     drawn.update_xaxes(title_text="central interval", type="category")
-    drawn.update_yaxes(title_text="labels inside", range=[0, 1.12], tickformat=".0%", tickvals=np.linspace(0, 1, 6))
+    drawn.update_yaxes(title_text="labels inside", range=[0, 1.04], tickformat=".0%", tickvals=np.linspace(0, 1, 6))
     return figure(
         "coverage", drawn, "Coverage: how many labels lie within intervals of the model and the noise together."
     )

@@ -10,7 +10,7 @@ from ase.units import GPa
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
-from ase_dkl.metrics import label_offset
+from ase_dkl.metrics import label_offset, onto_lattice
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -43,7 +43,7 @@ class Compared:
 
 
 def compared(surrogate: Surrogate, dataset: Dataset) -> list[Compared]:
-    """Energies, and stress components where there are labels."""
+    """Energies, and stress components where there are labels, judged as `evaluate` judges them."""
     has_stress = dataset.has_stress
     prediction = surrogate.predict_cells(dataset.cells, stress=bool(has_stress.any()))
     lowest = dataset.energies.min()
@@ -62,8 +62,10 @@ def compared(surrogate: Surrogate, dataset: Dataset) -> list[Compared]:
     assert prediction.stress is not None
     assert prediction.stress_uncertainty is not None
     assert prediction.stress_noise is not None
-    expected = prediction.stress + label_offset(surrogate, dataset.cells)
+    projection = onto_lattice(surrogate, dataset.cells)
+    labels = np.einsum("nij,ni->nj", projection, dataset.stresses - label_offset(surrogate, dataset.cells))
     total = np.hypot(prediction.stress_uncertainty, prediction.stress_noise)
-    stresses = (values[has_stress].ravel() / GPa for values in (dataset.stresses, expected, total))
-    row = np.repeat(np.flatnonzero(has_stress), 6)
+    exists = has_stress[:, None] & (np.diagonal(projection, axis1=1, axis2=2) > 1e-9)
+    stresses = (values[exists] / GPa for values in (labels, prediction.stress, total))
+    row = np.nonzero(exists)[0]
     return [energies, Compared("stress", "GPa", ("GPa", 1.0), "stress component of the label (GPa)", row, *stresses)]

@@ -10,11 +10,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ase_dkl.arrays import Floats
-from ase_dkl.mechanics.scan import ANGLES, LENGTHS
 from ase_dkl.plots import BLUE, GREY
 
 SHADE = "rgba(0, 114, 178, 0.22)"
-GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
 LOG_TICKS = {"type": "log", "tickvals": [m * 10.0**e for e in range(-7, 5) for m in (1, 2, 5)], "tickformat": "~g"}
 DECADES = {"type": "log", "tickvals": [10.0**e for e in range(-7, 5)], "tickformat": "~g"}
 AXIS = {
@@ -54,15 +52,6 @@ def empty_figure(rows: int = 1, columns: int = 1, *, height: int = 380, **layout
     figure.update_yaxes(**AXIS)
     figure.update_annotations(font_size=13)
     return figure
-
-
-def axis_title(along: str) -> str:
-    """Name and unit of a scanned quantity."""
-    if along in LENGTHS:
-        return f"lattice length {along} (Å)"
-    if along in ANGLES:
-        return f"lattice angle {GREEK[along]} (°)"
-    return "volume of a cell (Å³)"
 
 
 def banded(x: Floats, mean: Floats, half_width: Floats, name: str) -> Sequence[go.Scatter]:

@@ -6,20 +6,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import plotly.graph_objects as go
-from ase.units import GPa
 
 from ase_dkl.arrays import Floats
 from ase_dkl.mechanics.elastic import ElasticConstants, elastic_constants
 from ase_dkl.mechanics.eos import EquationOfState, equation_of_state
-from ase_dkl.mechanics.equilibrium import Equilibrium
 from ase_dkl.mechanics.moduli import moduli
 from ase_dkl.mechanics.points import points_on_line
-from ase_dkl.mechanics.sheet import N_PER_M, SheetConstants, sheet_constants
-from ase_dkl.mechanics.stability import stability
+from ase_dkl.mechanics.sheet import SheetConstants, sheet_constants
+from ase_dkl.mechanics.stability import stability, stable_probability
 from ase_dkl.plots import BLUE, ORANGE
 from ase_dkl.report.attempt import attempt
 from ase_dkl.report.blocks import Section, facts, figure, measured, side_by_side
-from ase_dkl.report.figures import GREEK, banded, empty_figure
+from ase_dkl.report.figures import banded, empty_figure
+from ase_dkl.wording import of_equilibrium, of_moduli, of_probability, of_sheet, of_stability, of_state
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -32,19 +31,8 @@ def state(surrogate: Surrogate, dataset: Dataset | None) -> Section:
     fitted = attempt(section, lambda: equation_of_state(surrogate))
     if fitted is None:
         return section
-    shown = {
-        "V0_A3": ("equilibrium volume V₀", "Å³"),
-        "A0_A2": ("equilibrium area A₀", "Å²"),
-        "E0_eV": ("energy there, E₀", "eV"),
-        "B0_GPa": ("bulk modulus B₀", "GPa"),
-        "B0_N_per_m": ("area modulus B₀", "N/m"),
-        "B0_prime": ("its derivative B₀′", ""),
-    }
-    rows = {
-        shown[name][0]: measured(value, std, shown[name][1])
-        for name, value, std in zip(fitted.names, fitted.values, fitted.std, strict=True)
-    }
-    section.headlines = {name: rows[name] for name in list(rows) if "modulus" in name}
+    rows = of_state(fitted)
+    section.headlines = {name: rows[name] for name in rows if "modulus" in name}
     words = "<p>The lattice in equilibrium is scaled without changing its shape. ± follows from the joint posterior of "
     words += "the energies, not from how well the curve fits.</p>"
     section.parts.append(side_by_side(_curve(surrogate, fitted, dataset), f"<div>{facts(rows)}{words}</div>"))
@@ -56,28 +44,32 @@ def _curve(surrogate: Surrogate, fitted: EquationOfState, dataset: Dataset | Non
     volumes = np.linspace(fitted.volumes.min(), fitted.volumes.max(), 121)
     mean, std = fitted.curve(volumes)
     zero = float(fitted.values[1])
-    drawn = empty_figure(2, 1, height=460, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.62, 0.38])
+    drawn = empty_figure(2, 1, height=460, shared_xaxes=True, vertical_spacing=0.05, row_heights=[0.56, 0.44])
     for trace in banded(volumes, mean - zero, 2 * std, "fitted curve"):
         drawn.add_trace(trace, 1, 1)
     own = {"mode": "markers", "marker": {"color": BLUE, "size": 5}, "name": "model", "x": fitted.volumes}
     drawn.add_trace(go.Scatter(y=fitted.energies - zero, **own), 1, 1)
-    pressure, pressure_std = (each / (GPa if bulk else N_PER_M) for each in fitted.pressure(volumes))
-    for trace in banded(volumes, pressure, 2 * pressure_std, "pressure"):
+    lower = {"showlegend": False, "y": 1e3 * fitted.residuals}
+    for trace in banded(volumes, np.zeros_like(volumes), 2e3 * std, "fitted curve"):
         drawn.add_trace(trace.update(showlegend=False), 2, 1)
+    drawn.add_trace(go.Scatter(**own, **lower), 2, 1)
     if dataset is not None and bulk:
         points = points_on_line(surrogate, "volume", dataset)
         near = (points.coordinate >= volumes[0]) & (points.coordinate <= volumes[-1])
         marker = {"color": "white", "size": 8, "line": {"color": ORANGE, "width": 1.6}}
         look = {"mode": "markers", "marker": marker, "name": "labels"}
         if near.any():
-            drawn.add_trace(go.Scatter(x=points.coordinate[near], y=points.energies[near] - zero, **look), 1, 1)
+            x, energies = points.coordinate[near], points.energies[near]
+            drawn.add_trace(go.Scatter(x=x, y=energies - zero, **look), 1, 1)
+            off = 1e3 * (energies - fitted.curve(x)[0])
+            drawn.add_trace(go.Scatter(x=x, y=off, showlegend=False, **look), 2, 1)
     drawn.add_vline(fitted.values[0], line={"color": "#444", "width": 1, "dash": "dot"})
     drawn.update_yaxes(title_text="energy above E₀ (eV)", row=1)
-    drawn.update_yaxes(title_text="pressure (GPa)" if bulk else "pressure in the plane (N/m)", row=2)
+    drawn.update_yaxes(title_text="above the curve (meV)", row=2)
     drawn.update_xaxes(title_text="volume of a cell (Å³)" if bulk else "area of a cell (Å²)", row=2)
     caption = (
-        "Birch–Murnaghan curve through the model's energies, with ± 2σ; beneath it, its pressure. It misses the "
-        f"energies by {fitted.residual_meV:.3f} meV (root mean square)."
+        "Birch–Murnaghan curve through the model's energies; beneath it, how far they and the labels are from it, with "
+        f"the curve's ± 2σ. It misses the model's energies by {fitted.residual_meV:.3f} meV (root mean square)."
     )
     return figure("eos-curve", drawn, caption)
 
@@ -86,29 +78,31 @@ def elasticity(surrogate: Surrogate) -> Section:
     """Elastic constants and moduli, of a bulk crystal in GPa, of a sheet in N/m."""
     section = Section("Elasticity", "Elastic constants")
     if len(surrogate.crystal.periodic) == 2:
-        of_sheet = attempt(section, lambda: sheet_constants(surrogate))
-        if of_sheet is not None:
-            _show(section, of_sheet.equilibrium, of_sheet.C_N_per_m, of_sheet.C_std_N_per_m, "N/m", _of_sheet(of_sheet))
+        found = attempt(section, lambda: sheet_constants(surrogate))
+        if found is not None:
+            words = of_sheet(found) | of_probability(*stable_probability(found.C_N_per_m, found.covariance))
+            _show(section, found, found.C_N_per_m, found.C_std_N_per_m, "N/m", words)
         return section
     constants = attempt(section, lambda: elastic_constants(surrogate))
     if constants is not None:
-        averages = attempt(section, lambda: _of_bulk(constants)) or {}
-        _show(section, constants.equilibrium, constants.C_GPa, constants.C_std_GPa, "GPa", averages)
+        words = attempt(section, lambda: _of_bulk(constants)) or {}
+        words |= of_stability(stability(constants.C_GPa, constants.covariance))
+        _show(section, constants, constants.C_GPa, constants.C_std_GPa, "GPa", words)
     return section
 
 
-def _show(section: Section, found: Equilibrium, C: Floats, std: Floats, unit: str, averages: dict[str, str]) -> None:
+def _show(
+    section: Section, found: ElasticConstants | SheetConstants, C: Floats, std: Floats, unit: str, words: dict[str, str]
+) -> None:
     where = "in its plane, first lattice vector along x" if len(C) == 3 else "in the frame of IEEE Standard 176 (1987)"
     section.parts.append(
         f"<p>C<sub>ij</sub> = ∂σ<sub>i</sub>/∂ε<sub>j</sub> at the lattice without stress, {where}. ± follows from the "
         "joint posterior of stresses, and contains what the equilibrium's own uncertainty adds.</p>"
     )
-    lattice: dict[str, list[str]] = {}
-    for name, value, error in zip(found.names, found.lattice_parameters, found.lattice_parameters_std, strict=True):
-        lattice.setdefault(measured(value, error, "Å" if len(name) == 1 else "°"), []).append(GREEK.get(name, name))
-    rows = {f"equilibrium {' = '.join(names)}": text for text, names in lattice.items()}
-    section.headlines = {f"lattice: {' = '.join(names)}": text for text, names in list(lattice.items())[:1]}
-    section.parts.append(side_by_side(_stiffness(C, std, unit), facts({**rows, **averages})))
+    lattice = of_equilibrium(found.equilibrium)
+    rows = {f"equilibrium {names}": text for names, text in lattice.items()}
+    section.headlines = {f"lattice: {names}": text for names, text in list(lattice.items())[:1]}
+    section.parts.append(side_by_side(_stiffness(C, std, unit), facts({**rows, **words, "ions": found.ions})))
 
 
 def _stiffness(C: Floats, std: Floats, unit: str) -> str:
@@ -149,27 +143,5 @@ def _stiffness(C: Floats, std: Floats, unit: str) -> str:
 
 
 def _of_bulk(constants: ElasticConstants) -> dict[str, str]:
-    found = moduli(constants.C_GPa, constants.covariance)
-    stable = stability(constants.C_GPa, constants.covariance)
-    return {
-        "bulk modulus (Hill)": measured(found.bulk_modulus_GPa, found.bulk_modulus_GPa_std, "GPa"),
-        "shear modulus (Hill)": measured(found.shear_modulus_GPa, found.shear_modulus_GPa_std, "GPa"),
-        "Young's modulus (Hill)": measured(found.young_modulus_GPa, found.young_modulus_GPa_std, "GPa"),
-        "Poisson's ratio": measured(found.poisson_ratio, found.poisson_ratio_std),
-        "universal anisotropy": measured(found.universal_anisotropy, found.universal_anisotropy_std),
-        "smallest eigenvalue": measured(stable.smallest_eigenvalue_GPa, stable.smallest_eigenvalue_GPa_std, "GPa"),
-        "stable (Born) with probability": f"{stable.stable_probability:.3g}",
-        "ions": constants.ions,
-    }
-
-
-def _of_sheet(found: SheetConstants) -> dict[str, str]:
-    along_x, along_y = zip(found.young_moduli_N_per_m, found.young_moduli_std_N_per_m, strict=True)
-    return {
-        "Young's modulus along x": measured(*along_x, "N/m"),
-        "Young's modulus along y": measured(*along_y, "N/m"),
-        "shear modulus": measured(found.shear_modulus_N_per_m, found.shear_modulus_std_N_per_m, "N/m"),
-        "area modulus": measured(found.area_modulus_N_per_m, found.area_modulus_std_N_per_m, "N/m"),
-        "Poisson's ratio": measured(found.poisson_ratio, found.poisson_ratio_std),
-        "ions": found.ions,
-    }
+    averages = of_moduli(moduli(constants.C_GPa, constants.covariance))
+    return {f"{name} (Hill)" if "modulus" in name else name: words for name, words in averages.items()}

@@ -13,10 +13,10 @@ from ase_dkl.lattice import image_parameters
 from ase_dkl.mechanics.paths import ANGLES
 from ase_dkl.mechanics.points import Points, points_on_line
 from ase_dkl.mechanics.scan import Scan, scan_along
-from ase_dkl.plots import ORANGE
+from ase_dkl.plots import ORANGE, axis_label
 from ase_dkl.report.attempt import attempt
 from ase_dkl.report.blocks import Section, figure, side_by_side
-from ase_dkl.report.figures import axis_title, banded, empty_figure, shade
+from ase_dkl.report.figures import banded, empty_figure, shade
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -89,8 +89,8 @@ def _scan(surrogate: Surrogate, along: str, dataset: Dataset | None) -> str:
     drawn.update_yaxes(title_text="energy (eV per cell)", row=1)
     what = "± 2σ" if points is None else "model − label"
     drawn.update_yaxes(title_text=f"{what} (meV)", range=_inside_range(scan, total, points), row=2)
-    drawn.update_xaxes(title_text=axis_title(along), row=2)
-    caption = f"Along {axis_title(along).split(' (')[0]}"
+    drawn.update_xaxes(title_text=axis_label(along), row=2)
+    caption = f"Along {axis_label(along).split(' (')[0]}"
     caption += f", with the {len(points.coordinate)} labelled rows on this line." if points is not None else "."
     if dataset is not None and points is None:
         caption += " No labelled row lies on this line."

@@ -11,7 +11,8 @@ from ase_dkl.domain import MARGIN, NAMES
 from ase_dkl.lattice import image_parameters
 from ase_dkl.plots import BLUE, GREY, ORANGE
 from ase_dkl.report.blocks import Section, facts, figure, side_by_side, table
-from ase_dkl.report.figures import GREEK, empty_figure
+from ase_dkl.report.figures import empty_figure
+from ase_dkl.wording import GREEK
 
 if TYPE_CHECKING:
     from ase_dkl.surrogate import Surrogate
@@ -34,7 +35,11 @@ def domain(surrogate: Surrogate) -> Section:
     low, high = parameters.min(axis=(0, 1)), parameters.max(axis=(0, 1))
     margin = MARGIN * (high - low)
     rows = [
-        [GREEK.get(name, name), *(f"{value:.4g}" for value in values), "Å" if len(name) == 1 else "°"]
+        [
+            GREEK.get(name, name),
+            *(f"{value:.{3 if len(name) == 1 else 1}f}" for value in values),
+            "Å" if len(name) == 1 else "°",
+        ]
         for name, *values in zip(names, low - margin, low, reference, high, high + margin, strict=True)
     ]
     head = ["", "inside from", "lowest datum", "reference", "highest datum", "inside to", ""]
@@ -98,7 +103,9 @@ def _pairs(surrogate: Surrogate, parameters: np.ndarray, reference: np.ndarray) 
     for row, column in zip(*np.triu_indices(size, 1), strict=True):
         drawn.update_xaxes(visible=False, row=int(row) + 1, col=int(column) + 1)
         drawn.update_yaxes(visible=False, row=int(row) + 1, col=int(column) + 1)
-    drawn.update_layout(legend={"x": 0.62, "y": 0.98, "yanchor": "top", "orientation": "v"}, margin={"t": 10})
+    drawn.update_layout(
+        legend={"x": 0.62, "y": 0.98, "yanchor": "top", "orientation": "v", "itemsizing": "constant"}, margin={"t": 10}
+    )
     some = "" if n == len(parameters) else f" {n} of the {len(parameters)} rows are drawn."
     caption = (
         "Training lattices, coloured by the model's energy above the lowest of them; in grey where their symmetry "
