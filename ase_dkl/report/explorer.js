@@ -14,6 +14,8 @@
     element.textContent = minus(text);
     if (value !== undefined) element.dataset.value = value;
   };
+  /* Decimals that show two digits of a standard deviation, and no more than there is use for. */
+  const decimals = (std) => Math.min(6, Math.max(0, 1 - Math.floor(Math.log10(std))));
   const parameters = [...reference];
   let moved = 0;
   let line = null;
@@ -72,14 +74,13 @@
     if (!exists) return show("domain", "There is no lattice with these angles.", "impossible");
     const [energy, ...slopes] = surrogate.predict(G, directions(C));
     const size = C.reduce((volume, row, i) => volume * row[i], 1);
-    show("energy", energy.value.toFixed(4), energy.value);
-    show("uncertainty", (1e3 * energy.std).toPrecision(2), energy.std);
+    show("energy", energy.value.toFixed(decimals(energy.std)), energy.value);
+    show("uncertainty", (1e3 * energy.std).toFixed(decimals(1e3 * energy.std)), energy.std);
     show("relative", ((energy.value - zero) * 1e3).toFixed(1), energy.value - zero);
     show("size", size.toFixed(3), size);
     const scale = stressUnit[1] / size;
     const cells = slopes.map(({ value, std }, j) => {
-      const digits = Math.min(4, Math.max(0, 1 - Math.floor(Math.log10(scale * std))));
-      const [shown, error] = [value, std].map((number) => minus((scale * number).toFixed(digits)));
+      const [shown, error] = [value, std].map((number) => minus((scale * number).toFixed(decimals(scale * std))));
       const text = scale * std < 1e-6 ? "0" : `${shown} <small>± ${error}</small>`;
       return `<td data-value="${value / size}" data-std="${std / size}"><b>${strains[j][0]}</b> ${text}</td>`;
     });
