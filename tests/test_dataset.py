@@ -13,7 +13,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_dkl.crystal import BadReference
-from ase_dkl.dataset import BadDataset, Dataset, srtio3
+from ase_dkl.dataset import BadDataset, Dataset, mos2, silicon, srtio3, srtio3_direct
 
 Rows = list[Atoms]
 
@@ -88,6 +88,33 @@ class TestShippedData:
                 "xc": "pbe",
             },
         }
+
+    @pytest.mark.parametrize(
+        ("database", "ions", "rows", "group", "images"),
+        [
+            (srtio3_direct, "clamped", {"volumes": 9, "xx": 8, "yz": 8}, "Pm-3m (221)", 24),
+            (mos2, "clamped", {"pool": 40, "volumes": 9, "xx": 8}, "p-6m2 (layer group 78)", 6),
+            (silicon, "clamped", {"pool": 40, "volumes": 9, "xx": 8, "yz": 8}, "Fd-3m (227)", 24),
+            (silicon, "relaxed", {"pool": 40, "volumes": 9, "xx": 8, "yz": 8}, "Fd-3m (227)", 24),
+        ],
+    )
+    def test_other_databases(
+        self, database: Callable[[], Path], ions: str, rows: dict[str, int], group: str, images: int
+    ) -> None:
+        whole = Dataset.read(database(), select=f"ions={ions}")
+        assert whole.crystal.space_group == group
+        assert len(whole.crystal.images) == images
+        assert whole.crystal.ions == ions
+        assert whole.has_stress.all()
+        assert whole.provenance["settings"]["code"] == "gpaw"
+        for name, count in rows.items():
+            assert len(Dataset.read(database(), select=f"set={name},ions={ions}", reference=whole.crystal)) == count
+        assert len(whole) == sum(rows.values())
+
+    def test_clamped_and_relaxed_silicon_are_the_same_lattices(self) -> None:
+        clamped, relaxed = (Dataset.read(silicon(), select=f"set=pool,ions={ions}") for ions in ("clamped", "relaxed"))
+        assert relaxed.cells == pytest.approx(clamped.cells, abs=1e-9)
+        assert (relaxed.energies < clamped.energies).all()
 
     def test_rows_that_symmetry_repeats_are_told(self) -> None:
         (warning,) = Dataset.read(srtio3()).warnings

@@ -1,4 +1,4 @@
-"""Wall times, as medians: training, one calculator call, batches, and starting up."""
+"""Wall times, as medians: training, one calculator call, batches, what follows from the energy, and starting up."""
 
 from __future__ import annotations
 
@@ -15,10 +15,22 @@ from _copper import SHEAR, STRETCH, A, copper
 from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.cell import Cell
+from ase.stress import get_elasticity_tensor
 from rich.progress import track
 from rich.table import Table
 
-from ase_dkl import Dataset, DKLCalculator, Surrogate, TrainConfig, fit, srtio3
+from ase_dkl import (
+    Dataset,
+    DKLCalculator,
+    Surrogate,
+    TrainConfig,
+    elastic_constants,
+    equation_of_state,
+    equilibrium,
+    fit,
+    scan_along,
+    srtio3,
+)
 
 LENGTH = 3.945
 """Å, of SrTiO3."""
@@ -38,6 +50,8 @@ def main() -> None:
     table.add_section()
     _batches(table, "one network", one, 200 if quick else 10_000, 20_000, 3_000)
     _batches(table, _networks(DEFAULT), default, 200 if quick else 10_000, None, None)
+    table.add_section()
+    _properties(table, default, 200 if quick else 10_000, 3 if quick else 30)
     table.add_section()
     _starts(table, 1 if quick else 7)
     console.print(table)
@@ -126,6 +140,48 @@ def _batches(
             rates.append(n / (time.perf_counter() - start))
         what = "energies and stresses" if stress else "energies"
         _add(table, f"batch of {n:,}, {what} with uncertainties, {name}", rates, "a second", target, at_least=True)
+
+
+def _properties(table: Table, surrogate: Surrogate, points: int, repeats: int) -> None:
+    """What follows from the energy, with error bars, and the same through the calculator one by one, without."""
+    atoms = surrogate.crystal.atoms(equilibrium(surrogate).cell)
+    atoms.calc = DKLCalculator(surrogate)
+    offsets = np.linspace(-0.05, 0.05, points)
+    few = offsets[:: max(1, points // 200)]
+    stretched = [scan_along(surrogate, "xx", [offset], stress=False).cells[0] for offset in few]
+
+    def one_by_one() -> None:
+        for cell in stretched:
+            atoms.set_cell(cell, scale_atoms=True)
+            atoms.get_potential_energy()
+            atoms.calc.get_property("energy_uncertainty", atoms)
+
+    def finite_differences() -> None:
+        atoms.set_cell(equilibrium(surrogate).cell, scale_atoms=True)
+        get_elasticity_tensor(atoms)
+
+    elastic = _repeated(lambda: elastic_constants(surrogate), repeats)
+    _add(table, "elastic constants, all 36 and their covariance", elastic, "ms", 50.0)
+    through_ase = _repeated(finite_differences, repeats)
+    _add(table, "for comparison: ase.stress.get_elasticity_tensor, 18 calls, no error bars", through_ase, "ms", None)
+    curve = _repeated(lambda: equation_of_state(surrogate), repeats)
+    _add(table, "equation of state, 21 energies and their covariance", curve, "ms", 50.0)
+    line = _repeated(lambda: scan_along(surrogate, "xx", offsets, stress=False), 5)
+    _add(table, f"scan of {points:,} energies with uncertainties", [each / 1e3 for each in line], "s", 2.0)
+    calls = [each / 1e3 * points / len(few) for each in _repeated(one_by_one, 5)]
+    what = f"for comparison: calculator calls for them one by one ({len(few)} made, time scaled up)"
+    _add(table, what, calls, "s", None)
+
+
+def _repeated(call: Callable[[], object], repeats: int) -> list[float]:
+    """Milliseconds of each call, after one that is not counted."""
+    call()
+    milliseconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        call()
+        milliseconds.append(1e3 * (time.perf_counter() - start))
+    return milliseconds
 
 
 def _starts(table: Table, repeats: int) -> None:

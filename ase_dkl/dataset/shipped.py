@@ -1,0 +1,25 @@
+"""The databases that come with the package, described in the README beside them."""
+
+from pathlib import Path
+
+FOLDER = Path(__file__).parents[1] / "data"
+
+
+def srtio3() -> Path:
+    """408 DFT calculations of strained SrTiO₃."""
+    return FOLDER / "srtio3_pbe.db"
+
+
+def srtio3_direct() -> Path:
+    """25 of SrTiO₃ from which its elastic constants follow without a model: small strains about its equilibrium."""
+    return FOLDER / "srtio3_direct_pbe.db"
+
+
+def silicon() -> Path:
+    """Strained silicon, every lattice once with its ions clamped and once relaxed: `ions=clamped`, `ions=relaxed`."""
+    return FOLDER / "silicon_pbe.db"
+
+
+def mos2() -> Path:
+    """A MoS₂ monolayer strained in its plane."""
+    return FOLDER / "mos2_pbe.db"
