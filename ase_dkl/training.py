@@ -171,7 +171,7 @@ def _train_collapsed(
     task = bar.add_task("training", total=steps, bound="")
     bounds: list[float] = []
     model.extractor.train()
-    while len(bounds) < steps and _rise(bounds, steps // 5) > STANDSTILL:
+    while len(bounds) < steps and _rise(bounds, max(10, steps // 5)) > STANDSTILL:
         # spectral normalisation → features → Gaussian process → negative ELBO
         bound = model.gp.collapsed_bound(_observe(model, single), everything.labels, used) / labels_used
         # → step on θ, ξ

@@ -92,14 +92,16 @@ def test_strength_is_the_truth_within_its_error_bar(
     truth: Callable[[float], float],
     between: tuple[float, float],
 ) -> None:
+    # Three: a model of one network knows nothing of what another would say.
+    within = 3
     found = ideal_strength(copper, loading, relaxed=relaxed)
     best = minimize_scalar(lambda strain: -truth(strain), bounds=between, method="bounded", options={"xatol": 1e-4})
     assert found.strength_GPa is not None
     assert found.strength_GPa_std is not None
     assert found.strain_at_strength is not None
     assert found.strain_at_strength_std is not None
-    assert found.strength_GPa == pytest.approx(-best.fun, abs=2 * found.strength_GPa_std)
-    assert found.strain_at_strength == pytest.approx(best.x, abs=2 * found.strain_at_strength_std)
+    assert found.strength_GPa == pytest.approx(-best.fun, abs=within * found.strength_GPa_std)
+    assert found.strain_at_strength == pytest.approx(best.x, abs=within * found.strain_at_strength_std)
     assert found.strength_GPa_std < -0.15 * best.fun
 
 

@@ -25,6 +25,9 @@ MISFIT = 2.0
 BOUNDS = (-0.08, 0.08)
 """Change of volume on either side, in fractions of it."""
 
+NARROWEST = 0.01
+"""Distance of the bounds below which the covariance of energies' third differences is lost in rounding."""
+
 
 class MisfitWarning(UserWarning):
     """A form that follows the energies so badly that error bars, which know nothing of it, are too small."""
@@ -159,6 +162,11 @@ def equation_of_state(
         raise BadEquationOfState(
             f"An equation of state from {low:g} to {high:g}: the bounds are fractional changes of the volume, the "
             "smaller one first, above −1."
+        )
+    if high - low < NARROWEST:
+        raise BadEquationOfState(
+            f"An equation of state from {low:g} to {high:g}: energies so close together say nothing of a curve. Give "
+            f"bounds at least {NARROWEST:g} apart."
         )
     check_fit(kind, points)
     begin = _start(surrogate, start)
