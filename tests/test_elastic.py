@@ -113,6 +113,18 @@ def test_they_do_not_depend_on_how_the_data_lie_in_space() -> None:
     assert of_both[0] == pytest.approx(of_both[1], abs=1e-8)
 
 
+def test_an_equilibrium_responds_the_same_in_any_frame(surrogate: Surrogate) -> None:
+    turn, _ = np.linalg.qr(np.random.default_rng(1).normal(size=(3, 3)))
+    turn *= np.linalg.det(turn)
+    found = equilibrium(surrogate, symmetric=False, start=surrogate.crystal.cell @ turn)
+    standard = in_standard_frame(surrogate.crystal, found)
+    strain = np.array([0.01, -0.02, 0.03, 0.02, 0.01, -0.03])
+    lattice = strained(found.cell, strain)
+    same = lattice @ np.linalg.solve(found.cell, standard.cell)
+    expected = found.response @ surrogate.derivatives(lattice[None])[0]
+    assert standard.response @ surrogate.derivatives(same[None])[0] == pytest.approx(expected, rel=1e-9)
+
+
 def test_pymatgen_takes_them(constants: ElasticConstants) -> None:
     tensor = constants.elastic_tensor()
     assert np.asarray(tensor.voigt) == pytest.approx(constants.C_GPa)

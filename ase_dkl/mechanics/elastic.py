@@ -160,8 +160,8 @@ def in_standard_frame(crystal: Crystal, found: Equilibrium) -> Equilibrium:
         found,
         cell=found.cell @ rotation.T,
         strains=found.strains @ on_strain.T,
-        # u = response · d, and dᵀε is the same number in either frame.
-        response=found.response @ np.linalg.inv(on_strain),
+        # Like strains: u = response · d, and the work dᵀε is the same number in either frame.
+        response=found.response @ on_strain.T,
     )
 
 
