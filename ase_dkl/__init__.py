@@ -13,7 +13,7 @@ from ase_dkl.calculator import DKLCalculator, ExtrapolationError, ExtrapolationW
 
 if TYPE_CHECKING:
     from ase_dkl.crystal import BadReference, Crystal, NotThisCrystal
-    from ase_dkl.dataset import BadDataset, Dataset, mos2, silicon, srtio3, srtio3_direct
+    from ase_dkl.dataset import BadDataset, Dataset, mgo_slab, mos2, silicon, srtio3, srtio3_direct
     from ase_dkl.mechanics.directional import directional_young_modulus, extreme_young_moduli
     from ase_dkl.mechanics.elastic import BadElasticity, ElasticConstants, elastic_constants
     from ase_dkl.mechanics.eos import EquationOfState, MisfitWarning, equation_of_state
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 _MODULES = {
     "crystal": ("BadReference", "Crystal", "NotThisCrystal"),
-    "dataset": ("BadDataset", "Dataset", "mos2", "silicon", "srtio3", "srtio3_direct"),
+    "dataset": ("BadDataset", "Dataset", "mgo_slab", "mos2", "silicon", "srtio3", "srtio3_direct"),
     "mechanics.directional": ("directional_young_modulus", "extreme_young_moduli"),
     "mechanics.elastic": ("BadElasticity", "ElasticConstants", "elastic_constants"),
     "mechanics.eos": ("EquationOfState", "MisfitWarning", "equation_of_state"),
@@ -121,6 +121,7 @@ __all__ = [
     "extreme_young_moduli",
     "fit",
     "ideal_strength",
+    "mgo_slab",
     "moduli",
     "mos2",
     "points_on_line",

@@ -63,7 +63,7 @@ def systems() -> dict[str, System]:
         "srtio3": System(srtio3, 800, (3, 3, 3), 0, 0, 0),
         "silicon": System(bulk("Si", a=5.47), 400, (6, 6, 6), 0.05, 0.08, 40, relaxed=True),
         "mos2": System(mos2, 400, (6, 6, 1), 0.06, 0.08, 40),
-        "mgo_slab": System(magnesia_slab(4.18, layers=2, vacuum=5.0), 700, (4, 4, 1), 0.05, 0.08, 24),
+        "mgo_slab": System(magnesia_slab(4.18, layers=2, vacuum=5.0), 700, (4, 4, 1), 0.05, 0.08, 16),
     }
 
 

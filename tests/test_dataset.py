@@ -13,7 +13,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_dkl.crystal import BadReference
-from ase_dkl.dataset import BadDataset, Dataset, mos2, silicon, srtio3, srtio3_direct
+from ase_dkl.dataset import BadDataset, Dataset, mgo_slab, mos2, silicon, srtio3, srtio3_direct
 
 Rows = list[Atoms]
 
@@ -94,6 +94,7 @@ class TestShippedData:
         [
             (srtio3_direct, "clamped", {"volumes": 9, "xx": 8, "yz": 8}, "Pm-3m (221)", 24),
             (mos2, "clamped", {"pool": 40, "volumes": 9, "xx": 8}, "p-6m2 (layer group 78)", 6),
+            (mgo_slab, "clamped", {"pool": 16, "volumes": 9, "xx": 8}, "p4/nmm (layer group 64)", 4),
             (silicon, "clamped", {"pool": 40, "volumes": 9, "xx": 8, "yz": 8}, "Fd-3m (227)", 24),
             (silicon, "relaxed", {"pool": 40, "volumes": 9, "xx": 8, "yz": 8}, "Fd-3m (227)", 24),
         ],

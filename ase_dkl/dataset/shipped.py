@@ -23,3 +23,8 @@ def silicon() -> Path:
 def mos2() -> Path:
     """A MoS₂ monolayer strained in its plane."""
     return FOLDER / "mos2_pbe.db"
+
+
+def mgo_slab() -> Path:
+    """Two layers of MgO(001) strained in their plane."""
+    return FOLDER / "mgo_slab_pbe.db"

@@ -36,6 +36,7 @@ from ase_dkl import (
     elastic_constants,
     equation_of_state,
     fit,
+    mgo_slab,
     mos2,
     sheet_constants,
     silicon,
@@ -77,6 +78,7 @@ OTHERS = (
     System("silicon", silicon(), "clamped"),
     System("silicon", silicon(), "relaxed"),
     System("MoS2", mos2(), sheet=True),
+    System("MgO(001)", mgo_slab(), training=10, sheet=True),
 )
 
 
