@@ -7,8 +7,8 @@ Sets of rows, key `set`:
 
 * `pool`: scrambled Sobol points in the strains, symmetric about the reference. Ions keep their fractional
   coordinates; for silicon they are then relaxed, and both are kept (key `ions`).
-* `volumes`, `xx`, `yz`: what elastic constants are found from without a surrogate. Seven to nine isotropic strains, and
-  two strains of either sign at the lattice where the energies of `volumes` are lowest.
+* `volumes`, `xx`, `yz`: what elastic constants are found from without a surrogate. Nine isotropic strains, in the plane
+  for a sheet, and eight of either kind at the lattice where the energies of `volumes` are lowest.
 """
 
 import argparse
@@ -46,7 +46,7 @@ class System:
     """Largest engineering shear of the pool."""
     points: int
     relaxed: bool = False
-    reduced_forces: float = 0.005
+    largest_force: float = 0.005
     """Where a relaxation stops, eV/Å."""
 
 
@@ -110,7 +110,7 @@ def finite_strains(system: System, lowest: Atoms) -> Iterator[tuple[dict[str, An
 
 def deformed(atoms: Atoms, strain: np.ndarray) -> Atoms:
     """Strain a crystal with its ions, shears engineering."""
-    copy = atoms.copy()
+    copy: Atoms = atoms.copy()
     copy.set_cell(strained(atoms.cell.array, strain), scale_atoms=True)
     return copy
 
@@ -146,7 +146,7 @@ def label(system: System, keys: dict[str, Any], atoms: Atoms, database: Any) -> 
     if system.relaxed:
         database.write(row(atoms, pbc), **keys, ions="clamped", **settings)
         # In a relative coordinate of two atoms the optical mode of silicon has 27 eV/Å².
-        BFGS(atoms, alpha=27.0, logfile=None).run(fmax=system.reduced_forces)
+        BFGS(atoms, alpha=27.0, logfile=None).run(fmax=system.largest_force)
     database.write(row(atoms, pbc), id=claim, **last, **settings)
     print(*keys.values(), f"{atoms.get_potential_energy():.6f} eV", flush=True)
 
@@ -158,7 +158,7 @@ def row(atoms: Atoms, pbc: np.ndarray) -> Atoms:
         "forces": atoms.get_forces(),
         "stress": atoms.get_stress(),
     }
-    copy = atoms.copy()
+    copy: Atoms = atoms.copy()
     copy.pbc = pbc
     copy.calc = SinglePointCalculator(copy, **results)
     return copy
