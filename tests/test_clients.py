@@ -85,7 +85,7 @@ class TestRelaxation:
         relax(FrechetCellFilter(atoms, scalar_pressure=5 * GPa))
         ours = equilibrium(surrogate, pressure_GPa=5)
         np.testing.assert_allclose(atoms.cell.cellpar(), ours.lattice_parameters, atol=1e-5)
-        np.testing.assert_allclose(atoms.get_stress() / GPa, [-5, -5, -5, 0, 0, 0], atol=1e-5)
+        np.testing.assert_allclose(atoms.get_stress() / GPa, [-5, -5, -5, 0, 0, 0], atol=1e-4)
 
 
 class TestEquationOfState:

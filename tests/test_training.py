@@ -116,6 +116,7 @@ def test_the_bare_method_trains(srtio3_dataset: Dataset, unseen: Dataset) -> Non
     surrogate = fit(srtio3_dataset.subset(np.arange(96)), config, progress=False)
     assert len(surrogate.crystal.images) == 1
     assert surrogate.report.n_stress == 0
+    assert any("No stress labels" in warning for warning in surrogate.report.warnings)
     assert evaluate(surrogate, unseen).energy_rmse_meV < spread_of(unseen)
 
 
