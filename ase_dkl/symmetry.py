@@ -7,6 +7,7 @@ The metric of the reference only makes the choice finite: the images are those t
 
 from __future__ import annotations
 
+import contextlib
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -155,7 +156,9 @@ def _confirm(motif: Motif) -> Symmetry:
     kinds = np.unique(np.column_stack([motif.numbers, np.round(motif.moments, 3)]), axis=0, return_inverse=True)[1]
     cell = lattice.tolist(), positions.tolist(), kinds.tolist()
     magnetic_cell = *cell[:2], motif.numbers.tolist(), motif.moments.tolist()
-    with warnings.catch_warnings():
+    group = magnetic = None
+    # Where spglib finds nothing it answers None or raises, as whatever else is loaded has told it to.
+    with warnings.catch_warnings(), contextlib.suppress(spglib.SpglibError):
         warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
         if d == 2:
             group = spglib.get_layergroup(cell, 2, SYMMETRY_TOLERANCE)

@@ -197,7 +197,7 @@ class TestElasticConstants:
         atoms = surrogate.crystal.atoms(constants.equilibrium.cell @ turn.T)
         found = elasticity_calc(surrogate, SMALL, SMALL).calc(atoms)
         turned = constants.elastic_tensor().rotate(turn)
-        assert np.abs(turned.voigt - constants.C_GPa).max() > 2
+        assert np.abs(turned.voigt - constants.C_GPa).max() > 1
         np.testing.assert_allclose(found["elastic_tensor"].voigt, turned.voigt, atol=0.01)
 
 

@@ -63,7 +63,9 @@ def test_one_row_that_is_symmetric_proves_the_group() -> None:
     assert len(find_symmetry(motif, metrics[1:], 1e-3).images) == 8
 
 
-def test_coinciding_atoms_have_no_space_group() -> None:
+@pytest.mark.parametrize("old", [True, False])
+def test_coinciding_atoms_have_no_space_group(old: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("spglib.error.OLD_ERROR_HANDLING", old)
     motif = Motif.from_atoms(Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 1e-6]], cell=[3, 3, 3], pbc=True))
     with pytest.raises(BadReference, match="too close"):
         find_symmetry(motif, motif.metric[None], 1e-9)
