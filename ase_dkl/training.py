@@ -91,8 +91,8 @@ def fit(
         notes.append(f"The bound was still rising after {steps} steps; train longer for smaller errors.")
     if not data.n_stress:
         notes.append(
-            "No stress labels: standard deviations of the stress, and of what follows from slopes of the energy, may be "
-            "too small by half."
+            "No stress labels: standard deviations of the stress, and of what follows from slopes of the energy, may "
+            "be too small by half."
         )
     lowered = sum(centres.fuzzifier < FUZZIFIERS[0] for centres in model.centres)
     if lowered:

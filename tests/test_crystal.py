@@ -23,6 +23,7 @@ from scipy.stats import qmc
 
 from ase_dkl import srtio3
 from ase_dkl.crystal import BadReference, Crystal, NotThisCrystal
+from ase_dkl.motif import unusable
 
 Floats = NDArray[np.float64]
 seeds = st.integers(0, 2**32 - 1)
@@ -292,6 +293,8 @@ def test_strains_of_15_percent_and_15_degrees_are_mapped(name: str, seed: int) -
     rng = np.random.default_rng(seed)
     crystal = Crystal.from_atoms(CRYSTALS[name])
     atoms = crystal.atoms(strained_cell(crystal.cell, rng, 0.15))
+    # Angles of 109° each, as a primitive bcc cell has, make a flat cell when they grow by 15°.
+    assume(unusable(atoms) is None)
     mapped = crystal.map(disguised(atoms, rng, np.eye(3)))
     # Far from the reference, another basis than an image may be the one with the least strain. The energy is the judge.
     assert pair_energy(crystal.atoms(mapped.cell)) == pytest.approx(pair_energy(atoms), rel=1e-9)
