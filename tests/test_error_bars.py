@@ -1,4 +1,4 @@
-"""A small one of the study in examples/benchmarks/coverage.py: do error bars hold the truth of crystals that are known?"""
+"""A small one of the study in examples/benchmarks/coverage.py: do error bars hold what is known to be true?"""
 
 import importlib.util
 import sys
