@@ -24,7 +24,6 @@ MISFIT = 2.0
 """Standard deviations by which a value may move in half the range, before a warning says that the form does not fit."""
 BOUNDS = (-0.08, 0.08)
 """Change of volume on either side, in fractions of it."""
-
 NARROWEST = 0.01
 """Distance of the bounds below which the covariance of energies' third differences is lost in rounding."""
 
@@ -169,7 +168,7 @@ def equation_of_state(
             f"bounds at least {NARROWEST:g} apart."
         )
     check_fit(kind, points)
-    begin = _start(surrogate, start)
+    begin = equilibrium(surrogate).cell if start is None else np.asarray(start, dtype=float)
     scale = (1 + np.linspace(low, high, points)) ** (1 / len(periodic))
     cells = np.repeat(begin[None], points, axis=0)
     cells[:, periodic] *= scale[:, None, None]
@@ -217,12 +216,6 @@ def fit_equation(
         values=values,
         covariance=by_energies @ covariance @ by_energies.T,
     )
-
-
-def _start(surrogate: Surrogate, start: Floats | None) -> Floats:
-    if start is None:
-        return equilibrium(surrogate).cell
-    return np.asarray(start, dtype=float)
 
 
 def _warn_of_extrapolation(surrogate: Surrogate, cells: Floats) -> None:

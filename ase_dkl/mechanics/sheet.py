@@ -33,8 +33,10 @@ class SheetConstants:
         covariance: of `C_N_per_m.ravel()`, N²/m², shape (9, 9).
         young_moduli_N_per_m: along x and y, shape (2,).
         shear_modulus_N_per_m: in the plane.
-        area_modulus_N_per_m: A ∂²(E)/∂A² for an isotropic strain, (C₁₁ + C₂₂ + 2 C₁₂) / 4.
+        area_modulus_N_per_m: A ∂²E/∂A² of an isotropic strain, (C₁₁ + C₂₂ + 2 C₁₂) / 4.
         poisson_ratio: −ε_yy / ε_xx under tension along x.
+
+    Each modulus has its standard deviation beside it, with `std` in the name.
     """
 
     equilibrium: Equilibrium
