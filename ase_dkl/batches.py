@@ -12,7 +12,7 @@ from torch import Tensor
 from ase_dkl import lattice
 from ase_dkl.arrays import Floats
 from ase_dkl.dataset import Dataset
-from ase_dkl.inputs import DEGREES, Scaling, basis_functions
+from ase_dkl.inputs import DEGREES, Scaling, basis_functions, observed, slopes_along
 from ase_dkl.posterior import Posterior
 from ase_dkl.records import TrainConfig
 
@@ -53,18 +53,21 @@ class TrainingData:
         dataset: labelled cells.
         images: symmetry images to average over, shape (g, d, d).
         config: says how many inducing points want a place, and which mean.
+        scaling: units, where an earlier model has set them.
     """
 
-    def __init__(self, dataset: Dataset, images: NDArray[np.int_], config: TrainConfig) -> None:
+    def __init__(
+        self, dataset: Dataset, images: NDArray[np.int_], config: TrainConfig, scaling: Scaling | None = None
+    ) -> None:
         self.n_stress = int(dataset.has_stress.sum())
         self._config = config
         self._cells = dataset.cells[:, list(dataset.crystal.periodic)]
-        self.scaling = Scaling.of(images, self._cells, dataset.energies)
+        self.scaling = scaling or Scaling.of(images, self._cells, dataset.energies)
         self._values = (dataset.energies - self.scaling.energy_shift) / self.scaling.energy_scale
         with_stress = slice(self.n_stress)
         self._directions = lattice.independent_strains(self._cells[with_stress])
-        virial = np.abs(np.linalg.det(dataset.cells[with_stress]))[:, None] * dataset.stresses[with_stress]
-        self._slopes = (self._directions @ virial[..., None])[..., 0] / self.scaling.energy_scale
+        slopes = slopes_along(dataset.cells[with_stress], dataset.stresses[with_stress], self._directions)
+        self._slopes = slopes / self.scaling.energy_scale
         self._independent = self._independent_functions()
 
     def __len__(self) -> int:
@@ -77,19 +80,17 @@ class TrainingData:
 
     def batch(self, index: NDArray[np.int_]) -> Batch:
         """Some structures, in rising order."""
-        cells = self._cells[index]
         stressed = index[index < self.n_stress]
-        m = len(stressed)
-        degree = DEGREES[self._config.mean]
-        coordinates = self.scaling.coordinates(cells)
-        if not m:
-            basis = basis_functions(coordinates, degree=degree)
-            return Batch(_tensor(coordinates), None, _tensor(basis @ self._independent), _tensor(self._values[index]))
-        directions = self._directions[stressed]
-        tangents = directions[:, None] @ self.scaling.coordinates_and_tangents(cells[:m])[1]
-        basis = basis_functions(coordinates, tangents, directions[..., :3].sum(-1), degree=degree)
+        coordinates, tangents, basis = observed(
+            self.scaling, self._cells[index], self._directions[stressed], degree=DEGREES[self._config.mean]
+        )
         labels = np.concatenate([self._values[index], self._slopes[stressed].ravel()])
-        return Batch(_tensor(coordinates), _tensor(tangents), _tensor(basis @ self._independent), _tensor(labels))
+        return Batch(
+            _tensor(coordinates),
+            None if tangents is None else _tensor(tangents),
+            _tensor(basis @ self._independent),
+            _tensor(labels),
+        )
 
     def all(self) -> Batch:
         """All structures."""

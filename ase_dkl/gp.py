@@ -221,6 +221,8 @@ class SparseGP(nn.Module):
             whitening,
             factor,
             weights,
+            self.log_value_noise.exp(),
+            self.log_derivative_noise.exp(),
         )
         return Posterior(self.kernel.kind, *(number.contiguous().numpy().copy() for number in numbers))
 

@@ -70,6 +70,35 @@ class Scaling:
         return (parameters - self.centre) / self.scale, tangents / self.scale
 
 
+def observed(
+    scaling: Scaling, cells: Floats, directions: Floats, *, degree: int
+) -> tuple[Floats, Floats | None, Floats]:
+    """What labels are observations of: image coordinates, their tangents, and basis functions with the labels' offset.
+
+    Args:
+        scaling: units.
+        cells: periodic rows, shape (n, d, 3), Å; the first m have slopes as labels.
+        directions: strains along which those were taken, shape (m, t, 6).
+        degree: of the mean's polynomials.
+
+    Returns:
+        Arrays of shape (n, g, p), (m, g, t, p) or None, and (n + m t, P).
+    """
+    m = len(directions)
+    coordinates = scaling.coordinates(cells)
+    if not m:
+        return coordinates, None, basis_functions(coordinates, degree=degree)
+    tangents = directions[:, None] @ scaling.coordinates_and_tangents(cells[:m])[1]
+    traces = directions[..., :3].sum(-1)
+    return coordinates, tangents, basis_functions(coordinates, tangents, traces, degree=degree)
+
+
+def slopes_along(cells: Floats, stresses: Floats, directions: Floats) -> Floats:
+    """Labels of ∂E/∂ε = V σ along directions (n, t, 6) of cells (n, 3, 3) with stresses (n, 6), eV, shape (n, t)."""
+    virial = np.abs(np.linalg.det(cells))[:, None] * stresses
+    return np.asarray((directions @ virial[..., None])[..., 0])
+
+
 def basis_functions(
     coordinates: Floats, tangents: Floats | None = None, traces: Floats | None = None, *, degree: int = 3
 ) -> Floats:

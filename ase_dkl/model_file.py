@@ -12,7 +12,7 @@ from safetensors.numpy import load, save
 from ase_dkl.arrays import Floats
 
 FORMAT = "ase_dkl surrogate"
-VERSION = 1
+VERSION = 2
 UNITS = "eV, Å, degrees; stress eV/Å³, Voigt xx yy zz yz xz xy, tension positive"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Self
 
 import numpy as np
 
@@ -25,6 +26,8 @@ class Posterior:
         whitening: T_Z = L⁻ᵀ, with L Lᵀ = K_ZZ, shape (K, M, M).
         factor: T, a root of the covariance of the weights of h, shape (K, M + P, q).
         weights: w, shape (K, M + P).
+        value_noise: standard deviation of the labels' noise, shape (K,).
+        derivative_noise: the same of derivatives, shape (K,).
     """
 
     kind: str
@@ -34,6 +37,8 @@ class Posterior:
     whitening: Floats
     factor: Floats
     weights: Floats
+    value_noise: Floats
+    derivative_noise: Floats
 
     def marginals(self, features: Floats, derivatives: Floats | None, basis: Floats) -> tuple[Floats, Floats]:
         """Mean and variance of every observation, without its noise.
@@ -64,6 +69,31 @@ class Posterior:
         whitened, left = products[..., :m], products[..., m:-1]
         covariance = prior - whitened @ whitened.mT + left @ left.mT
         return products[..., -1], 0.5 * (covariance + covariance.mT)
+
+    def conditioned(
+        self, features: Floats, derivatives: Floats | None, basis: Floats, labels: Floats
+    ) -> Self:
+        """The posterior when further labels are known; features and derivatives as `marginals`.
+
+        Args:
+            features: ψ of n structures, the first m with derivatives, shape (K, n, f).
+            derivatives: shape (K, m, t, f), or None.
+            basis: φ, with what is in the labels alone, shape (n + m t, P).
+            labels: values, then derivatives point by point, shape (n + m t,).
+        """
+        n, m = features.shape[1], self.points.shape[1]
+        products = self._products(*self._scaled(features, derivatives), basis)
+        noise = np.repeat(
+            np.stack([self.value_noise, self.derivative_noise], axis=1), [n, len(labels) - n], axis=1
+        )
+        # S = Tᵀ h and r = y − hᵀ w, in units of the noise;  B = I + Sᵀ S = L Lᵀ
+        seen = products[..., m:-1] / noise[..., None]
+        surprise = (labels - products[..., -1]) / noise
+        root = np.linalg.cholesky(np.eye(seen.shape[2]) + seen.mT @ seen)
+        # T ← T L⁻ᵀ, w ← w + T B⁻¹ Sᵀ r
+        factor = np.linalg.solve(root, self.factor.mT).mT
+        step = factor @ np.linalg.solve(root, seen.mT @ surprise[..., None])
+        return replace(self, factor=np.ascontiguousarray(factor), weights=self.weights + step[..., 0])
 
     def _scaled(self, features: Floats, derivatives: Floats | None) -> tuple[Floats, Floats | None]:
         inverse = 1 / self.lengthscale

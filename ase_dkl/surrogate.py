@@ -32,7 +32,7 @@ _PART = 4096
 _CHUNK = 2**18
 """Numbers in the largest intermediate of a batch prediction: small enough to stay near the caches."""
 
-_POSTERIOR = ("points", "lengthscale", "scale", "whitening", "factor", "weights")
+_POSTERIOR = tuple(Posterior.__dataclass_fields__)[1:]
 
 
 class Surrogate:
@@ -43,6 +43,9 @@ class Surrogate:
         config: how the model was trained.
         report: what training found.
         cells: training lattices in the reference's basis, shape (n, 3, 3), Å.
+        scaling: units and images of the networks' inputs.
+        layers: of the networks, weights and biases.
+        process: the Gaussian processes on the features.
     """
 
     def __init__(
@@ -53,13 +56,13 @@ class Surrogate:
         cells: Floats,
         scaling: Scaling,
         layers: Layers,
-        posterior: Posterior,
+        process: Posterior,
     ) -> None:
         self.crystal = crystal
         self.config = config
         self.report = report
         self.cells = cells
-        self._scaling, self._layers, self._posterior = scaling, layers, posterior
+        self.scaling, self.layers, self.process = scaling, layers, process
         self._periodic = list(crystal.periodic)
         self._last = (np.empty((0, 0)), np.empty(0))
 
@@ -123,13 +126,13 @@ class Surrogate:
             derivatives: whether ∂E/∂ε is wanted.
         """
         given = _as_cells(cells)
-        means, covariances = self._posterior.joint(*self._observe(given, derivatives))
+        means, covariances = self.process.joint(*self._observe(given, derivatives))
         networks, mean, covariance = len(means), means.mean(axis=0), covariances.mean(axis=0)
         if networks > 1:
             covariance += np.cov(means, rowvar=False) * spread_factor(networks)
-        mean *= self._scaling.energy_scale
-        mean[: len(given)] += self._scaling.energy_shift
-        return JointPosterior(mean, covariance * self._scaling.energy_scale**2)
+        mean *= self.scaling.energy_scale
+        mean[: len(given)] += self.scaling.energy_shift
+        return JointPosterior(mean, covariance * self.scaling.energy_scale**2)
 
     def extrapolation(self, cells: ArrayLike) -> Extrapolation:
         """Compare cells in the reference's basis, shape (n, 3, 3), Å, with the training lattices."""
@@ -193,15 +196,15 @@ class Surrogate:
         return surrogate
 
     def _identity(self) -> dict[str, Any]:
-        energy = {name: getattr(self._scaling, name) for name in ("energy_shift", "energy_scale")}
+        energy = {name: getattr(self.scaling, name) for name in ("energy_shift", "energy_scale")}
         return {"crystal": self.crystal.to_dict(), "config": asdict(self.config), "energy": energy}
 
     def _tensors(self) -> dict[str, Floats]:
-        scaling = {f"scaling.{name}": getattr(self._scaling, name) for name in ("images", "centre", "scale")}
-        posterior = {f"posterior.{name}": getattr(self._posterior, name) for name in _POSTERIOR}
+        scaling = {f"scaling.{name}": getattr(self.scaling, name) for name in ("images", "centre", "scale")}
+        posterior = {f"posterior.{name}": getattr(self.process, name) for name in _POSTERIOR}
         layers = {
             f"layer{i}.{name}": array
-            for i, layer in enumerate(self._layers)
+            for i, layer in enumerate(self.layers)
             for name, array in zip(("weight", "bias"), layer, strict=True)
         }
         return {"cells": self.cells, **scaling, **layers, **posterior}
@@ -213,43 +216,43 @@ class Surrogate:
     def _domain(self) -> Domain:
         cells = _as_cells(self.cells)[:, self._periodic]
         parts = (cells[start : start + _PART] for start in range(0, len(cells), _PART))
-        return Domain((self._scaling.coordinates(part) for part in parts), self._scaling.scale)
+        return Domain((self.scaling.coordinates(part) for part in parts), self.scaling.scale)
 
     def _observe(self, cells: Floats, derivatives: bool) -> tuple[Floats, Floats | None, Floats]:
         """Features, their derivatives along the six strains, and basis functions."""
         tangents = None
         if derivatives:
-            coordinates, tangents = self._scaling.coordinates_and_tangents(cells[:, self._periodic])
+            coordinates, tangents = self.scaling.coordinates_and_tangents(cells[:, self._periodic])
         else:
             coordinates = self._coordinates(cells)
         with np.errstate(over="ignore"):  # where exp overflows, SiLU is exactly zero
-            features, slopes = propagate(self._layers, silu, coordinates, tangents)
+            features, slopes = propagate(self.layers, silu, coordinates, tangents)
         return features, slopes, basis_functions(coordinates, tangents, degree=DEGREES[self.config.mean])
 
     def _coordinates(self, cells: Floats) -> Floats:
         """Image coordinates. A calculator asks for a cell's domain and then its energy: the last answer is kept."""
         last_cells, last = self._last
         if not np.array_equal(cells, last_cells):
-            last = self._scaling.coordinates(cells[:, self._periodic])
+            last = self.scaling.coordinates(cells[:, self._periodic])
             self._last = (cells, last)
         return last
 
     def _all_marginals(self, cells: Floats, stress: bool) -> tuple[Floats, Floats]:
         """Mean and standard deviation of energies, and of ∂E/∂ε where wanted, eV, shape (n, 1) or (n, 7)."""
         rows = 7 if stress else 1
-        size = max(1, _CHUNK // (len(self._scaling.images) * rows * self.config.width * self.config.networks))
+        size = max(1, _CHUNK // (len(self.scaling.images) * rows * self.config.width * self.config.networks))
         expected, uncertainty = np.empty((len(cells), rows)), np.empty((len(cells), rows))
         for start in range(0, len(cells), size):
             part = slice(start, start + size)
             expected[part], uncertainty[part] = self._marginals(cells[part], stress)
-        expected *= self._scaling.energy_scale
-        uncertainty *= self._scaling.energy_scale
-        expected[:, 0] += self._scaling.energy_shift
+        expected *= self.scaling.energy_scale
+        uncertainty *= self.scaling.energy_scale
+        expected[:, 0] += self.scaling.energy_shift
         return expected, uncertainty
 
     def _marginals(self, cells: Floats, stress: bool) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the mixture in scaled units, energy first, shape (n, 1) or (n, 7)."""
-        means, variances = self._posterior.marginals(*self._observe(cells, stress))
+        means, variances = self.process.marginals(*self._observe(cells, stress))
         variance = variances.mean(axis=0) + spread_variance(means)
         n = len(cells)
         return _by_cell(means.mean(axis=0), n), _by_cell(np.sqrt(variance), n)
@@ -270,6 +273,13 @@ def spread_factor(networks: int) -> float:
     replaced by the Gaussian with as much probability within one standard deviation.
     """
     return float((1 + 1 / networks) * stdtrit(networks - 1, ndtr(1)) ** 2)
+
+
+def label_offset(process: Posterior) -> tuple[float, float]:
+    """Mean and standard deviation over the networks' mixture of the last basis function's coefficient."""
+    means = process.weights[:, -1]
+    variance = (process.factor[:, -1] ** 2).sum(axis=1).mean()
+    return float(means.mean()), float(np.sqrt(variance + spread_variance(means)))
 
 
 def _by_cell(values: Floats, n: int) -> Floats:

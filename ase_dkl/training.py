@@ -26,7 +26,7 @@ from ase_dkl.metrics import evaluate
 from ase_dkl.network import FeatureExtractor
 from ase_dkl.posterior import Posterior
 from ase_dkl.records import BadTraining, Evaluation, TrainConfig, TrainingReport
-from ase_dkl.surrogate import Surrogate, spread_variance
+from ase_dkl.surrogate import Surrogate, label_offset
 from ase_dkl.variational import NaturalVariational, VariationalGP
 
 LARGEST_ACTIVATIONS = 2 * 2**30
@@ -103,7 +103,7 @@ def fit(
     if min(centres.spread for centres in model.centres) < LEAST_SPREAD:
         notes.append("Fuzzy c-means centres lie on the mean with every fuzzifier; ask for fewer features.")
     layers = [layer.numpy() for layer in model.extractor.layers]
-    offset, offset_std = _label_offset(posterior)
+    offset, offset_std = label_offset(posterior)
     scale = data.scaling.energy_scale
     to_GPa = scale / abs(float(np.linalg.det(crystal.cell))) / GPa if data.n_stress else 0.0
     report = TrainingReport(
@@ -286,13 +286,6 @@ def _mean_coefficients(batch: Batch) -> Tensor:
     identity = torch.eye(basis.shape[1], dtype=basis.dtype)
     solution: Tensor = torch.linalg.solve(basis.T @ basis + 1e-6 * len(basis) * identity, basis.T @ batch.labels)
     return BASIS_SCALE * solution
-
-
-def _label_offset(posterior: Posterior) -> tuple[float, float]:
-    """Mean and standard deviation over the networks' mixture of the last basis function's coefficient."""
-    means = posterior.weights[:, -1]
-    variance = (posterior.factor[:, -1] ** 2).sum(axis=1).mean()
-    return float(means.mean()), float(np.sqrt(variance + spread_variance(means)))
 
 
 def _singular_values(model: _Model) -> dict[str, list[float]]:

@@ -44,5 +44,5 @@ def test_foreign(content: bytes) -> None:
 
 def test_newer() -> None:
     content = save(TENSORS, metadata={"ase_dkl": json.dumps({"format": "ase_dkl surrogate", "version": 99})})
-    with pytest.raises(BadModelFile, match="version 99, and this ase_dkl reads version 1"):
+    with pytest.raises(BadModelFile, match="version 99, and this ase_dkl reads version 2"):
         unpack(content, "m.dkl")

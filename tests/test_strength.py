@@ -161,18 +161,18 @@ class Inducing(Posterior):
 
 def test_error_bars_are_the_spread_of_models_drawn_from_the_posterior(copper: Surrogate) -> None:
     def model(size: float, noise: Floats) -> Surrogate:
-        given = copper._posterior
+        given = copper.process
         factor = size * given.factor
         posterior = Inducing(
             given.kind, given.points, given.lengthscale, given.scale, given.whitening, factor, given.weights
         )
         posterior = replace(posterior, weights=given.weights + factor @ noise)
         return Surrogate(
-            copper.crystal, copper.config, copper.report, copper.cells, copper._scaling, copper._layers, posterior
+            copper.crystal, copper.config, copper.report, copper.cells, copper.scaling, copper.layers, posterior
         )
 
     size, draws = 0.1, 24
-    noise = np.random.default_rng(0).normal(size=(draws, copper._posterior.factor.shape[2]))
+    noise = np.random.default_rng(0).normal(size=(draws, copper.process.factor.shape[2]))
     found = [ideal_strength(model(size, each), CLOSE_PACKED) for each in noise]
     values = [[each.strength_GPa, each.strain_at_strength, each.stress_GPa[8]] for each in found]
     expected = ideal_strength(model(size, 0 * noise[0]), CLOSE_PACKED)

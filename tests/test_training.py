@@ -122,7 +122,7 @@ def test_the_bare_method_trains(srtio3_dataset: Dataset, unseen: Dataset) -> Non
 
 def test_inducing_points_are_at_most_one_for_each_label(few: Dataset) -> None:
     surrogate = fit(few, replace(QUICK, stress="ignore", steps=2), progress=False)
-    assert surrogate._posterior.points.shape[1] == 20
+    assert surrogate.process.points.shape[1] == 20
 
 
 def test_demanded_stresses_that_are_not_there(few: Dataset) -> None:
