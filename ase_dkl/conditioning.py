@@ -38,9 +38,7 @@ def conditioned(surrogate: Surrogate, dataset: Dataset) -> Surrogate:
     scaling = surrogate.scaling
     periodic = dataset.cells[:, list(surrogate.crystal.periodic)]
     directions = lattice.independent_strains(periodic[:m])
-    coordinates, tangents, basis = observed(
-        scaling, periodic, directions, degree=DEGREES[surrogate.config.mean]
-    )
+    coordinates, tangents, basis = observed(scaling, periodic, directions, degree=DEGREES[surrogate.config.mean])
     features, derivatives = propagate(surrogate.layers, silu, coordinates[:m], tangents)
     if m < len(dataset):
         features = np.concatenate([features, propagate(surrogate.layers, silu, coordinates[m:], None)[0]], axis=1)
@@ -50,7 +48,10 @@ def conditioned(surrogate: Surrogate, dataset: Dataset) -> Surrogate:
     process = surrogate.process.conditioned(features, derivatives if m else None, basis, labels)
 
     report = replace(
-        surrogate.report, n_rows=surrogate.report.n_rows + len(dataset), n_stress=surrogate.report.n_stress + m, test=None
+        surrogate.report,
+        n_rows=surrogate.report.n_rows + len(dataset),
+        n_stress=surrogate.report.n_stress + m,
+        test=None,
     )
     if report.derivative_noise is not None:
         to_GPa = scaling.energy_scale / abs(float(np.linalg.det(surrogate.crystal.cell))) / GPa

@@ -106,6 +106,16 @@ class SparseGP(nn.Module):
         self.log_value_noise = nn.Parameter(initial.clone())
         self.log_derivative_noise = nn.Parameter(initial.clone())
 
+    @torch.no_grad()
+    def go_on_from(self, posterior: Posterior) -> None:
+        """Take the hyperparameters of a trained process, and its inducing points where there are as many."""
+        if posterior.points.shape == self.inducing_points.shape:
+            self.inducing_points.copy_(torch.tensor(posterior.points))
+        self.kernel.log_lengthscale.copy_(torch.tensor(posterior.lengthscale).log())
+        self.kernel.log_scale.copy_(torch.tensor(posterior.scale).log())
+        self.log_value_noise.copy_(torch.tensor(posterior.value_noise).log())
+        self.log_derivative_noise.copy_(torch.tensor(posterior.derivative_noise).log())
+
     def cross_covariances(self, observations: Observations) -> Tensor:
         """K_oZ, shape (K, n + m t, M)."""
         inverse = torch.exp(-self.kernel.log_lengthscale)

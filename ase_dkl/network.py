@@ -7,6 +7,7 @@ form and its use under a deep kernel: van Amersfoort et al., arXiv:2102.11409 (D
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -85,6 +86,13 @@ class FeatureExtractor(nn.Module):
         layers = [(layer.normalised_weight(), layer.bias) for layer in self.layers]
         features, derivatives = propagate(layers, _silu, coordinates, tangents)
         return features, derivatives
+
+    @torch.no_grad()
+    def set(self, layers: Sequence[tuple[Floats, Floats]]) -> None:
+        """Take the weights and biases of trained networks of the same shape."""
+        for layer, (weight, bias) in zip(self.layers, layers, strict=True):
+            layer.weight.copy_(torch.tensor(weight))
+            layer.bias.copy_(torch.tensor(bias))
 
     @property
     def layers(self) -> list[SpectralLinear]:

@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from ase_dkl.batches import SUBSET, Batch, TrainingData
+from ase_dkl.crystal import Crystal
 from ase_dkl.dataset import Dataset
 from ase_dkl.gp import BASIS_SCALE, Observations, RadialKernel, SparseGP
 from ase_dkl.inducing import FUZZIFIERS, LEAST_SPREAD, Centres, fuzzy_centres
@@ -37,6 +38,9 @@ STANDSTILL = 1e-3
 """Nats a label: where it rose less over a fifth of the training, there is no use in going on."""
 FEWEST_STEPS, MOST_STEPS, STEPS_PER_ROOT = 300, 600, 24
 """Steps under the collapsed bound: 24 √labels, between 300 and 600."""
+WARM_STEPS, WARM_RATE = 1 / 3, 0.1
+"""Of the steps and of the learning rates, where training goes on from an earlier model: at full rates it would first
+lose what that one has learnt."""
 LENGTH_SCALE = 8.0
 """Where the length scale starts, in units of the features' spread: so long that the kernel is nearly a polynomial. From
 short ones the bound first grows the noise to explain the labels, and comes back late."""
@@ -48,6 +52,7 @@ def fit(
     *,
     test: Dataset | None = None,
     held_out: Evaluation | None = None,
+    start: Surrogate | None = None,
     progress: bool = True,
 ) -> Surrogate:
     """Train a model.
@@ -56,6 +61,7 @@ def fit(
         dataset: labelled cells of one crystal.
         config: how to train; the default is what the project's benchmarks use.
         test: rows to measure the model's errors on, for its report.
+        start: an earlier model of the crystal with the same configuration, to go on from: fewer steps, and its units.
         held_out: errors that an earlier model, trained without these rows, made on them; for the report.
         progress: show a progress bar with the bound.
 
@@ -63,10 +69,10 @@ def fit(
         The model. The same data, configuration and seed give the same model on the same machine and number of threads.
 
     Raises:
-        BadTraining: stress labels are demanded and there are none.
+        BadTraining: stress labels are demanded and there are none, or there is no going on from `start`.
     """
     config = config or TrainConfig()
-    start = time.perf_counter()
+    began = time.perf_counter()
     if config.stress == "ignore":
         dataset = dataset.without_stresses()
     elif config.stress == "use" and not dataset.has_stress.any():
@@ -75,15 +81,17 @@ def fit(
 
     # Structures with stress come first: only those need tangents.
     dataset = dataset.subset(np.argsort(~dataset.has_stress, kind="stable"))
-    data = TrainingData(dataset, crystal.images, config)
+    if start is not None:
+        _check_start(start, crystal, config)
+    data = TrainingData(dataset, crystal.images, config, None if start is None else start.scaling)
     with torch.random.fork_rng(devices=[]), _progress_bar(progress) as bar:
         torch.manual_seed(config.seed)
-        model = _initialise(data, config)
+        model = _initialise(data, config, start)
         stochastic = config.bound == "stochastic" or (
             config.bound == "auto" and data.activation_bytes() > LARGEST_ACTIVATIONS
         )
         train = _train_stochastic if stochastic else _train_collapsed
-        posterior, steps, bound, converged = train(model, data, config, bar)
+        posterior, steps, bound, converged = train(model, data, config if start is None else _warm(data, config), bar)
         posterior = data.of_all_functions(posterior)
 
     notes = list(dataset.warnings)
@@ -121,7 +129,7 @@ def fit(
         bound_per_label=bound,
         steps=steps,
         converged=converged,
-        seconds=time.perf_counter() - start,
+        seconds=time.perf_counter() - began,
         dataset=dataset.provenance,
         warnings=tuple(notes),
     )
@@ -138,7 +146,7 @@ class _Model:
         self.extractor, self.gp, self.centres = extractor, gp, centres
 
 
-def _initialise(data: TrainingData, config: TrainConfig) -> _Model:
+def _initialise(data: TrainingData, config: TrainConfig, start: Surrogate | None) -> _Model:
     rng = np.random.default_rng(config.seed)
     extractor = FeatureExtractor(
         config.networks,
@@ -148,6 +156,8 @@ def _initialise(data: TrainingData, config: TrainConfig) -> _Model:
         depth=config.depth,
         coefficient=config.spectral_coefficient,
     )
+    if start is not None:
+        extractor.set(start.layers)
     # draw a random subset of m_r structures → features from the untrained network
     with torch.no_grad():
         features = extractor(data.subset(rng).float())[0].double()
@@ -157,7 +167,19 @@ def _initialise(data: TrainingData, config: TrainConfig) -> _Model:
     points = torch.tensor(np.array([each.points for each in centres]))
     spread = features.std(dim=1, keepdim=True).mean(dim=-1, keepdim=True)
     lengthscale = LENGTH_SCALE * config.n_features**0.5 * spread
-    return _Model(extractor, SparseGP(points, RadialKernel(config.kernel, lengthscale.log())), centres)
+    gp = SparseGP(points, RadialKernel(config.kernel, lengthscale.log()))
+    if start is not None:
+        gp.go_on_from(start.process)
+    return _Model(extractor, gp, centres)
+
+
+def _check_start(start: Surrogate, crystal: Crystal, config: TrainConfig) -> None:
+    if replace(start.config, seed=config.seed, steps=config.steps) != config:
+        raise BadTraining(
+            "The model to go on from has another configuration. Give its own, or train from the beginning."
+        )
+    if start.crystal.to_dict() != crystal.to_dict():
+        raise BadTraining("The model to go on from is of another reference crystal. Train from the beginning.")
 
 
 def _train_collapsed(
@@ -170,7 +192,7 @@ def _train_collapsed(
     # The networks train in single precision, three times as fast on a CPU and with the same errors. All that a
     # prediction uses, posterior included, is then computed in double precision from the weights they end with.
     single = everything.in_precision(torch.float32)
-    steps = config.steps or int(np.clip(STEPS_PER_ROOT * data.n_labels**0.5, FEWEST_STEPS, MOST_STEPS))
+    steps = _steps(data, config)
     optimiser = _adam(model, config, steps, len(data))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
     task = bar.add_task("training", total=steps, bound="")
@@ -234,6 +256,19 @@ def _train_stochastic(
     parts = (data.batch(index.numpy()) for index in torch.arange(len(data)).split(config.batch_size))
     posterior = model.gp.condition((_observe(model, part), part.labels) for part in parts)
     return posterior, steps, bounds[-1], converged
+
+
+def _steps(data: TrainingData, config: TrainConfig) -> int:
+    return config.steps or int(np.clip(STEPS_PER_ROOT * data.n_labels**0.5, FEWEST_STEPS, MOST_STEPS))
+
+
+def _warm(data: TrainingData, config: TrainConfig) -> TrainConfig:
+    return replace(
+        config,
+        learning_rate=WARM_RATE * config.learning_rate,
+        steps=math.ceil(WARM_STEPS * _steps(data, config)),
+        epochs=math.ceil(WARM_STEPS * config.epochs),
+    )
 
 
 def _observe(model: _Model, batch: Batch) -> Observations:

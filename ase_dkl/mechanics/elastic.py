@@ -168,9 +168,17 @@ def in_standard_frame(crystal: Crystal, found: Equilibrium) -> Equilibrium:
 def at_equilibrium(
     surrogate: Surrogate, found: Equilibrium, quantities: Callable[[Floats], Linear]
 ) -> tuple[Floats, Floats]:
-    """Quantities at an equilibrium, and their covariance, in which the equilibrium's own uncertainty has its part.
+    """Means, shape (p,), and covariance, shape (p, p), of quantities at an equilibrium; arguments as `linearised`."""
+    mean, linear = linearised(surrogate, found, quantities)
+    return mean, linear.posterior(surrogate)[1]
 
-    To first order δq = L δd + (∂q/∂u) δu for the free strains u, and δu is linear in the derivatives d too.
+
+def linearised(
+    surrogate: Surrogate, found: Equilibrium, quantities: Callable[[Floats], Linear]
+) -> tuple[Floats, Linear]:
+    """Quantities at an equilibrium, and what they are of ∂E/∂ε to first order, the equilibrium's own shift included.
+
+    δq = L δd + (∂q/∂u) δu for the free strains u, and δu is linear in the derivatives d too.
 
     Args:
         surrogate: a trained surrogate.
@@ -178,13 +186,12 @@ def at_equilibrium(
         quantities: what is asked for, as it follows from a lattice, which is the first of its cells.
 
     Returns:
-        Means, shape (p,), and covariance, shape (p, p).
+        Means, shape (p,), and quantities of which only the deviations from the mean count.
     """
     here = quantities(found.cell)
-    joint = surrogate.posterior(here.cells)
-    mean = here.under(joint)[0]
+    mean = here.mean(surrogate)
     displaced = [quantities(strained(found.cell, STEP * strain)).mean(surrogate) for strain in found.strains]
     drift = (np.array(displaced) - mean).T / STEP
     weights = here.weights.copy()
     weights[:, 0] += drift @ found.response
-    return mean, Linear(here.cells, weights).under(joint)[1]
+    return mean, Linear(here.cells, weights)

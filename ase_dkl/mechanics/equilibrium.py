@@ -154,15 +154,13 @@ def _found(surrogate: Surrogate, cell: Floats, pressure_GPa: float, strains: Flo
     rows = cell[periodic]
     metric = lattice.metric(rows)
     parameters = lattice.lattice_parameters(metric)
-    tangents = lattice.lattice_parameter_tangents(metric, lattice.metric_tangents(rows))
-    size = float(np.sqrt(np.linalg.det(metric)))
-    size_tangent = size * np.trace(np.linalg.solve(metric, lattice.metric_tangents(rows)), axis1=1, axis2=2) / 2
+    tangents, size_tangent = lattice_tangents(rows)
     return Equilibrium(
         cell=cell,
         pressure_GPa=pressure_GPa,
         energy=float(joint.mean[0]),
         energy_std=float(np.sqrt(of_energy @ joint.covariance @ of_energy)),
-        volume=size,
+        volume=float(np.sqrt(np.linalg.det(metric))),
         volume_std=float(np.sqrt(size_tangent @ of_strain @ size_tangent)),
         names=NAMES[len(parameters)],
         lattice_parameters=parameters,
@@ -171,6 +169,18 @@ def _found(surrogate: Surrogate, cell: Floats, pressure_GPa: float, strains: Flo
         response=response,
         outside=outside,
     )
+
+
+def lattice_tangents(rows: Floats) -> tuple[Floats, Floats]:
+    """By how much lattice parameters, shape (6, p), and volume, area or length, shape (6,), change with the strain.
+
+    Args:
+        rows: periodic lattice vectors, shape (d, 3), Å.
+    """
+    metric, tangents = lattice.metric(rows), lattice.metric_tangents(rows)
+    size = float(np.sqrt(np.linalg.det(metric)))
+    of_size = size * np.trace(np.linalg.solve(metric, tangents), axis1=1, axis2=2) / 2
+    return lattice.lattice_parameter_tangents(metric, tangents), of_size
 
 
 def _in_words(rows: Floats) -> str:

@@ -1,0 +1,172 @@
+"""Which lattices to label next, judged by what their labels would teach.
+
+A label is an energy and, where the calculator has it, six stress components: its worth follows from the joint posterior
+of all of them. A posterior's covariance does not depend on what a label will say, so that a batch is chosen one by one,
+each as if the ones before it, and all that are still being computed, were known already.
+
+Source: integrated variance: D. A. Cohn, Neural Networks 9 (1996) 1071; log-determinant, greedily: A. Krause et al.,
+J. Mach. Learn. Res. 9 (2008) 235.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ase_dkl import lattice
+from ase_dkl.arrays import Floats
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from ase_dkl.active.target import Target
+    from ase_dkl.surrogate import Surrogate
+
+ACQUISITIONS = ("variance", "conditional", "largest", "sobol", "random")
+NOTHING = np.empty((0, 3, 3))
+LEAST_NOISE = 1e-6
+"""Of an energy or derivative, eV: exact labels make no singular matrices."""
+
+
+@dataclass(frozen=True, eq=False)
+class Chosen:
+    """What to label next.
+
+    Attributes:
+        index: places among the candidates, in the order of choice, shape (n,).
+        reasons: for each, in words.
+    """
+
+    index: NDArray[np.int_]
+    reasons: tuple[str, ...]
+
+
+def choose(
+    surrogate: Surrogate,
+    candidates: Floats,
+    n: int,
+    *,
+    kind: str = "variance",
+    pending: Floats = NOTHING,
+    target: Target | None = None,
+    stress: bool = True,
+    seed: int = 0,
+) -> Chosen:
+    """Choose a batch among candidates.
+
+    Args:
+        surrogate: the model so far.
+        candidates: lattices in the reference's basis, spread evenly over the region that matters, in the order of a
+            Sobol sequence where "sobol" shall mean that, shape (c, 3, 3), Å.
+        n: how many, at most c.
+        kind: "variance" reduces the energy's variance averaged over the candidates; "conditional" takes the label that
+            is least known, all its components together (log-determinant); "largest" takes the largest σ of the energy;
+            "sobol" and "random" ask no model.
+        pending: lattices whose labels are being computed, shape (p, 3, 3), Å.
+        target: a property whose variance is reduced, whatever `kind` would have reduced.
+        stress: whether labels have stresses.
+        seed: of "random".
+    """
+    if kind == "sobol":
+        return Chosen(np.arange(n), ("next point of the Sobol sequence",) * n)
+    if kind == "random":
+        index = np.random.default_rng(seed).choice(len(candidates), n, replace=False)
+        return Chosen(index, ("drawn at random",) * n)
+    knowledge = _Knowledge(surrogate, candidates, pending, target, stress)
+    score = knowledge.of_target if target is not None else getattr(knowledge, f"of_{kind}")
+    return knowledge.greedily(score, n)
+
+
+class _Knowledge:
+    """The joint posterior covariance of candidates' labels, as it will be when chosen labels are known."""
+
+    def __init__(
+        self, surrogate: Surrogate, candidates: Floats, pending: Floats, target: Target | None, stress: bool
+    ) -> None:
+        cells = np.concatenate([candidates, pending])
+        self.c, self.target = len(candidates), target
+        goal = None if target is None else target.evaluate(surrogate).linear
+        at = cells if goal is None else np.concatenate([cells, goal.cells])
+        covariance = surrogate.posterior(at).covariance
+        n, total = len(cells), len(at)
+        # Labels of lattice i are in row i, block by block: its energy, then its derivatives along independent strains.
+        maps = []
+        for i, directions in enumerate(lattice.independent_strains(cells[:, list(surrogate.crystal.periodic)])):
+            rows = np.zeros((1 + len(directions) * stress, 7 * total))
+            rows[0, i] = 1
+            if stress:
+                rows[1:, total + 6 * i : total + 6 * i + 6] = directions
+            maps.append(rows)
+        self.size = len(maps[0])
+        of_labels = np.concatenate(maps)
+        parts = [of_labels]
+        if goal is not None:
+            rows = np.zeros((1, 7 * total))
+            rows[0, total + 6 * n :] = goal.weights.reshape(-1)
+            parts.append(rows)
+        together = np.concatenate(parts)
+        self.covariance = together @ covariance @ together.T
+        noise = np.full(self.size, surrogate.report.derivative_noise or LEAST_NOISE)
+        noise[0] = surrogate.report.energy_noise
+        self.noise = np.maximum(noise, LEAST_NOISE) ** 2
+        for i in range(self.c, n):
+            self.learn(i)
+
+    def learn(self, i: int) -> None:
+        """Condition on the labels of one lattice."""
+        block = self.block(i)
+        shared = self.covariance[:, block]
+        self.covariance -= shared @ np.linalg.solve(shared[block] + np.diag(self.noise), shared.T)
+
+    def block(self, i: int) -> slice:
+        return slice(i * self.size, (i + 1) * self.size)
+
+    @property
+    def energies(self) -> slice:
+        """Rows of the candidates' energies."""
+        return slice(0, self.c * self.size, self.size)
+
+    def greedily(self, score: Callable[[], tuple[Floats, Callable[[int], str]]], n: int) -> Chosen:
+        index: list[int] = []
+        reasons = []
+        for _ in range(n):
+            scores, words = score()
+            scores[index] = -np.inf
+            best = int(scores.argmax())
+            index.append(best)
+            reasons.append(words(best))
+            self.learn(best)
+        return Chosen(np.array(index), tuple(reasons))
+
+    def roots(self) -> Floats:
+        """L with L Lᵀ the covariance of each candidate's labels, noise included, shape (c, size, size)."""
+        blocks = self.covariance[: self.c * self.size, : self.c * self.size].reshape(self.c, self.size, self.c, -1)
+        own = blocks[np.arange(self.c), :, np.arange(self.c)]
+        return np.linalg.cholesky(own + np.diag(self.noise))
+
+    def explained(self, rows: Floats) -> Floats:
+        """Variance of some quantities that each candidate's labels would take away, from covariances (q, labels)."""
+        shared = rows[:, : self.c * self.size].reshape(len(rows), self.c, self.size).transpose(1, 2, 0)
+        return np.asarray((np.linalg.solve(self.roots(), shared) ** 2).sum(axis=(1, 2)))
+
+    def of_variance(self) -> tuple[Floats, Callable[[int], str]]:
+        gain = self.explained(self.covariance[self.energies])
+        variance = float(np.trace(self.covariance[self.energies, self.energies]))
+        rms = 1e3 * np.sqrt(variance / self.c)
+        return gain, lambda i: f"takes {gain[i] / variance:.0%} of the variance over the box (rms σ {rms:.2g} meV)"
+
+    def of_target(self) -> tuple[Floats, Callable[[int], str]]:
+        assert self.target is not None
+        gain, variance, name = self.explained(self.covariance[-1:]), self.covariance[-1, -1], self.target.name
+        return gain, lambda i: f"takes {gain[i] / variance:.0%} of the variance of {name}"
+
+    def of_conditional(self) -> tuple[Floats, Callable[[int], str]]:
+        nats = np.log(np.diagonal(self.roots(), axis1=1, axis2=2)).sum(axis=1) - 0.5 * np.log(self.noise).sum()
+        return nats, lambda i: f"its labels tell {nats[i]:.1f} nats"
+
+    def of_largest(self) -> tuple[Floats, Callable[[int], str]]:
+        sigma = np.sqrt(np.diagonal(self.covariance)[self.energies].clip(min=0))
+        return sigma, lambda i: f"largest σ, {1e3 * sigma[i]:.2g} meV"

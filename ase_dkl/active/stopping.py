@@ -1,0 +1,168 @@
+"""When a campaign is over: its record stage by stage, and the rule that reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ase_dkl.active.target import Target
+
+JUDGED = 8
+"""Labels, the latest ones, whose errors tell whether σ can be believed."""
+SURPRISE = 1.5
+"""Calibration above which the newest labels say that the model does not know what it does not know."""
+PATIENCE = 6
+"""Stages without progress after which there is no point in going on."""
+PROGRESS = 0.97
+"""What is left of the uncertainty where a stage made progress."""
+
+
+class BadStop(ValueError):
+    """A rule that would never stop, or makes no sense."""
+
+
+class StopReason(StrEnum):
+    """Why a campaign ended."""
+
+    tolerance = "tolerance"
+    target = "target"
+    budget = "budget"
+    no_progress = "no progress"
+
+
+@dataclass(frozen=True)
+class Stage:
+    """What was known when a batch was complete. Energies in eV per reference cell.
+
+    Attributes:
+        stage: number of the batch.
+        labels: usable labels so far.
+        failed: requests passed over so far.
+        rms_uncertainty: σ of the energy over the box, root mean square.
+        largest_uncertainty: the largest of these.
+        noise: of an energy label, as the model found it.
+        batch_errors: label less prediction, of the newest batch's energies, by the model that chose it.
+        batch_uncertainties: what was expected of each of these, label noise included.
+        calibration: RMS of error over uncertainty of the latest labels, 1 where it is below.
+        target_value: of the property aimed at, in its unit.
+        target_std: its standard deviation.
+        refitted: whether the networks were trained, not only the processes conditioned.
+        seconds: that it took.
+    """
+
+    stage: int
+    labels: int
+    failed: int
+    rms_uncertainty: float
+    largest_uncertainty: float
+    noise: float
+    batch_errors: tuple[float, ...]
+    batch_uncertainties: tuple[float, ...]
+    calibration: float
+    target_value: float | None
+    target_std: float | None
+    refitted: bool
+    seconds: float
+
+
+def calibration(errors: Sequence[float], uncertainties: Sequence[float]) -> float:
+    """By how much the latest errors, in order, exceeded what was expected of them: their RMS ratio, at least 1."""
+    if not len(errors):
+        return 1.0
+    ratios = np.divide(errors, uncertainties)[-JUDGED:]
+    return max(1.0, float(np.sqrt(np.mean(ratios**2))))
+
+
+@dataclass(frozen=True)
+class Stop:
+    """When to stop: whatever comes first.
+
+    Attributes:
+        tolerance_meV: of the energy's error over the box, per reference cell.
+        measure: "rms" or "largest": which σ over the box is compared with it.
+        target: a property to know, with its own tolerance, in place of the energy.
+        budget: labels, failed ones included.
+    """
+
+    tolerance_meV: float | None = None
+    measure: Literal["rms", "largest"] = "rms"
+    target: Target | None = None
+    budget: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.tolerance_meV is None and self.target is None and self.budget is None:
+            raise BadStop("Nothing would ever stop this campaign. Give a tolerance, a target or a budget.")
+        if self.tolerance_meV is not None and self.target is not None:
+            raise BadStop("A campaign aims at the energy over the box or at one property. Leave one of the two out.")
+        if self.measure not in ("rms", "largest"):
+            raise BadStop(f"measure is {self.measure!r}; choose rms or largest.")
+        for name, value in (("tolerance_meV", self.tolerance_meV), ("budget", self.budget)):
+            if value is not None and not 0 < value < float("inf"):
+                raise BadStop(f"{name} is {value:g}; it is a positive number.")
+
+    def aim(self, stage: Stage) -> tuple[float, float] | None:
+        """Where a campaign stands: the uncertainty that counts, enlarged by the calibration, and its tolerance."""
+        if self.target is not None:
+            return stage.calibration * (stage.target_std or 0.0), self.target.tolerance
+        if self.tolerance_meV is None:
+            return None
+        sigma = stage.rms_uncertainty if self.measure == "rms" else stage.largest_uncertainty
+        return 1e3 * stage.calibration * sigma, self.tolerance_meV
+
+    def verdict(self, stages: Sequence[Stage]) -> tuple[StopReason, str] | None:
+        """Whether to stop after the latest stage, and why, in words.
+
+        The uncertainty must be below the tolerance with the latest errors agreeing: σ is multiplied by their
+        calibration, and at least `JUDGED` labels must have been predicted before they were known.
+        """
+        latest = stages[-1]
+        judged = sum(len(stage.batch_errors) for stage in stages)
+        aim = self.aim(latest)
+        if aim is not None and aim[0] <= aim[1] and judged >= JUDGED:
+            return self._met(latest)
+        if self.budget is not None and latest.labels + latest.failed >= self.budget:
+            return StopReason.budget, f"The budget of {self.budget} labels is spent."
+        if aim is not None and len(stages) > PATIENCE:
+            before = [self.aim(stage) for stage in stages[:-PATIENCE]]
+            least = min(each[0] for each in before if each is not None)
+            since = min(each[0] for stage in stages[-PATIENCE:] if (each := self.aim(stage)) is not None)
+            if since > PROGRESS * least:
+                return (
+                    StopReason.no_progress,
+                    f"No progress over {PATIENCE} batches: the uncertainty stays at {since:.3g}, above the tolerance "
+                    f"{aim[1]:g}. The labels' own noise may be the limit.",
+                )
+        return None
+
+    def _met(self, latest: Stage) -> tuple[StopReason, str]:
+        if self.target is not None:
+            assert latest.target_value is not None
+            return (
+                StopReason.target,
+                f"{self.target.name} = {latest.target_value:.6g} ± {latest.target_std:.2g} is known.",
+            )
+        sigma = latest.rms_uncertainty if self.measure == "rms" else latest.largest_uncertainty
+        return (
+            StopReason.tolerance,
+            f"The {self.measure} σ over the box is {1e3 * sigma:.2g} meV, times a calibration of "
+            f"{latest.calibration:.2f} within the tolerance of {self.tolerance_meV:g} meV.",
+        )
+
+
+def labels_to_go(stages: Sequence[Stage], stop: Stop) -> int | None:
+    """How many labels are left to the tolerance, by a power law through the latest stages; None where none is seen."""
+    points = [(stage.labels, aim[0]) for stage in stages[-6:] if (aim := stop.aim(stage)) is not None and aim[0] > 0]
+    if len(points) < 3 or len({labels for labels, _ in points}) < 2:
+        return None
+    labels, sigma = np.log(np.transpose(points))
+    slope, intercept = np.polyfit(labels, sigma, 1)
+    aim = stop.aim(stages[-1])
+    if slope >= -0.1 or aim is None:
+        return None
+    at = np.exp((np.log(aim[1]) - intercept) / slope)
+    return max(0, int(np.ceil(at - stages[-1].labels))) if at < 1e6 else None
