@@ -33,6 +33,7 @@ class StopReason(StrEnum):
     target = "target"
     budget = "budget"
     no_progress = "no progress"
+    failures = "failures"
 
 
 @dataclass(frozen=True)

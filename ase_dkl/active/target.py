@@ -1,4 +1,4 @@
-"""A property that a campaign is after: its value, its error bar, and the derivatives of the energy that it follows from."""
+"""A property that a campaign is after: its value, its error bar, and the energy derivatives that it follows from."""
 
 from __future__ import annotations
 
