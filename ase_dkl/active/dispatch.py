@@ -1,0 +1,155 @@
+"""Labels at work: given to an executor, taken back as they come, and given again where the executor lost them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+
+from ase_dkl.active.labelling import Job, Outcome, label
+from ase_dkl.active.plan import BadCampaign
+
+MOST_LOSSES = 3
+"""How often an executor may break, or lose one label, while it finishes none."""
+
+
+@dataclass
+class _Task:
+    job: Job
+    future: Future[Outcome]
+    losses: int = 0
+    finished_before: int = 0
+    """Labels finished when it was lost first."""
+
+
+class Dispatcher:
+    """Labels at work in an executor.
+
+    A label that the calculator fails comes back as an outcome like any other. One that the executor loses (its worker
+    died, its batch job ended) is given again; one that it loses again and again while others finish has failed.
+
+    Args:
+        executor: makes an executor, and another one when that breaks.
+    """
+
+    def __init__(self, executor: Callable[[], Executor]) -> None:
+        self._factory = executor
+        self._executor = executor()
+        self._tasks: dict[str, _Task] = {}
+        self._done: SimpleQueue[tuple[str, Future[Outcome]]] = SimpleQueue()
+        self._finished = self._finished_at_break = self._breaks = 0
+
+    def __contains__(self, key: str) -> bool:
+        return key in self._tasks
+
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    @property
+    def running(self) -> int:
+        """Labels that a worker has begun."""
+        return sum(task.future.running() for task in self._tasks.values())
+
+    def submit(self, jobs: Iterable[Job]) -> None:
+        """Give labels to the executor.
+
+        Raises:
+            BadCampaign: executors break as soon as they are made.
+        """
+        for job in jobs:
+            self._tasks[job.key] = task = _Task(job, Future())
+            self._send(task)
+
+    def outcomes(self, timeout: float) -> list[Outcome]:
+        """Wait for an outcome, and take all that are there.
+
+        Args:
+            timeout: seconds after which to return without one.
+
+        Raises:
+            BadCampaign: the executor loses labels and finishes none.
+        """
+        outcomes: list[Outcome] = []
+        until = time.monotonic() + timeout
+        while True:
+            try:
+                key, future = self._done.get(timeout=0 if outcomes else max(0.0, until - time.monotonic()))
+            except Empty:
+                return outcomes
+            task = self._tasks.get(key)
+            if task is None or task.future is not future:
+                continue  # of an executor that broke
+            outcome = self._outcome(task)
+            if outcome is not None:
+                del self._tasks[key]
+                outcomes.append(outcome)
+
+    def close(self, *, wait: bool) -> None:
+        """Let the executor go. Without waiting, labels that no worker has begun are dropped."""
+        self._executor.shutdown(wait=wait, cancel_futures=not wait)
+
+    def _outcome(self, task: _Task) -> Outcome | None:
+        """What a future that is done holds, or None where the label was lost and is at work again."""
+        try:
+            outcome = task.future.result()
+        except BrokenExecutor as error:
+            self._renew(error)
+            return None
+        except (Exception, CancelledError) as error:  # noqa: BLE001
+            return self._lost(task, error)
+        self._finished += 1
+        return outcome
+
+    def _lost(self, task: _Task, error: BaseException) -> Outcome | None:
+        if not task.losses:
+            task.finished_before = self._finished
+        task.losses += 1
+        if task.losses < MOST_LOSSES:
+            self._send(task)
+            return None
+        if task.finished_before == self._finished:
+            raise BadCampaign(
+                f"The executor lost label {task.job.key} {task.losses} times and finished no other in between; its "
+                f"last words are {_words(error)}. See whether its workers start, and run the campaign again: it goes "
+                "on where it was."
+            ) from error
+        return Outcome(
+            key=task.job.key,
+            energy=None,
+            stress=None,
+            forces=None,
+            seconds=0.0,
+            error=f"The executor lost it {task.losses} times: {_words(error)}.",
+            calculator=task.job.calculation.name,
+        )
+
+    def _send(self, task: _Task) -> None:
+        try:
+            task.future = self._executor.submit(label, task.job)
+        except BrokenExecutor as error:
+            self._renew(error)
+            return
+        key = task.job.key
+        task.future.add_done_callback(lambda future: self._done.put((key, future)))
+
+    def _renew(self, error: BrokenExecutor) -> None:
+        """Replace an executor that broke, and give everything to the new one."""
+        if self._finished > self._finished_at_break:
+            self._finished_at_break, self._breaks = self._finished, 0
+        self._breaks += 1
+        if self._breaks > MOST_LOSSES:
+            raise BadCampaign(
+                f"The executor broke {self._breaks} times and finished no label in between; its last words are "
+                f"{_words(error)}. A calculator that crashes takes the worker with it, unless each label has a process "
+                "of its own (own_process). Run the campaign again: it goes on where it was."
+            ) from error
+        self._executor.shutdown(wait=False, cancel_futures=True)
+        self._executor = self._factory()
+        for task in self._tasks.values():
+            self._send(task)
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {str(error).strip() or 'no more is said'}"
