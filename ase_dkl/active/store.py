@@ -5,67 +5,25 @@ A request is a row from the moment when it is decided on, with `label_key`, `lab
 each campaign that wants this label says of it, and `errors`, of attempts that failed. Results are where ASE has them.
 """
 
-import os
 import re
-import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 from uuid import uuid4
 
-import numpy as np
-from ase import Atoms
-from ase.db.core import convert_str_to_int_float_bool_or_str, now
+from ase.db.core import convert_str_to_int_float_bool_or_str
 from ase.db.row import AtomsRow
 
-from ase_dkl.active.database import BadStore, Passing, StoreUnreachable, open_database
+from ase_dkl.active.database import BadStore, StoreUnreachable
 from ase_dkl.active.labelling import Outcome
+from ase_dkl.active.rows import Label, Request, add_error, add_request, as_label, new_row, set_pairs, set_results
+from ase_dkl.active.transactions import Transactions
+
+__all__ = ["STALE_S", "BadStore", "Label", "Request", "Store", "StoreUnreachable"]
 
 STALE_S = 600.0
 """Who has not been heard of for so long computes nothing any more."""
 
 T = TypeVar("T")
-
-
-@dataclass(frozen=True, eq=False)
-class Request:
-    """A label that a campaign wants.
-
-    Attributes:
-        key: of structure and calculator settings; no two rows have the same.
-        atoms: what to compute.
-        number: of the request in its campaign.
-        fields: what else the campaign keeps of it; what JSON can hold.
-    """
-
-    key: str
-    atoms: Atoms
-    number: int
-    fields: dict[str, Any]
-
-
-@dataclass(frozen=True, eq=False)
-class Label:
-    """A row, as one campaign sees it.
-
-    Attributes:
-        id: of the row.
-        request: what was asked for; where this campaign asked twice, the first time.
-        status: "waiting", "done" or "failed", which it is for good.
-        attempts: how often it was computed, with or without success.
-        errors: what was the matter with the attempts that failed.
-        ours: whether it is for this campaign to compute, or was; False where it is for another one.
-        atoms: with its results, once done.
-    """
-
-    id: int
-    request: Request
-    status: Literal["waiting", "done", "failed"]
-    attempts: int
-    errors: tuple[str, ...]
-    ours: bool
-    atoms: Atoms | None
 
 
 class Store:
@@ -100,17 +58,15 @@ class Store:
             raise BadStore(f"{problem}: begin with a letter, and go on with letters, digits, _ and -.")
         if not owner or convert_str_to_int_float_bool_or_str(owner) != owner:
             raise BadStore(f"{owner!r} cannot name who computes: ASE would take it for a number. Name a text.")
-        self.campaign, self.owner, self.patience_s = campaign, owner, patience_s
+        self.campaign, self.owner = campaign, owner
         self._parameters = dict(parameters or {})
-        self._database = open_database(address)
-        self._turn = threading.RLock()
-        self._prepared = False
+        self._transactions = Transactions(address, patience_s)
+        self._database = self._transactions.database
         self._elsewhere: set[str] = set()
-        self._reading(lambda: None, patience_s=0)
 
     def labels(self) -> list[Label]:
         """All requests of this campaign, by number."""
-        rows = self._reading(self._database.rows) or []
+        rows = self._transactions.reading(self._database.rows) or []
         mine = [row for row in rows if self.campaign in row.data["requests"]]
         return sorted(map(self._label, mine), key=lambda label: label.request.number)
 
@@ -133,15 +89,13 @@ class Store:
             alive = self._alive()
             for request in requests:
                 if request.key not in rows:
-                    rows[request.key] = self._new(request)
+                    row = rows[request.key] = new_row(request, self.campaign, self.owner)
+                    row.id = self._database._write(row, row.key_value_pairs, row._data, None)
                     continue
                 row = rows[request.key]
-                wanted = row._data["requests"]
-                known = self.campaign in wanted
-                if not known:
-                    wanted[self.campaign] = _record(request)
-                if self._taken_over(row, alive) or not known:
-                    self._change(row)
+                asked = add_request(row, request, self.campaign)
+                if self._taken_over(row, alive) or asked:
+                    self._update(row)
             return [rows[request.key] for request in requests]
 
         return [self._label(row) for row in self._exclusively(work)]
@@ -161,15 +115,13 @@ class Store:
             rows = self._rows([outcome.key for outcome in outcomes])
             for number, outcome in enumerate(outcomes):
                 row = self._present(rows, outcome.key)
-                attempt, attempts = f"{call}-{number}", row["label_attempts"] + 1
                 if row["label_status"] != "waiting":
                     continue
                 if outcome.good:
-                    self._write_results(row, outcome, attempts)
-                elif all(error["attempt"] != attempt for error in row._data["errors"]):
-                    said = {"attempt": attempt, "error": _plain(outcome.error or ""), "seconds": outcome.seconds}
-                    row._data["errors"].append(said)
-                    self._change(row, label_attempts=attempts)
+                    set_results(row, outcome, self._parameters)
+                    self._database._write(row, row.key_value_pairs, row._data, row.id)
+                elif add_error(row, outcome, f"{call}-{number}"):
+                    self._update(row)
             return [rows[outcome.key] for outcome in outcomes]
 
         return [self._label(row) for row in self._exclusively(work)]
@@ -184,7 +136,8 @@ class Store:
         def work() -> AtomsRow:
             row = self._present(self._rows([key]), key)
             if row["label_status"] == "waiting":
-                self._change(row, label_status="failed")
+                set_pairs(row, label_status="failed")
+                self._update(row)
             return row
 
         return self._label(self._exclusively(work))
@@ -197,12 +150,11 @@ class Store:
         """
 
         def work() -> list[AtomsRow]:
-            alive = self._alive()
-            rows = self._database.rows(sorted(self._elsewhere))
-            for row in rows:
-                if self._taken_over(row, alive):
-                    self._change(row)
-            return rows
+            alive, rows = self._alive(), self._rows(sorted(self._elsewhere))
+            for key in self._elsewhere:
+                if self._taken_over(self._present(rows, key), alive):
+                    self._update(rows[key])
+            return list(rows.values())
 
         seen = [self._label(row) for row in (self._exclusively(work) if self._elsewhere else [])]
         return [label for label in seen if label.status != "waiting" or label.ours]
@@ -213,28 +165,10 @@ class Store:
 
     def leave(self) -> None:
         """Let others know that this campaign computes nothing any more: they need not wait for it."""
-        self._exclusively(lambda: self._execute("DELETE FROM label_owners WHERE owner=?", [self.owner]))
+        self._exclusively(lambda: self._transactions.execute("DELETE FROM label_owners WHERE owner=?", [self.owner]))
 
-    def _new(self, request: Request) -> AtomsRow:
-        row = AtomsRow(request.atoms.copy())
-        row["ctime"], row["user"] = now(), os.getenv("USER")
-        row._data = {"requests": {self.campaign: _record(request)}, "errors": []}
-        _set(row, label_key=request.key, label_status="waiting", label_attempts=0, label_owner=self.owner)
-        row.id = self._database._write(row, row.key_value_pairs, row._data, None)
-        return row
-
-    def _change(self, row: AtomsRow, **pairs: str | float) -> None:
-        _set(row, **pairs)
+    def _update(self, row: AtomsRow) -> None:
         self._database._update(row.id, row.key_value_pairs, row._data)
-
-    def _write_results(self, row: AtomsRow, outcome: Outcome, attempts: int) -> None:
-        _set(row, label_status="done", label_attempts=attempts, label_seconds=outcome.seconds)
-        row["calculator"], row["calculator_parameters"] = outcome.calculator.lower(), self._parameters
-        results = {name: getattr(outcome, name) for name in ("energy", "free_energy", "forces", "stress")}
-        for name, value in results.items():
-            if value is not None:
-                row[name] = value if name.endswith("energy") else np.array(value, dtype=float)
-        self._database._write(row, row.key_value_pairs, row._data, row.id)
 
     def _rows(self, keys: Sequence[str]) -> dict[str, AtomsRow]:
         return {row["label_key"]: row for row in self._database.rows(keys)}
@@ -246,98 +180,30 @@ class Store:
         return rows[key]
 
     def _alive(self) -> set[str]:
-        cursor = self._execute(f"SELECT owner FROM label_owners WHERE beat > {self._database.clock} - ?", [STALE_S])
-        return {owner for (owner,) in cursor.fetchall()}
+        query = f"SELECT owner FROM label_owners WHERE beat > {self._database.clock} - ?"
+        return {owner for (owner,) in self._transactions.execute(query, [STALE_S])}
 
     def _taken_over(self, row: AtomsRow, alive: set[str]) -> bool:
         """Make a row whose owner is dead our own; the row has yet to be written."""
         if row["label_status"] != "waiting" or row["label_owner"] in alive:
             return False
-        _set(row, label_owner=self.owner)
+        set_pairs(row, label_owner=self.owner)
         return True
 
     def _label(self, row: AtomsRow) -> Label:
-        atoms, record = row.toatoms(), row._data["requests"][self.campaign]
-        key, status, ours = row["label_key"], row["label_status"], row["label_owner"] == self.owner
-        (self._elsewhere.add if status == "waiting" and not ours else self._elsewhere.discard)(key)
-        return Label(
-            row.id,
-            Request(key, atoms.copy(), record["number"], record["fields"]),
-            status,
-            row["label_attempts"],
-            tuple(error["error"] for error in row._data["errors"]),
-            ours,
-            atoms if status == "done" else None,
-        )
-
-    def _execute(self, statement: str, values: Sequence[Any]) -> Any:
-        cursor = self._database.connection.cursor()
-        cursor.execute(statement, values)
-        return cursor
+        label = as_label(row, self.campaign, self.owner)
+        (self._elsewhere.discard if label.ours or label.status != "waiting" else self._elsewhere.add)(label.request.key)
+        return label
 
     def _exclusively(self, work: Callable[[], T]) -> T:
         """Do all of `work` or nothing of it, while no other campaign writes."""
-        heard = (
-            f"INSERT INTO label_owners VALUES (?, {self._database.clock}) "
-            "ON CONFLICT (owner) DO UPDATE SET beat=excluded.beat"
-        )
 
-        def once() -> T:
-            if not self._prepared:
-                self._database.prepare()
-                self._prepared = True
-            self._database.begin(exclusive=True)
-            self._execute(heard, [self.owner])
-            result = work()
-            self._database.commit()
-            return result
+        def heard() -> T:
+            self._transactions.execute(
+                f"INSERT INTO label_owners VALUES (?, {self._database.clock}) "
+                "ON CONFLICT (owner) DO UPDATE SET beat=excluded.beat",
+                [self.owner],
+            )
+            return work()
 
-        return self._patiently(once, self.patience_s)
-
-    def _reading(self, work: Callable[[], T], patience_s: float | None = None) -> T | None:
-        """The answer of `work`, or None where there is no database yet."""
-
-        def once() -> T | None:
-            if not self._database.begin(exclusive=False):
-                return None
-            there = self._database.there()
-            if there:
-                self._database.initialize()
-            result = work() if there else None
-            self._database.commit()
-            return result
-
-        return self._patiently(once, self.patience_s if patience_s is None else patience_s)
-
-    def _patiently(self, once: Callable[[], T], patience_s: float) -> T:
-        """Do it again where the database went away, also if it may have been done: nothing is done twice."""
-        deadline, pause = time.monotonic() + patience_s, 0.05
-        while True:
-            with self._turn:
-                try:
-                    return once()
-                except BaseException as error:
-                    self._database.abandon()
-                    words = self._database.translated(error)
-                    if words is None:
-                        raise
-                    if not isinstance(words, Passing):
-                        raise words from error
-                    if time.monotonic() + pause > deadline:
-                        raise StoreUnreachable(f"{self._database.name} {words} Start again once it does.") from error
-            time.sleep(pause)
-            pause = min(2 * pause, 5.0)
-
-
-def _record(request: Request) -> dict[str, Any]:
-    return {"number": request.number, "fields": request.fields}
-
-
-def _set(row: AtomsRow, **pairs: str | float) -> None:
-    row.__dict__.update(pairs)
-    row._keys = list(dict.fromkeys([*row._keys, *pairs]))
-
-
-def _plain(text: str) -> str:
-    """Without what PostgreSQL cannot keep in a text."""
-    return text.replace("\0", "").encode(errors="replace").decode()
+        return self._transactions.exclusively(heard)
