@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from ase_dkl.active import record
+from ase_dkl.active.database import BadStore, StoreUnreachable
 from ase_dkl.active.dispatch import Dispatcher
 from ase_dkl.active.labelling import Job, Outcome
 from ase_dkl.active.ledger import Ledger
@@ -25,7 +26,6 @@ from ase_dkl.active.stages import box_points, first_verdict, next_batch, next_st
 from ase_dkl.active.status import Progress, Status, status_of
 from ase_dkl.active.stopping import Stage, StopReason
 from ase_dkl.active.store import STALE_S, Label, Request, Store
-from ase_dkl.active.database import BadStore, StoreUnreachable
 from ase_dkl.arrays import Floats
 from ase_dkl.surrogate import Surrogate
 

@@ -129,7 +129,7 @@ def _check(plan: Plan, labels: Sequence[Label]) -> None:
         if changed:
             raise BadCampaign(
                 f"The campaign {plan.name} in {plan.database_shown} was begun with another "
-                f"{' and another '.join(changed)}. Put that back, or give the campaign another name (and folder): labels "
-                "that are there already are found again, and not computed twice. What may change on the way are "
-                "tolerances, budget, attempts, timeout and executor."
+                f"{' and another '.join(changed)}. Put that back, or give the campaign another name (and folder): "
+                "labels that are there already are found again, and not computed twice. What may change on the way "
+                "are tolerances, budget, attempts, timeout and executor."
             )
