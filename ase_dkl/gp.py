@@ -38,8 +38,9 @@ JITTER = 1e-9
 """Added to the diagonal of K_ZZ, in units of the prior variance."""
 BASIS_SCALE = 10.0
 """τ: prior standard deviation of the mean's coefficients, in units of the energies' spread."""
-INITIAL_NOISE = 0.1
-"""Standard deviation of the noise where training begins, in units of the energies' spread."""
+INITIAL_NOISE, INITIAL_DERIVATIVE_NOISE = 0.1, 0.02
+"""Standard deviations of the noise where training begins, in units of the energies' spread. From larger ones on
+derivatives, networks of few structures end where everything is noise; from smaller ones on energies, those of many."""
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,9 @@ class SparseGP(nn.Module):
         super().__init__()
         self.inducing_points = nn.Parameter(inducing_points)
         self.kernel = kernel
-        initial = inducing_points.new_full(inducing_points.shape[:1], math.log(INITIAL_NOISE))
-        self.log_value_noise = nn.Parameter(initial.clone())
-        self.log_derivative_noise = nn.Parameter(initial.clone())
+        each = inducing_points.new_ones(inducing_points.shape[:1])
+        self.log_value_noise = nn.Parameter(each * math.log(INITIAL_NOISE))
+        self.log_derivative_noise = nn.Parameter(each * math.log(INITIAL_DERIVATIVE_NOISE))
 
     @torch.no_grad()
     def go_on_from(self, posterior: Posterior) -> None:
