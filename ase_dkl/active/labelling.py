@@ -122,21 +122,26 @@ def label(job: Job) -> Outcome:
 
 
 def end_labels() -> None:
-    """End all calculations that this process has started in processes of their own."""
+    """End all labels that this process has in work in processes of their own, or waits for."""
+    global _leaving  # noqa: PLW0603  labels of a later campaign have another
+    _leaving.set()
+    _leaving = threading.Event()
     for folder, process in list(_running.items()):
         _end(folder, process)
 
 
 _running: dict[Path, int] = {}
+_leaving = threading.Event()
 
 
 def _in_folder(job: Job, folder: Path) -> Outcome:
+    leaving = _leaving
     folder.mkdir(parents=True, exist_ok=True)
     began = time.monotonic()
     with (folder / _LOCK).open("a") as lock:
-        if not _claimed(lock.fileno(), folder, job.timeout_s):
-            words = "Another process computes this label, on another machine, and did not end within the timeout."
-            return _failed(job, words, time.monotonic() - began)
+        if not _claimed(lock.fileno(), folder, job.timeout_s, leaving):
+            words = "Another process computes this label and does not end. Its log: "
+            return _failed(job, words + str(folder / _LOG), time.monotonic() - began)
         found = _read(folder)
         if found is not None and found.good:
             return found
@@ -144,14 +149,14 @@ def _in_folder(job: Job, folder: Path) -> Outcome:
         _end(folder)
         _clear(folder)
         if job.own_process:
-            return _supervised(job, folder, lock.fileno())
+            return _supervised(job, folder, lock.fileno(), leaving)
         outcome = _computed(job.key, job.atoms, job.calculation, folder)
         _write(folder, outcome)
         return outcome
 
 
-def _claimed(lock: int, folder: Path, timeout_s: float | None) -> bool:
-    """Wait for the lock; a holder that takes longer than the timeout is ended."""
+def _claimed(lock: int, folder: Path, timeout_s: float | None, leaving: threading.Event) -> bool:
+    """Wait for the lock; a holder that takes longer than the timeout is ended, if it is on this machine."""
     wait = 0.02
     deadline = float("inf") if timeout_s is None else time.monotonic() + timeout_s
     ended = False
@@ -164,11 +169,12 @@ def _claimed(lock: int, folder: Path, timeout_s: float | None) -> bool:
                 return False
             _end(folder)
             ended, deadline = True, time.monotonic() + _GRACE_S
-        time.sleep(wait)
+        if leaving.wait(wait):
+            return False
         wait = min(2 * wait, 1.0)
 
 
-def _supervised(job: Job, folder: Path, lock: int) -> Outcome:
+def _supervised(job: Job, folder: Path, lock: int, leaving: threading.Event) -> Outcome:
     """Run this module as a program, which computes the label and holds the lock even if this process is killed."""
     task = {"key": job.key, "atoms": job.atoms.todict(), "calculation": job.calculation.to_dict(), "path": importable()}
     (folder / _JOB).write_text(jsonio.encode(task))
@@ -185,6 +191,8 @@ def _supervised(job: Job, folder: Path, lock: int) -> Outcome:
             pass_fds=[lock],
         )
     with _ended_after(job.timeout_s, folder, process.pid) as late:
+        if leaving.is_set():
+            _end(folder, process.pid)
         status = process.wait()
     seconds = time.monotonic() - began
     outcome = _read(folder)
@@ -219,25 +227,29 @@ def _ended_after(timeout_s: float | None, folder: Path, process: int) -> Iterato
 
 
 def _end(folder: Path, process: int | None = None) -> None:
-    """End everything that was started for a label: at once, or after a grace where it does not listen."""
+    """End everything that was started for a label; for good where it does not listen within a grace."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         deadline = time.monotonic() + _GRACE_S
-        asked: set[int] = set()
-        while left := _started_for(folder):
-            for each in left - asked:
+        told: set[int] = set()
+        while (left := _started_for(folder, process)) and time.monotonic() < deadline:
+            for each in left - told:
                 with suppress(ProcessLookupError):
                     os.kill(each, number)
-            asked |= left
-            if time.monotonic() > deadline:
-                break
+            told |= left
             time.sleep(0.02)
-        # Where there is no /proc to look into, the process's own group is all that is known.
-        if process is not None and not Path("/proc").is_dir():
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(process, number)
 
 
-def _started_for(folder: Path) -> set[int]:
+def _started_for(folder: Path, process: int | None) -> set[int]:
+    """What to send signals to: all processes that carry the mark of the label, on whatever paths they were started.
+
+    Where there is no /proc to find them in, the group of the label's own process.
+    """
+    if not Path("/proc/self/environ").exists():
+        with suppress(ProcessLookupError, PermissionError):
+            if process is not None:
+                os.killpg(process, 0)
+                return {-process}
+        return set()
     mark = f"{_MARK}={folder}".encode()
     found = set()
     for environment in Path("/proc").glob("[0-9]*/environ"):
