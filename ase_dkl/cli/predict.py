@@ -45,7 +45,7 @@ def predict(
             raise Mistake(f"{output}: predictions are written as {', '.join(FORMATS)}. Choose one of these endings.")
         check_writable(output)
     surrogate = Surrogate.load(model)
-    sources, structures = _read(files)
+    sources, structures = read_structures(files)
     outside = _outside(surrogate, sources, structures)
     prediction = surrogate.predict(structures)
     predicted = rows_of({**columns(prediction), "outside_domain": outside})
@@ -63,7 +63,8 @@ def predict(
         _print(rows)
 
 
-def _read(files: list[str]) -> tuple[list[dict[str, Any]], "list[Atoms]"]:
+def read_structures(files: list[str]) -> tuple[list[dict[str, Any]], "list[Atoms]"]:
+    """Read all structures of some files, each with the file and the frame that it is from."""
     import ase.io
 
     sources: list[dict[str, Any]] = []
