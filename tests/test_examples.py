@@ -29,6 +29,11 @@ EXAMPLES: dict[str, tuple[list[str], list[str], dict[str, tuple[float, float]]]]
         ["relaxed.cif"],
         {r"a = (\S+) ±": (3.88, 3.93), r"by ASE (\S+) Å": (3.88, 3.93), r"alpha (\S+)°": (89.99, 90.01)},
     ),
+    "on_the_fly": (
+        [],
+        ["on_the_fly.db", "on_the_fly.log"],
+        {r"EMT answered (\d+), RMS": (3, 60), r"RMS error (\S+) meV": (0, 2), r"lengths (\S+),": (3.58, 3.6)},
+    ),
     "sheet": ([], ["mos2_pull.csv"], {r"a = (\S+) ±": (3.15, 3.22), r"C11 = (\S+)": (140, 165)}),
 }
 
