@@ -70,9 +70,6 @@ def _settings(tables: dict[str, Any], folder: Path) -> Settings:
         if not isinstance(table, dict):
             raise BadSettings(f"{name} is {_shown(table)}; it must be a table: write [{name}] in a line of its own.")
     given = {name: _checked(name, tables.get(name, {}), kinds) for name, kinds in _TABLES.items()}
-    for table, key, help_ in _NEEDED:
-        if key not in given[table]:
-            raise BadSettings(f"[{table}] {key} is missing. {help_}")
     campaign, stop, database = given["campaign"], given["stop"], given["campaign"]["database"]
     seed = {"seed": campaign["seed"]} if "seed" in campaign else {}
     if "target" in stop:
@@ -129,7 +126,7 @@ def _checked(table: str, values: Mapping[str, Any], kinds: Mapping[str, Any]) ->
     """The values of a table in the types that they must have.
 
     Raises:
-        BadSettings: a key is unknown, or its value of another type.
+        BadSettings: a key is unknown or missing, or its value of another type.
     """
     checked = {}
     for key, value in values.items():
@@ -139,6 +136,9 @@ def _checked(table: str, values: Mapping[str, Any], kinds: Mapping[str, Any]) ->
             checked[key] = convert(value)
         except _Unfit:
             raise BadSettings(f"[{table}] {key} is {_shown(value)}; it must be {words}.") from None
+    for key, help_ in _NEEDED.get(table, {}).items():
+        if key not in checked:
+            raise BadSettings(f"[{table}] {key} is missing. {help_}")
     return checked
 
 
@@ -231,9 +231,15 @@ _TABLES: dict[str, dict[str, _Kind]] = {
     },
 }
 _TARGET: dict[str, _Kind] = {"name": _TEXT, "tolerance": _NUMBER}
-_NEEDED = (
-    ("campaign", "name", 'Give the campaign a name, like "silicon".'),
-    ("campaign", "database", 'Name the file of an ASE database, like "silicon.db", or a server, "postgresql://…".'),
-    ("crystal", "file", "Name a file with the unstrained crystal in it."),
-    ("calculator", "name", 'Name what computes the labels, like "vasp".'),
-)
+_NEEDED = {
+    "campaign": {
+        "name": 'Give the campaign a name, like "silicon".',
+        "database": 'Name the file of an ASE database, like "silicon.db", or a server, "postgresql://…".',
+    },
+    "crystal": {"file": "Name a file with the unstrained crystal in it."},
+    "calculator": {"name": 'Name what computes the labels, like "vasp".'},
+    "stop.target": {
+        "name": 'Name a property, like "C44" or "V0".',
+        "tolerance": "Say which standard deviation is good enough, in the property's unit.",
+    },
+}
