@@ -17,7 +17,7 @@ from ase_dkl.active.stopping import Stop
 from ase_dkl.active.target import Target
 from ase_dkl.cli.active import TEMPLATE
 
-TABLES = {
+TABLES: dict[str, dict[str, str]] = {
     "campaign": {"name": '"copper"', "database": '"labels.db"'},
     "crystal": {"file": '"copper.xyz"'},
     "calculator": {"name": '"emt"'},
@@ -27,8 +27,9 @@ TABLES = {
 
 def settings(table: str = "stop", **changed: str | None) -> str:
     """The least that a file says, and more or something else in one table."""
-    tables = {**TABLES, table: {**TABLES.get(table, {}), **changed}}
-    lines = []
+    tables: dict[str, dict[str, str | None]] = {name: {**values} for name, values in TABLES.items()}
+    tables[table] = {**tables.get(table, {}), **changed}
+    lines: list[str] = []
     for name, values in tables.items():
         lines += [f"[{name}]", *(f"{key} = {value}" for key, value in values.items() if value is not None)]
     return "\n".join([*lines, ""])
