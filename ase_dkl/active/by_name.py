@@ -35,8 +35,17 @@ def absolute(name: str) -> str:
 
 
 def file_digest(name: str) -> str:
-    """SHA-256 of the file that a name leads into."""
-    return hashlib.sha256(Path(name.partition(":")[0]).read_bytes()).hexdigest()
+    """SHA-256 of the file that a name leads into.
+
+    Raises:
+        BadName: it cannot be read.
+    """
+    try:
+        return hashlib.sha256(Path(name.partition(":")[0]).read_bytes()).hexdigest()
+    except OSError as error:
+        raise BadName(
+            f"{name!r} cannot be read: {error}. Every machine that computes needs this file there."
+        ) from error
 
 
 def named(name: str) -> Any:
@@ -48,8 +57,9 @@ def named(name: str) -> Any:
     source, colon, attribute = name.partition(":")
     if not colon or not source or not attribute:
         raise BadName(f"{name!r} names no object. Write package.module:name or path/to/file.py:name.")
+    digest = file_digest(name) if is_file(name) else ""
     try:
-        module = _run(source, file_digest(name)) if is_file(name) else importlib.import_module(source)
+        module = _run(source, digest) if digest else importlib.import_module(source)
     except Exception as error:
         raise BadName(f"{name!r}: {source} cannot be imported: {type(error).__name__}: {error}") from error
     try:

@@ -125,7 +125,10 @@ class Calculation:
     def _digest(self) -> str:
         digest = hashlib.sha256()
         if is_file(self.name):
-            digest.update(file_digest(self.name).encode())
+            try:
+                digest.update(file_digest(self.name).encode())
+            except BadName as error:
+                raise BadCalculation(str(error)) from error
         digest.update(_json([self.name.rpartition(":")[2] if is_file(self.name) else self.name, self.parameters]))
         return digest.hexdigest()
 
@@ -175,12 +178,25 @@ def one_line(error: BaseException) -> str:
 
 def _json(value: Any) -> bytes:
     try:
+        _check_names(value)
         return json.dumps(value, sort_keys=True, allow_nan=False).encode()
     except (TypeError, ValueError) as error:
         raise BadCalculation(
             f"A calculator's parameters are numbers, texts, lists and tables of them, as in a settings file: {error}. "
             "For any other object write a factory that makes it, and name that: path/to/file.py:factory."
         ) from error
+
+
+def _check_names(value: Any) -> None:
+    # json would write them as texts and say nothing.
+    if isinstance(value, Mapping):
+        for name, each in value.items():
+            if not isinstance(name, str):
+                raise TypeError(f"names are texts, and {name!r} is none")
+            _check_names(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            _check_names(each)
 
 
 def _main(folder: Path) -> None:
