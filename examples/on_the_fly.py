@@ -50,7 +50,7 @@ def main() -> None:
         database="on_the_fly.db",
         log="on_the_fly.log",
     )
-    steps = 300 if given.quick else 3000
+    steps = 300 if given.quick else 1000
     errors = walk(crystal, calculator, steps)
     asked = len(calculator.requests)
     print(f"walk of {steps} steps: EMT answered {asked}, RMS error {1e3 * np.sqrt(np.mean(errors**2)):.2f} meV")
