@@ -1,7 +1,9 @@
 """ASE databases, with what they lack to be the state of a campaign: many changes in one transaction, and words."""
 
 import json
+import re
 import sqlite3
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,10 +13,9 @@ from typing import Any
 from ase.db.row import AtomsRow
 from ase.db.sqlite import SQLite3Database
 
-from ase_dkl.dataset.sources import display_name
-
 LOCK_S = 20
 """How long one attempt waits for the transactions of others."""
+POLL_S = 0.003
 
 _OURS = (
     # When those who compute labels were last alive.
@@ -174,8 +175,21 @@ class FileDatabase(OneTransaction, SQLite3Database):
         if not exclusive and not self._path.exists():
             return False
         address = f"{self._path.as_uri()}?mode={'rwc' if create else 'rw'}"
-        self.connection = sqlite3.connect(address, uri=True, timeout=LOCK_S, isolation_level=None)
-        self.connection.execute("BEGIN IMMEDIATE" if exclusive else "BEGIN")
+        self.connection = sqlite3.connect(address, uri=True, timeout=0, isolation_level=None)
+        deadline = time.monotonic() + LOCK_S
+        # SQLite's own patience tries ten times a second only: others, always a little earlier, would go first for ever.
+        while not self._begun("BEGIN IMMEDIATE" if exclusive else "BEGIN", time.monotonic() > deadline):
+            time.sleep(POLL_S)
+        self.connection.execute(f"PRAGMA busy_timeout={1000 * LOCK_S:.0f}")
+        return True
+
+    def _begun(self, statement: str, last: bool) -> bool:
+        try:
+            self.connection.execute(statement)
+        except sqlite3.OperationalError as error:
+            if last or error.sqlite_errorcode != sqlite3.SQLITE_BUSY:
+                raise
+            return False
         return True
 
     def commit(self) -> None:
@@ -229,6 +243,11 @@ def open_database(address: str) -> OneTransaction:
     try:
         from ase_dkl.active.server import ServerDatabase
     except ImportError as error:
-        problem = f"{display_name(address)} cannot be opened: {error}."
+        problem = f"{without_password(address)} cannot be opened: {error}."
         raise BadStore(f"{problem} Install the driver: pip install 'ase-dkl[postgresql]'") from error
     return ServerDatabase(address)
+
+
+def without_password(address: str) -> str:
+    """An address as messages may show it."""
+    return re.sub(r"(?<=password=)[^&]*", "…", re.sub(r"//.*@", "//", address))
