@@ -62,6 +62,7 @@ def run(file: File, as_json: Json = False) -> None:
     Interrupt it as you like: started again it loses nothing and computes nothing twice.
     """
     from ase_dkl.active.campaign import Campaign
+    from ase_dkl.active.record import MODEL
     from ase_dkl.active.settings import read_settings
     from ase_dkl.cli.live import watching
 
@@ -74,7 +75,7 @@ def run(file: File, as_json: Json = False) -> None:
         note(f"\nInterrupted. Nothing is lost: ase-dkl active run {file} goes on where this ended.")
         raise typer.Exit(130) from None
     _print(Campaign.status(settings.plan), settings.plan, as_json)
-    note(f"The model is {settings.plan.folder / 'surrogate.dkl'}: {result.labels} labels, stopped by {result.kind}.")
+    note(f"The model of {result.labels} labels is {settings.plan.folder / MODEL}.")
 
 
 @active.command()
