@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 FOLDER = Path(__file__).parent.parent / "examples"
-NOT_RUN = {"dft_data"}
-"""Needs GPAW, which is no dependency."""
+NOT_RUN = {"active_silicon", "active_srtio3", "dft_data"}
+"""These need GPAW, which is no dependency; `test_examples_dft.py` runs the first."""
 
 EXAMPLES: dict[str, tuple[list[str], list[str], dict[str, tuple[float, float]]]] = {
     # script: (options, files that it writes, numbers that it prints and what they may be)
