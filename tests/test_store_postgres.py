@@ -175,13 +175,17 @@ def test_kill_9_of_the_server_at_any_instant(server: Server, address: str, tmp_p
 
 
 def test_connections_that_the_server_ends(server: Server, address: str, tmp_path: Path, writing: Writers) -> None:
+    run(address, "a", 8, tmp_path / "computed")
     process, ended = writing.begin(address), 0
     others = "FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND backend_type = 'client backend'"
+    deadline = time.monotonic() + 60
     while ended < 12:
-        time.sleep(0.05)
+        assert time.monotonic() < deadline
+        time.sleep(0.15)
         ended += len(server.execute("postgres", f"SELECT pg_terminate_backend(pid) {others}"))
     os.kill(process, signal.SIGKILL)
     assert writing.end() == str(int(signal.SIGKILL))
+    assert len(picture(address)) > 8
     finish_and_compare(address, tmp_path)
 
 
@@ -193,7 +197,7 @@ def test_a_server_that_stays_away_is_told(server: Server, address: str) -> None:
         with pytest.raises(StoreUnreachable, match=r"postgresql:///.* does not answer"):
             mine.finish([outcome(label)])
         with pytest.raises(StoreUnreachable, match="does not answer"):
-            store(address)
+            store(address, patience_s=0.1)
     finally:
         server.start()
     assert mine.finish([outcome(label)])[0].status == "done"
@@ -219,7 +223,7 @@ def test_passwords_are_not_told(server: Server) -> None:
         "postgresql://me:secret@localhost:1/labels": "refused",
     }.items():
         with pytest.raises(StoreUnreachable, match=words) as caught:
-            store(address)
+            store(address, patience_s=0)
         assert "secret" not in str(caught.value)
     with pytest.raises(BadStore, match="no address of a PostgreSQL database") as refused:
         store("postgresql://me:secret@[host/labels")
@@ -227,16 +231,23 @@ def test_passwords_are_not_told(server: Server) -> None:
     assert without_password("postgresql://host/labels?password=secret&port=1").endswith("?password=…&port=1")
 
 
-def test_without_rights_words(server: Server, address: str) -> None:
+def test_rights(address: str) -> None:
     [label] = store(address).request([request(1)])
     connection = psycopg2.connect(address)
-    connection.cursor().execute("CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader")
+    connection.cursor().execute(
+        "CREATE ROLE reader LOGIN; GRANT SELECT ON ALL TABLES IN SCHEMA public TO reader;"
+        "CREATE ROLE writer LOGIN; GRANT ALL ON ALL TABLES IN SCHEMA public TO writer;"
+        "GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO writer;"
+    )
     connection.commit()
     connection.close()
     mine = store(address.replace("postgres@", "reader@"))
     assert mine.counts() == {"waiting": 1, "done": 0, "failed": 0}
     with pytest.raises(StoreUnreachable, match="may not be written by this user"):
         mine.finish([outcome(label)])
+    mine = store(address.replace("postgres@", "writer@"))
+    mine.request([request(2)])
+    assert mine.finish([outcome(label)])[0].status == "done"
 
 
 def test_a_database_of_something_else_is_told(address: str) -> None:

@@ -18,15 +18,15 @@ LOCK_S = 20
 POLL_S = 0.003
 
 _OURS = (
-    # When those who compute labels were last alive.
-    "CREATE TABLE IF NOT EXISTS label_owners (owner TEXT PRIMARY KEY, beat DOUBLE PRECISION)",
     # No two rows have the same key.
-    "CREATE UNIQUE INDEX IF NOT EXISTS label_key_index ON text_key_values(value) WHERE key='label_key'",
+    "CREATE UNIQUE INDEX label_key_index ON text_key_values(value) WHERE key='label_key'",
     # ASE rewrites a row's entries in these tables whenever the row changes, and would search all of each for them.
     *(
-        f"CREATE INDEX IF NOT EXISTS label_{table}_index ON {table}(id)"
+        f"CREATE INDEX label_{table}_index ON {table}(id)"
         for table in ("species", "keys", "text_key_values", "number_key_values")
     ),
+    # When those who compute labels were last alive.
+    "CREATE TABLE label_owners (owner TEXT PRIMARY KEY, beat DOUBLE PRECISION)",
 )
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)
@@ -76,9 +76,10 @@ class OneTransaction(ABC):
         self.initialize()
         self.commit()
         self.begin(exclusive=True)
-        cursor = self.connection.cursor()
-        for statement in _OURS:
-            cursor.execute(statement)
+        if "label_owners" not in self._tables():
+            cursor = self.connection.cursor()
+            for statement in _OURS:
+                cursor.execute(statement)
         self.commit()
 
     def initialize(self) -> None:
@@ -119,9 +120,12 @@ class OneTransaction(ABC):
     def abandon(self) -> None:
         """Undo what was done since the beginning, and close the connection."""
 
-    @abstractmethod
     def there(self) -> bool:
         """Whether there is a database with ASE's tables; it may have yet to be made."""
+        return "systems" in self._tables()
+
+    @abstractmethod
+    def _tables(self) -> set[str]: ...
 
     @abstractmethod
     def translated(self, error: BaseException) -> Exception | None:
@@ -203,13 +207,6 @@ class FileDatabase(OneTransaction, SQLite3Database):
             self.connection.close()
             self.connection = None
 
-    def there(self) -> bool:
-        """Whether the file has tables; a campaign killed when it made the file leaves an empty one."""
-        tables = {name for (name,) in self.connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
-        if tables and "systems" not in tables:
-            raise BadStore(f"{self.name} is an SQLite file of something else than ASE. Name another one.")
-        return bool(tables)
-
     def translated(self, error: BaseException) -> Exception | None:
         """SQLite's errors in words: only a lock passes by itself."""
         if not isinstance(error, sqlite3.Error):
@@ -227,6 +224,12 @@ class FileDatabase(OneTransaction, SQLite3Database):
             problem = f"{self.name} holds two rows with the same label_key, as when databases were merged ({error})."
             return BadStore(f"{problem} Delete one of the two with ase db.")
         return BadStore(f"{self.name} cannot be used ({type(error).__name__}: {error}).")
+
+    def _tables(self) -> set[str]:
+        tables = {name for (name,) in self.connection.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+        if tables and "systems" not in tables:
+            raise BadStore(f"{self.name} is an SQLite file of something else than ASE. Name another one.")
+        return tables
 
     def _listed(self, keys: Sequence[str]) -> str:
         return json.dumps(list(keys))

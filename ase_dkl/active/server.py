@@ -55,12 +55,6 @@ class ServerDatabase(OneTransaction, PostgreSQLDatabase):  # type: ignore[misc]
             self.connection.close()
             self.connection = None
 
-    def there(self) -> bool:
-        """Whether the tables are there."""
-        cursor = self.connection.cursor()
-        cursor.execute("SELECT to_regclass('systems') IS NOT NULL")
-        return bool(cursor.fetchone()[0])
-
     def translated(self, error: BaseException) -> Exception | None:
         """PostgreSQL's errors in words: servers come back, as do locks; rights do not."""
         if not isinstance(error, psycopg2.Error):
@@ -80,3 +74,8 @@ class ServerDatabase(OneTransaction, PostgreSQLDatabase):  # type: ignore[misc]
         """ASE's own answers the id of whoever wrote last."""
         cur.execute("SELECT currval('systems_id_seq')")
         return int(cur.fetchone()[0])
+
+    def _tables(self) -> set[str]:
+        cursor = self.connection.cursor()
+        cursor.execute("SELECT tablename FROM pg_tables WHERE schemaname = ANY(current_schemas(false))")
+        return {name for (name,) in cursor.fetchall()}

@@ -7,6 +7,9 @@ from typing import Any, TypeVar
 
 from ase_dkl.active.database import OneTransaction, Passing, StoreUnreachable, open_database
 
+OPENING_S = 10.0
+"""Long enough for a server that is starting; who has mistyped an address does not want to wait longer to be told."""
+
 R = TypeVar("R")
 T = TypeVar("T")
 
@@ -28,7 +31,7 @@ class Transactions:
         self.patience_s = patience_s
         self._turn = threading.RLock()
         self._prepared = False
-        self._again(self._read, lambda: None, patience_s=0)
+        self._again(self._read, lambda: None, min(patience_s, OPENING_S))
 
     def exclusively(self, work: Callable[[], T]) -> T:
         """Do all of `work` or nothing of it, while no other program that does so writes.
@@ -83,4 +86,4 @@ class Transactions:
                     if time.monotonic() + pause > deadline:
                         raise StoreUnreachable(f"{self.database.name} {words}") from error
             time.sleep(pause)
-            pause = min(2 * pause, 5.0)
+            pause = min(2 * pause, 2.0)
