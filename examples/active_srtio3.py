@@ -1,7 +1,7 @@
 """Elastic constants of SrTiO3 from as few DFT runs as they take: `python active_srtio3.py C44 --tolerance 1`.
 
 The campaign aims at one constant: labels are chosen that tell most of it, until its standard deviation is below the
-tolerance (GPa). The settings are those of the shipped data, a minute or so of one core for each label; the same
+tolerance (GPa). The settings are those of the shipped data, half a minute of one core for each label; the same
 database serves another constant, and what is in it is not computed again. Interrupt it as you like, and start it
 again: it goes on where it was.
 
@@ -65,7 +65,7 @@ def main() -> None:
         database="srtio3.db",
         folder=Path(f"srtio3-{given.target}"),
         crystal=Crystal.from_atoms(SRTIO3),
-        calculation=gpaw(340, 2) if given.quick else gpaw(800, 3),
+        calculation=gpaw(600, 2) if given.quick else gpaw(800, 3),
         box=Box(lengths=(-0.04, 0.04), angles=(-4, 4)),
         stop=Stop(target=Target(given.target, given.tolerance), budget=14 if given.quick else 60),
         initial=6 if given.quick else 8,

@@ -46,11 +46,11 @@ class TestWords:
     def test_tell_labels_uncertainty_and_what_it_is_held_against(self) -> None:
         words = words_of(status())
         assert words["labels"] == "12 done, 1 running, 3 waiting, 0 failed; at most 60"
-        assert words["aim"] == "rms σ 2 meV, with errors 1.50 times as large as expected; tolerance 1 meV"
+        assert words["aim"] == "RMS σ 2 meV, with errors 1.50 times as large as expected; tolerance 1 meV"
         assert words["σ over the box"] == "RMS 2, largest 9 meV per cell"
         assert words["newest errors"] == "3 meV, where 2 meV were expected (RMS, noise included)"
         assert words["model"] == "of 12 labels, conditioned on new labels in 0.1 s; noise 0.3 meV"
-        assert words["last event"].endswith("Stage 1: 12 labels, σ 2 meV.")
+        assert words["last event"] == "Stage 1: 12 labels, σ 2 meV."
         assert "process" not in words
         assert "stop" not in words
 
@@ -117,7 +117,7 @@ class TestWatching:
     def test_what_is_none_gets_a_line_for_each_event(self, capsys: pytest.CaptureFixture[str]) -> None:
         with watching(Console(file=io.StringIO())) as watch:
             watch(status(done=11))
-            watch(status(done=11, running=2, event_time=5.0))
+            watch(status(done=11, running=2))
             watch(status())
             watch(status(event="Stage 2."))
         printed = capsys.readouterr()

@@ -27,7 +27,7 @@ _BAR: dict[str, Any] = {"width": 24, "complete_style": "blue", "finished_style":
 
 @contextmanager
 def watching(console: Console | None = None) -> Iterator[Callable[[Status], None]]:
-    """Show a campaign while the block lasts.
+    """Show a campaign while the block lasts, and nothing of it afterwards in a terminal.
 
     Args:
         console: where; stderr by default. What is no terminal gets a line for each event.
@@ -39,7 +39,7 @@ def watching(console: Console | None = None) -> Iterator[Callable[[Status], None
     if not console.is_terminal:
         yield _Lines()
         return
-    with Live(console=console, refresh_per_second=4) as live:
+    with Live(console=console, refresh_per_second=4, transient=True) as live:
         yield lambda status: live.update(picture(status))
 
 
@@ -70,7 +70,7 @@ def words_of(status: Status) -> dict[str, str]:
     else:
         rows |= _of_stage(status, stage)
     if status.event and (status.reason is None or status.reason not in status.event):
-        rows["last event"] = f"{_clock(status)} {status.event}"
+        rows["last event"] = status.event
     if status.reason is not None:
         rows["stop"] = status.reason + ("" if status.finished else " What was begun is brought to its end.")
     if not status.alive and not status.finished:
@@ -99,15 +99,12 @@ def _aim(status: Status, stage: Stage) -> str | None:
         return None
     unit, factor = "meV", f", with errors {stage.calibration:.2f} times as large as expected" * (stage.calibration > 1)
     if stop.target is None:
-        return f"{stop.measure} σ {aim[0] / stage.calibration:.3g} {unit}{factor}; tolerance {aim[1]:g} {unit}"
+        measure = "RMS" if stop.measure == "rms" else stop.measure
+        return f"{measure} σ {aim[0] / stage.calibration:.3g} {unit}{factor}; tolerance {aim[1]:g} {unit}"
     unit, known = status.target_unit or "", f"{stop.target.name} is not known yet"
     if stage.target_value is not None and stage.target_std is not None:
         known = f"{stop.target.name} = {plus_minus(stage.target_value, stage.target_std, unit)}{factor}"
     return f"{known}; tolerance {stop.target.tolerance:g} {unit}"
-
-
-def _clock(status: Status) -> str:
-    return time.strftime("%H:%M:%S", time.localtime(status.event_time))
 
 
 class _Lines:
@@ -122,7 +119,7 @@ class _Lines:
         if event or settled != self._settled:
             self._event, self._settled = status.event, settled
             counts = f"{status.done} done, {status.running} running, {status.failed} failed"
-            note(f"{_clock(status)}  {counts}  {event}".rstrip())
+            note(f"{time.strftime('%H:%M:%S')}  {counts}  {event}".rstrip())
 
 
 def _labels_bar(status: Status) -> ProgressBar:
