@@ -40,6 +40,11 @@ def outcome(label: Label) -> Outcome:
     return Outcome(key, float(values.sum()), stress, (tuple(values[0].tolist()),), 0.1, None, "emt", -1.0)
 
 
+def good(label: Label) -> Outcome:
+    """It never fails."""
+    return Outcome(label.request.key, -1.5, (1.0, 2.0, 3.0, 4.0, 5.0, 6.0), ((0.0, 0.5, 1.0),), 2.5, None, "EMT")
+
+
 def run(address: str, campaign: str, n: int, computed: Path, patience_s: float = 60) -> None:
     """Request and finish labels until there are `n`, from wherever an earlier run was ended."""
     store = Store(address, campaign, owner=f"owner of {campaign}", parameters={"xc": "PBE"}, patience_s=patience_s)

@@ -189,6 +189,29 @@ def test_connections_that_the_server_ends(server: Server, address: str, tmp_path
     finish_and_compare(address, tmp_path)
 
 
+def test_a_commit_whose_answer_is_lost_is_not_done_twice(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as the store can tell, every second connection breaks when it commits."""
+    mine, lost = store(address), [False, True] * 20
+    mine.beat()
+    commit = mine._database.commit
+
+    def committed() -> None:
+        commit()
+        if lost.pop():
+            raise psycopg2.OperationalError("server closed the connection unexpectedly")
+
+    monkeypatch.setattr(mine._database, "commit", committed)
+    never, once = mine.request([request(7), request(1)])
+    assert [label.attempts for label in mine.finish([outcome(never), outcome(once)])] == [1, 1]
+    assert [label.attempts for label in mine.finish([outcome(mine.labels()[1])])] == [2]
+    assert mine.give_up(never.request.key).status == "failed"
+    assert [(label.request.number, label.status, len(label.errors)) for label in mine.labels()] == [
+        (1, "done", 0),
+        (7, "failed", 2),
+    ]
+    assert len(lost) < 30
+
+
 def test_a_server_that_stays_away_is_told(server: Server, address: str) -> None:
     mine = store(address, patience_s=0.5)
     [label] = mine.request([request(1)])

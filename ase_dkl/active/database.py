@@ -102,15 +102,7 @@ class OneTransaction(ABC):
 
     @abstractmethod
     def begin(self, exclusive: bool, create: bool = False) -> bool:
-        """Begin a transaction.
-
-        Args:
-            exclusive: no other exclusive one runs until it ends; required for everything that is written.
-            create: make the database where there is none.
-
-        Returns:
-            Whether there is something to read.
-        """
+        """Begin a transaction, alone where `exclusive`, as whatever writes has to be; False where nothing is there."""
 
     @abstractmethod
     def commit(self) -> None:
@@ -121,7 +113,7 @@ class OneTransaction(ABC):
         """Undo what was done since the beginning, and close the connection."""
 
     def there(self) -> bool:
-        """Whether there is a database with ASE's tables; it may have yet to be made."""
+        """Whether ASE's tables are there; they may have yet to be made."""
         return "systems" in self._tables()
 
     @abstractmethod
@@ -134,7 +126,7 @@ class OneTransaction(ABC):
     def _row(self, values: Sequence[Any]) -> AtomsRow:
         try:
             row: AtomsRow = self._convert_tuple_to_row(tuple(values))
-            row._data = dict(row.data)
+            row._data = {"requests": row.data["requests"], "errors": row.data["errors"], **row.data}
         except Exception as error:
             problem = f"Row {values[0]} of {self.name} is damaged ({type(error).__name__}: {error})."
             raise BadStore(f"{problem} Bring back a copy of the database from before.") from error
@@ -181,7 +173,7 @@ class FileDatabase(OneTransaction, SQLite3Database):
         address = f"{self._path.as_uri()}?mode={'rwc' if create else 'rw'}"
         self.connection = sqlite3.connect(address, uri=True, timeout=0, isolation_level=None)
         deadline = time.monotonic() + LOCK_S
-        # SQLite's own patience tries ten times a second only: others, always a little earlier, would go first for ever.
+        # SQLite's own way of waiting looks ten times a second, which is seldom beside transactions of milliseconds.
         while not self._begun("BEGIN IMMEDIATE" if exclusive else "BEGIN", time.monotonic() > deadline):
             time.sleep(POLL_S)
         self.connection.execute(f"PRAGMA busy_timeout={1000 * LOCK_S:.0f}")
