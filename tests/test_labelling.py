@@ -62,7 +62,7 @@ def orphaned(task: Job, ready: Callable[[], bool]) -> None:
     process.wait()
 
 
-def _until(ready: Callable[[], bool], seconds: float = 60) -> None:
+def _until(ready: Callable[[], bool], seconds: float = 120) -> None:
     deadline = time.monotonic() + seconds
     while not ready():
         assert time.monotonic() < deadline

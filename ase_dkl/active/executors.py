@@ -48,6 +48,7 @@ The folder of the labels has to be on a file system that all nodes see.
 
 from __future__ import annotations
 
+import concurrent.futures
 import importlib
 import multiprocessing
 import os
@@ -56,9 +57,16 @@ import sys
 import sysconfig
 import threading
 from collections.abc import Callable, Mapping
-from concurrent.futures import BrokenExecutor, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import (
+    BrokenExecutor,
+    Executor,
+    Future,
+    InvalidStateError,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+)
 from contextlib import suppress
-from multiprocessing.connection import wait
+from multiprocessing import connection
 from typing import Any, ParamSpec, TypeVar
 
 from ase_dkl.active.by_name import BadName, named
@@ -135,7 +143,7 @@ def _end_with_parent() -> None:
     assert parent is not None
 
     def watch() -> None:
-        wait([parent.sentinel])
+        connection.wait([parent.sentinel])
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
@@ -223,24 +231,34 @@ class _Parsl(Executor):
             threading.Thread(target=self._watch, args=(each,), daemon=True).start()
 
     def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
+        # Parsl's own futures can neither be cancelled nor told that they are lost.
+        future: Future[T] = Future()
         with self._turn:
             if self._state != "open":
                 raise BrokenExecutor(f"Parsl's executor is {self._state}.")
-            future: Future[T] = self._executor.submit(fn, *args, **kwargs)
+            lent: Future[T] = self._executor.submit(fn, *args, **kwargs)
             self._pending.add(future)
         future.add_done_callback(self._pending.discard)
+        lent.add_done_callback(lambda lent: _passed_on(lent, future))
         return future
 
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:  # noqa: ARG002
-        if wait:
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        if cancel_futures:
             for future in list(self._pending):
-                future.exception()
+                future.cancel()
+        if wait:
+            concurrent.futures.wait(list(self._pending))
         with self._turn:
-            if self._state == "closed":
-                return
-            self._state = "closed"
+            state, self._state = self._state, "closed"
+        if state == "closed":
+            return
         self._guard.communicate(b"\n")
-        self._kernel.cleanup()
+        # Parsl asks its interchange which blocks to let go, and would wait for the answer of a dead one for ever. The
+        # blocks end by themselves when they miss its heartbeat.
+        cleaning = threading.Thread(target=self._kernel.cleanup, daemon=True)
+        cleaning.start()
+        if state == "open":
+            cleaning.join()
 
     def _watch(self, interchange: subprocess.Popen[bytes]) -> None:
         interchange.wait()
@@ -249,8 +267,17 @@ class _Parsl(Executor):
                 return
             self._state = "broken: its interchange died"
         for future in list(self._pending):
-            with suppress(Exception):
+            with suppress(InvalidStateError):
                 future.set_exception(BrokenExecutor("Parsl's interchange died."))
+
+
+def _passed_on(done: Future[T], future: Future[T]) -> None:
+    # Cancelled, or lost, before.
+    with suppress(InvalidStateError):
+        if (error := done.exception()) is not None:
+            future.set_exception(error)
+        else:
+            future.set_result(done.result())
 
 
 def _installed(package: str) -> Any:
