@@ -152,7 +152,7 @@ def test_labels_of_the_dead_are_taken_over_by_one(address: str) -> None:
 
 def test_kill_9_of_a_writer_at_any_instant(address: str, tmp_path: Path, writing: Writers) -> None:
     kills, finished = 0, dict[str, object]()
-    for instant in np.random.default_rng(0).uniform(0, 0.2, 1000):
+    for instant in np.random.default_rng(0).uniform(0, 0.5, 1000):
         kills += writing.killed_after(instant, address)
         now = picture(address)
         assert all(now[key] == label for key, label in finished.items())
