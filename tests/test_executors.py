@@ -31,7 +31,7 @@ from parsl.providers import LocalProvider
 def config():
     workers = HighThroughputExecutor(
         label="labels", address="127.0.0.1", loopback_address="127.0.0.1", max_workers_per_node=2, cores_per_worker=0.5,
-        encrypted=False, heartbeat_period=1, heartbeat_threshold=5, provider=LocalProvider(max_blocks=1),
+        encrypted=False, heartbeat_period=1, heartbeat_threshold=15, provider=LocalProvider(max_blocks=1),
     )
     return Config(executors=[workers], run_dir={folder!r}, initialize_logging=False, strategy="none")
 """
@@ -178,22 +178,23 @@ def test_workers_end_when_their_campaign_is_killed(kind: str, tmp_path: Path) ->
     until(lambda: not any(alive(pid) for pid in workers))
 
 
-class TestDask:
-    @pytest.fixture(scope="class")
-    def executor(self, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
-        folder = tmp_path_factory.mktemp("dask")
-        (folder / "cluster.py").write_text(DASK)
-        executor = open_executor({"kind": "dask", "cluster": f"{folder}/cluster.py:cluster"})
-        yield executor
-        executor.shutdown(wait=False, cancel_futures=True)
+@pytest.fixture(scope="class")
+def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
+    folder = tmp_path_factory.mktemp("dask")
+    (folder / "cluster.py").write_text(DASK)
+    executor = open_executor({"kind": "dask", "cluster": f"{folder}/cluster.py:cluster"})
+    yield executor
+    executor.shutdown(wait=False, cancel_futures=True)
 
-    def test_labels(self, executor: Executor, tmp_path: Path) -> None:
-        outcomes = list(executor.map(label, jobs(tmp_path, 5)))
+
+class TestDask:
+    def test_labels(self, dask: Executor, tmp_path: Path) -> None:
+        outcomes = list(dask.map(label, jobs(tmp_path, 5)))
         assert all(outcome.good for outcome in outcomes)
         assert computed(tmp_path) == 5
 
-    def test_a_worker_that_is_killed_loses_no_label(self, executor: Executor, tmp_path: Path) -> None:
-        futures = [executor.submit(label, each) for each in jobs(tmp_path, 4, parameters={"seconds": 3.0})]
+    def test_a_worker_that_is_killed_loses_no_label(self, dask: Executor, tmp_path: Path) -> None:
+        futures = [dask.submit(label, each) for each in jobs(tmp_path, 4, parameters={"seconds": 3.0})]
         until(lambda: len(in_work(tmp_path)) == 2)
         os.kill(parent(in_work(tmp_path).pop()), signal.SIGKILL)
         assert all(future.result(timeout=120).good for future in futures)
@@ -203,16 +204,16 @@ class TestDask:
     def test_a_scheduler_of_its_own_that_dies(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(executors, "_CONNECT_S", 3)
         file = tmp_path / "scheduler.json"
-        dask = Path(sys.executable).with_name("dask")
+        program = Path(sys.executable).with_name("dask")
         common = ["--scheduler-file", str(file), "--no-dashboard"]
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
         place = ["--host", "127.0.0.1", "--port", "0"]
-        scheduler = subprocess.Popen([dask, "scheduler", *place, *common], **quiet)  # type: ignore[call-overload]
+        scheduler = subprocess.Popen([program, "scheduler", *place, *common], **quiet)  # type: ignore[call-overload]
         worker = None
         try:
             until(file.exists)
             until(lambda: file.read_text().strip().endswith("}"))
-            worker = subprocess.Popen([dask, "worker", "--no-nanny", *common], **quiet)  # type: ignore[call-overload]
+            worker = subprocess.Popen([program, "worker", "--no-nanny", *common], **quiet)  # type: ignore[call-overload]
             address = json.loads(file.read_text())["address"]
             executor = open_executor({"kind": "dask", "address": address})
             assert executor.submit(label, jobs(tmp_path, 1)[0]).result(timeout=120).good
@@ -232,53 +233,56 @@ class TestDask:
                     process.wait()
 
 
+@pytest.fixture(scope="class")
+def parsl_settings(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    folder = tmp_path_factory.mktemp("parsl")
+    (folder / "cluster.py").write_text(PARSL.format(folder=str(folder / "runinfo")))
+    return {"kind": "parsl", "config": f"{folder}/cluster.py:config"}
+
+
+@pytest.fixture(scope="class")
+def parsl(parsl_settings: dict[str, str]) -> Iterator[Executor]:
+    executor = open_executor(parsl_settings)
+    yield executor
+    executor.shutdown(wait=False, cancel_futures=True)
+    folder = Path(parsl_settings["config"]).parent
+    until(lambda: not mentioning(f"--logdir={folder}"))
+
+
 class TestParsl:
-    @pytest.fixture(scope="class")
-    def settings(self, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-        folder = tmp_path_factory.mktemp("parsl")
-        (folder / "cluster.py").write_text(PARSL.format(folder=str(folder / "runinfo")))
-        return {"kind": "parsl", "config": f"{folder}/cluster.py:config"}
-
-    @pytest.fixture(scope="class")
-    def executor(self, settings: dict[str, str]) -> Iterator[Executor]:
-        executor = open_executor(settings)
-        yield executor
-        executor.shutdown(wait=False, cancel_futures=True)
-        folder = Path(settings["config"]).parent
-        until(lambda: not mentioning(f"--logdir={folder}"))
-
-    def test_labels(self, executor: Executor, tmp_path: Path) -> None:
-        outcomes = list(executor.map(label, jobs(tmp_path, 5)))
+    def test_labels(self, parsl: Executor, tmp_path: Path) -> None:
+        outcomes = list(parsl.map(label, jobs(tmp_path, 5)))
         assert all(outcome.good for outcome in outcomes)
         assert computed(tmp_path) == 5
 
-    def test_a_worker_that_is_killed_loses_no_label(self, executor: Executor, tmp_path: Path) -> None:
+    def test_a_worker_that_is_killed_loses_no_label(self, parsl: Executor, tmp_path: Path) -> None:
         tasks = jobs(tmp_path, 4, parameters={"seconds": 3.0})
-        futures = [executor.submit(label, each) for each in tasks]
+        futures = [parsl.submit(label, each) for each in tasks]
         until(lambda: len(in_work(tmp_path)) == 2)
         os.kill(parent(in_work(tmp_path).pop()), signal.SIGKILL)
         errors = [future.exception(timeout=120) for future in futures]
         assert sorted(type(error).__name__ for error in errors) == ["NoneType"] * 3 + ["WorkerLost"]
         lost = tasks[[error is not None for error in errors].index(True)]
-        assert executor.submit(label, lost).result(timeout=120).good
+        assert parsl.submit(label, lost).result(timeout=120).good
         assert computed(tmp_path) == 4
 
-    def test_an_interchange_that_dies_breaks_the_executor(self, settings: dict[str, str], tmp_path: Path) -> None:
-        executor = open_executor(settings)
-        task = jobs(tmp_path, 1, parameters={"seconds": 3.0})[0]
-        future = executor.submit(label, task)
-        until(lambda: bool(in_work(tmp_path)))
-        for pid in descendants(os.getpid()) & mentioning("HTEX interchange"):
-            os.kill(pid, signal.SIGKILL)
-        with pytest.raises(BrokenExecutor, match="interchange died"):
-            future.result(timeout=120)
-        with pytest.raises(BrokenExecutor, match="interchange died"):
-            executor.submit(label, task)
-        executor.shutdown(wait=False, cancel_futures=True)
-        executor = open_executor(settings)
-        assert executor.submit(label, task).result(timeout=120).good
-        executor.shutdown()
-        assert computed(tmp_path) == 1
+
+def test_an_interchange_that_dies_breaks_the_executor(parsl_settings: dict[str, str], tmp_path: Path) -> None:
+    executor = open_executor(parsl_settings)
+    task = jobs(tmp_path, 1, parameters={"seconds": 3.0})[0]
+    future = executor.submit(label, task)
+    until(lambda: bool(in_work(tmp_path)))
+    for pid in descendants(os.getpid()) & mentioning("HTEX interchange"):
+        os.kill(pid, signal.SIGKILL)
+    with pytest.raises(BrokenExecutor, match="interchange died"):
+        future.result(timeout=120)
+    with pytest.raises(BrokenExecutor, match="interchange died"):
+        executor.submit(label, task)
+    executor.shutdown(wait=False, cancel_futures=True)
+    executor = open_executor(parsl_settings)
+    assert executor.submit(label, task).result(timeout=120).good
+    executor.shutdown()
+    assert computed(tmp_path) == 1
 
 
 def documented(name: str) -> Callable[[], Any]:
