@@ -144,6 +144,19 @@ def test_structures_without_derivatives_follow_those_with() -> None:
 
 def test_noise_is_one_number_for_values_and_one_for_derivatives() -> None:
     given = observations()
-    noise = process(given).noise(given)
+    gp = process(given)
+    noise = gp.noise(given)
     assert noise[:, :12].unique().numel() == 1
-    assert noise[0, 12:].unique().item() == pytest.approx(noise[0, 0].item() * math.exp(1.4))
+    assert noise[0, 0].item() == pytest.approx(math.exp(2 * gp.log_value_noise[0].item()))
+    assert noise[0, 12:].unique().item() == pytest.approx(math.exp(2 * gp.log_derivative_noise[0].item()))
+
+
+@pytest.mark.parametrize("kind", KERNELS)
+def test_conditioning_later_is_conditioning_at_once(kind: str) -> None:
+    given = observations()
+    gp, y = process(given, kind), labels(given)
+    late = observations(n=6, m=2)
+    at_once = gp.condition([(given, y), (late, labels(late))])
+    in_turn = gp.condition([(given, y)]).conditioned(*arrays(late), labels(late).numpy())
+    for first, second in zip(at_once.marginals(*arrays(late)), in_turn.marginals(*arrays(late)), strict=True):
+        assert first == pytest.approx(second, abs=1e-9)

@@ -163,10 +163,8 @@ def test_error_bars_are_the_spread_of_models_drawn_from_the_posterior(copper: Su
     def model(size: float, noise: Floats) -> Surrogate:
         given = copper.process
         factor = size * given.factor
-        posterior = Inducing(
-            given.kind, given.points, given.lengthscale, given.scale, given.whitening, factor, given.weights
-        )
-        posterior = replace(posterior, weights=given.weights + factor @ noise)
+        values = {name: getattr(given, name) for name in Posterior.__dataclass_fields__}
+        posterior = Inducing(**{**values, "factor": factor, "weights": given.weights + factor @ noise})
         return Surrogate(
             copper.crystal, copper.config, copper.report, copper.cells, copper.scaling, copper.layers, posterior
         )

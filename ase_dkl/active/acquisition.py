@@ -92,23 +92,22 @@ class _Knowledge:
         at = cells if goal is None else np.concatenate([cells, goal.cells])
         covariance = surrogate.posterior(at).covariance
         n, total = len(cells), len(at)
-        # Labels of lattice i are in row i, block by block: its energy, then its derivatives along independent strains.
-        maps = []
-        for i, directions in enumerate(lattice.independent_strains(cells[:, list(surrogate.crystal.periodic)])):
-            rows = np.zeros((1 + len(directions) * stress, 7 * total))
-            rows[0, i] = 1
-            if stress:
-                rows[1:, total + 6 * i : total + 6 * i + 6] = directions
-            maps.append(rows)
-        self.size = len(maps[0])
-        of_labels = np.concatenate(maps)
-        parts = [of_labels]
-        if goal is not None:
-            rows = np.zeros((1, 7 * total))
-            rows[0, total + 6 * n :] = goal.weights.reshape(-1)
-            parts.append(rows)
-        together = np.concatenate(parts)
-        self.covariance = together @ covariance @ together.T
+        # Labels block by block: the energy of a lattice, then its derivatives along independent strains.
+        directions = lattice.independent_strains(cells[:, list(surrogate.crystal.periodic)])
+        labels = np.zeros((n, 1 + directions.shape[1] * stress, 7))
+        labels[:, 0, 0] = 1
+        if stress:
+            labels[:, 1:, 1:] = directions
+        self.size = labels.shape[1]
+        rows = np.column_stack([np.arange(n), total + np.arange(6 * n).reshape(n, 6)]).ravel()
+        of_labels = _by_blocks(labels, _by_blocks(labels, covariance[np.ix_(rows, rows)]).T)
+        if goal is None:
+            self.covariance = of_labels
+        else:
+            weights, slopes = goal.weights.ravel(), slice(total + 6 * n, None)
+            shared = _by_blocks(labels, covariance[rows, slopes] @ weights[:, None])
+            own = weights @ covariance[slopes, slopes] @ weights
+            self.covariance = np.block([[of_labels, shared], [shared.T, np.full((1, 1), own)]])
         noise = np.full(self.size, surrogate.report.derivative_noise or LEAST_NOISE)
         noise[0] = surrogate.report.energy_noise
         self.noise = np.maximum(noise, LEAST_NOISE) ** 2
@@ -145,7 +144,7 @@ class _Knowledge:
         """L with L Lᵀ the covariance of each candidate's labels, noise included, shape (c, size, size)."""
         blocks = self.covariance[: self.c * self.size, : self.c * self.size].reshape(self.c, self.size, self.c, -1)
         own = blocks[np.arange(self.c), :, np.arange(self.c)]
-        return np.linalg.cholesky(own + np.diag(self.noise))
+        return np.asarray(np.linalg.cholesky(own + np.diag(self.noise)))
 
     def explained(self, rows: Floats) -> Floats:
         """Variance of some quantities that each candidate's labels would take away, from covariances (q, labels)."""
@@ -170,3 +169,9 @@ class _Knowledge:
     def of_largest(self) -> tuple[Floats, Callable[[int], str]]:
         sigma = np.sqrt(np.diagonal(self.covariance)[self.energies].clip(min=0))
         return sigma, lambda i: f"largest σ, {1e3 * sigma[i]:.2g} meV"
+
+
+def _by_blocks(labels: Floats, rows: Floats) -> Floats:
+    """Apply maps (n, size, 7), one for each lattice, to rows of n lattices (7 n, m); shape (n size, m)."""
+    n, size, width = labels.shape
+    return np.asarray((labels @ rows.reshape(n, width, -1)).reshape(n * size, -1))

@@ -59,7 +59,7 @@ class Plan:
     initial: int = 8
     batch: int = 4
     acquisition: str = "variance"
-    candidates: int = 256
+    candidates: int = 128
     config: TrainConfig = field(default_factory=TrainConfig)
     attempts: int = 3
     own_process: bool = True

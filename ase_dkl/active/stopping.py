@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
@@ -109,7 +110,8 @@ class Stop:
     def aim(self, stage: Stage) -> tuple[float, float] | None:
         """Where a campaign stands: the uncertainty that counts, enlarged by the calibration, and its tolerance."""
         if self.target is not None:
-            return stage.calibration * (stage.target_std or 0.0), self.target.tolerance
+            std = math.inf if stage.target_std is None else stage.target_std
+            return stage.calibration * std, self.target.tolerance
         if self.tolerance_meV is None:
             return None
         sigma = stage.rms_uncertainty if self.measure == "rms" else stage.largest_uncertainty
@@ -157,7 +159,11 @@ class Stop:
 
 def labels_to_go(stages: Sequence[Stage], stop: Stop) -> int | None:
     """How many labels are left to the tolerance, by a power law through the latest stages; None where none is seen."""
-    points = [(stage.labels, aim[0]) for stage in stages[-6:] if (aim := stop.aim(stage)) is not None and aim[0] > 0]
+    points = [
+        (stage.labels, aim[0])
+        for stage in stages[-6:]
+        if (aim := stop.aim(stage)) is not None and 0 < aim[0] < math.inf
+    ]
     if len(points) < 3 or len({labels for labels, _ in points}) < 2:
         return None
     labels, sigma = np.log(np.transpose(points))
