@@ -6,7 +6,7 @@ PINS := pyproject.toml .ci/constraints.txt
 # Two processes of one thread each beat one process whose threads wait for each other on matrices this small.
 PYTEST ?= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint clean chromium
+.PHONY: help demo test lint clean chromium postgresql gpaw
 
 help:
 	@echo 'make demo   install into $(VENV) and run the main job on the shipped DFT data'
@@ -18,7 +18,7 @@ help:
 demo: $(VENV)/.installed
 	$(BIN)/ase-dkl demo
 
-test: $(VENV)/.installed-test chromium
+test: $(VENV)/.installed-test chromium postgresql gpaw
 	$(PYTEST)
 
 lint: $(VENV)/.installed-dev
@@ -26,13 +26,29 @@ lint: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# The report's tests look at it in a browser. Without one they are skipped, in CI they fail.
+# What some tests need and pip does not bring. Without it they are skipped, in CI they fail.
+APT = apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes
+CAN_APT = [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
+
 chromium:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
-		if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
-			apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes chromium; \
-		else \
+		if $(CAN_APT); then $(APT) chromium; else \
 			echo 'There is no Chromium for the tests of the report: install the package chromium.' >&2; [ -z "$$CI" ]; \
+		fi
+
+postgresql:
+	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
+		if $(CAN_APT); then $(APT) postgresql; else \
+			echo 'There is no PostgreSQL for the tests of shared databases: install the package postgresql.' >&2; \
+			[ -z "$$CI" ]; \
+		fi
+
+# Its own build needs a C++ compiler for both languages.
+gpaw: $(VENV)/.installed-test
+	@$(BIN)/python -c 'import gpaw' 2>/dev/null || \
+		if { ! $(CAN_APT) || $(APT) g++ libxc-dev libopenblas-dev python3-dev; } && CC=g++ CXX=g++ $(PIP) gpaw; then :; else \
+			echo 'GPAW, which the tests of the examples compute with, needs the packages g++, libxc-dev and' >&2; \
+			echo 'libopenblas-dev.' >&2; [ -z "$$CI" ]; \
 		fi
 
 clean:

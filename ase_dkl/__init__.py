@@ -12,6 +12,17 @@ from ase.calculators.calculator import external_calculators, register_calculator
 from ase_dkl.calculator import DKLCalculator, ExtrapolationError, ExtrapolationWarning, database_fields
 
 if TYPE_CHECKING:
+    from ase_dkl.active.box import BadBox, Box
+    from ase_dkl.active.calculation import BadCalculation, Calculation
+    from ase_dkl.active.campaign import Campaign
+    from ase_dkl.active.executors import BadExecutor, open_executor
+    from ase_dkl.active.on_the_fly import ActiveCalculator
+    from ase_dkl.active.plan import BadCampaign, Plan
+    from ase_dkl.active.questions import NoLabel
+    from ase_dkl.active.stopping import BadStop, Stop
+    from ase_dkl.active.store import BadStore, StoreUnreachable
+    from ase_dkl.active.target import BadTarget, Target
+    from ase_dkl.conditioning import conditioned
     from ase_dkl.crystal import BadReference, Crystal, NotThisCrystal
     from ase_dkl.dataset import BadDataset, Dataset, mgo_slab, mos2, silicon, srtio3, srtio3_direct
     from ase_dkl.mechanics.directional import directional_young_modulus, extreme_young_moduli
@@ -42,6 +53,17 @@ if TYPE_CHECKING:
     from ase_dkl.training import fit
 
 _MODULES = {
+    "active.box": ("BadBox", "Box"),
+    "active.calculation": ("BadCalculation", "Calculation"),
+    "active.campaign": ("Campaign",),
+    "active.executors": ("BadExecutor", "open_executor"),
+    "active.on_the_fly": ("ActiveCalculator",),
+    "active.plan": ("BadCampaign", "Plan"),
+    "active.questions": ("NoLabel",),
+    "active.stopping": ("BadStop", "Stop"),
+    "active.store": ("BadStore", "StoreUnreachable"),
+    "active.target": ("BadTarget", "Target"),
+    "conditioning": ("conditioned",),
     "crystal": ("BadReference", "Crystal", "NotThisCrystal"),
     "dataset": ("BadDataset", "Dataset", "mgo_slab", "mos2", "silicon", "srtio3", "srtio3_direct"),
     "mechanics.directional": ("directional_young_modulus", "extreme_young_moduli"),
@@ -74,15 +96,26 @@ _MODULES = {
 _MODULE_OF = {name: module for module, names in _MODULES.items() for name in names}
 
 __all__ = [
+    "ActiveCalculator",
+    "BadBox",
+    "BadCalculation",
+    "BadCampaign",
     "BadDataset",
     "BadElasticity",
     "BadEquationOfState",
     "BadEquilibrium",
+    "BadExecutor",
     "BadLoading",
     "BadModelFile",
     "BadReference",
     "BadScan",
+    "BadStop",
+    "BadStore",
+    "BadTarget",
     "BadTraining",
+    "Box",
+    "Calculation",
+    "Campaign",
     "Crystal",
     "DKLCalculator",
     "Dataset",
@@ -97,8 +130,10 @@ __all__ = [
     "JointPosterior",
     "MisfitWarning",
     "Moduli",
+    "NoLabel",
     "NotStiff",
     "NotThisCrystal",
+    "Plan",
     "Points",
     "Prediction",
     "PressureDerivatives",
@@ -106,12 +141,16 @@ __all__ = [
     "Shear",
     "SheetConstants",
     "Stability",
+    "Stop",
+    "StoreUnreachable",
     "Surrogate",
+    "Target",
     "Tension",
     "ThirdOrderConstants",
     "TrainConfig",
     "TrainingReport",
     "__version__",
+    "conditioned",
     "database_fields",
     "directional_young_modulus",
     "elastic_constants",
@@ -124,6 +163,7 @@ __all__ = [
     "mgo_slab",
     "moduli",
     "mos2",
+    "open_executor",
     "points_on_line",
     "pressure_derivatives",
     "scan_along",

@@ -2,6 +2,7 @@
 
 import typer
 
+from ase_dkl.cli.active import active
 from ase_dkl.cli.demo import demo
 from ase_dkl.cli.elastic import elastic
 from ase_dkl.cli.eos import eos
@@ -22,3 +23,4 @@ app = typer.Typer(
 )
 for command in (train, evaluate, predict, scan, eos, relax, elastic, report, info, demo):
     app.command()(command)
+app.add_typer(active)

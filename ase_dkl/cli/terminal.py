@@ -63,6 +63,15 @@ def in_words(command: Callable[P, None]) -> Callable[P, None]:
 
 
 def _mistakes() -> tuple[type[Exception], ...]:
+    from ase_dkl.active.box import BadBox
+    from ase_dkl.active.by_name import BadName
+    from ase_dkl.active.calculation import BadCalculation
+    from ase_dkl.active.executors import BadExecutor
+    from ase_dkl.active.plan import BadCampaign
+    from ase_dkl.active.settings import BadSettings
+    from ase_dkl.active.stopping import BadStop
+    from ase_dkl.active.store import BadStore
+    from ase_dkl.active.target import BadTarget
     from ase_dkl.crystal import BadReference, NotThisCrystal
     from ase_dkl.dataset import BadDataset
     from ase_dkl.mechanics.elastic import BadElasticity
@@ -75,7 +84,8 @@ def _mistakes() -> tuple[type[Exception], ...]:
     of_data = (BadDataset, BadReference, NotThisCrystal)
     of_models = (BadModelFile, BadTraining)
     of_mechanics = (BadElasticity, BadEquationOfState, BadEquilibrium, BadScan)
-    return (Mistake, *of_data, *of_models, *of_mechanics, OSError)
+    of_campaigns = (BadBox, BadCalculation, BadCampaign, BadExecutor, BadName, BadSettings, BadStop, BadStore, BadTarget)
+    return (Mistake, *of_data, *of_models, *of_mechanics, *of_campaigns, OSError)
 
 
 def _words(error: Exception) -> str:
