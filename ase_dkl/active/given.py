@@ -49,7 +49,8 @@ def label_given(
     folder.mkdir(parents=True, exist_ok=True)
     name = f"{plan.name}-given"
     with locked(folder) as owner:
-        store = Store(plan.database, name, owner=f"{name}:{owner}")
+        parameters = dict(plan.calculation.parameters)
+        store = Store(plan.database, name, owner=f"{name}:{owner}", parameters=parameters)
         before = len(store.labels())
         keys = [plan.calculation.key(atoms) for atoms in structures]
         requests = [
