@@ -89,7 +89,8 @@ class Campaign:
         plan.check()
         plan.folder.mkdir(parents=True, exist_ok=True)
         with record.locked(plan.folder) as owner:
-            store = Store(plan.database, plan.name, owner=f"{plan.name}:{owner}")
+            parameters = dict(plan.calculation.parameters)
+            store = Store(plan.database, plan.name, owner=f"{plan.name}:{owner}", parameters=parameters)
             with _heartbeat(store):
                 run = _Run(plan, store, Dispatcher(self._executor), watch)
                 try:
@@ -255,3 +256,4 @@ def _heartbeat(store: Store) -> Iterator[None]:
         yield
     finally:
         ended.set()
+        thread.join()

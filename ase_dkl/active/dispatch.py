@@ -22,6 +22,7 @@ class _Task:
     losses: int = 0
     finished_before: int = 0
     """Labels finished when it was lost first."""
+    last_words: str = ""
 
 
 class Dispatcher:
@@ -83,8 +84,10 @@ class Dispatcher:
                 continue  # of an executor that broke
             outcome = self._outcome(task)
             if outcome is not None:
-                del self._tasks[key]
                 outcomes.append(outcome)
+            outcomes += self._lost_for_good()
+            for each in outcomes:
+                self._tasks.pop(each.key, None)
 
     def close(self, *, wait: bool) -> None:
         """Let the executor go. Without waiting, labels that no worker has begun are dropped."""
@@ -98,32 +101,37 @@ class Dispatcher:
             self._renew(error)
             return None
         except (Exception, CancelledError) as error:  # noqa: BLE001
-            return self._lost(task, error)
+            if not task.losses:
+                task.finished_before = self._finished
+            task.losses, task.last_words = task.losses + 1, _words(error)
+            if task.losses < MOST_LOSSES:
+                self._send(task)
+            return None
         self._finished += 1
         return outcome
 
-    def _lost(self, task: _Task, error: BaseException) -> Outcome | None:
-        if not task.losses:
-            task.finished_before = self._finished
-        task.losses += 1
-        if task.losses < MOST_LOSSES:
-            self._send(task)
-            return None
-        if task.finished_before == self._finished:
+    def _lost_for_good(self) -> list[Outcome]:
+        """Labels lost too often have failed, where others did finish; whether they do is waited for."""
+        lost = [task for task in self._tasks.values() if task.losses >= MOST_LOSSES]
+        failed = [task for task in lost if task.finished_before < self._finished]
+        if lost and not failed and len(lost) == len(self._tasks):
             raise BadCampaign(
-                f"The executor lost label {task.job.key} {task.losses} times and finished no other in between; its "
-                f"last words are {_words(error)}. See whether its workers start, and run the campaign again: it goes "
-                "on where it was."
-            ) from error
-        return Outcome(
-            key=task.job.key,
-            energy=None,
-            stress=None,
-            forces=None,
-            seconds=0.0,
-            error=f"The executor lost it {task.losses} times: {_words(error)}.",
-            calculator=task.job.calculation.name,
-        )
+                f"The executor lost each of {len(lost)} labels {MOST_LOSSES} times and finished none in between; its "
+                f"last words are {lost[-1].last_words}. See whether its workers start, and run the campaign again: it "
+                "goes on where it was."
+            )
+        return [
+            Outcome(
+                key=task.job.key,
+                energy=None,
+                stress=None,
+                forces=None,
+                seconds=0.0,
+                error=f"The executor lost it {task.losses} times: {task.last_words}",
+                calculator=task.job.calculation.name,
+            )
+            for task in failed
+        ]
 
     def _send(self, task: _Task) -> None:
         try:
@@ -152,4 +160,4 @@ class Dispatcher:
 
 
 def _words(error: BaseException) -> str:
-    return f"{type(error).__name__}: {str(error).strip() or 'no more is said'}"
+    return f"{type(error).__name__}: {str(error).strip().rstrip('.') or 'no more is said'}"

@@ -1,0 +1,349 @@
+"""Campaigns of EMT copper, from design to stop, and through what may happen on the way."""
+
+import json
+import shutil
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Executor, ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import ase.db
+import pytest
+
+from ase_dkl import Dataset, Surrogate
+from ase_dkl.active.campaign import Campaign, Result
+from ase_dkl.active.database import BadStore
+from ase_dkl.active.plan import BadCampaign, Plan
+from ase_dkl.active.status import Status
+from ase_dkl.active.stopping import Stop, StopReason
+from ase_dkl.active.target import Target
+from tests.campaigns import computed, copper, decisions, rows
+from tests.counted_emt import TOLD
+
+Tell = Callable[..., Path]
+
+
+def one_worker() -> Executor:
+    return ThreadPoolExecutor(1)
+
+
+def run(plan: Plan, watch: Callable[[Status], None] | None = None, workers: int = 1) -> Result:
+    return Campaign(plan, lambda: ThreadPoolExecutor(workers)).run(watch)
+
+
+@pytest.fixture
+def tell(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Tell:
+    """Tell the calculator how to go wrong; gives the log of what it computes."""
+
+    def telling(**told: float) -> Path:
+        log = tmp_path / "log"
+        monkeypatch.setenv(TOLD, json.dumps({**told, "log": str(log)}))
+        return log
+
+    return telling
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Plan, Result]:
+    plan = copper(tmp_path_factory.mktemp("undisturbed"))
+    return plan, run(plan)
+
+
+class Stopped(Exception):
+    pass
+
+
+def test_from_design_to_budget(undisturbed: tuple[Plan, Result]) -> None:
+    plan, result = undisturbed
+    assert result.kind == StopReason.budget
+    assert "18 labels" in result.reason
+    assert (result.labels, result.failed) == (18, 0)
+    assert [stage.stage for stage in result.stages] == [0, 1, 2, 3, 4]
+    assert [stage.labels for stage in result.stages] == [6, 9, 12, 15, 18]
+    assert [len(stage.batch_errors) for stage in result.stages] == [0, 3, 3, 3, 3]
+    assert result.stages[0].refitted
+    assert result.surrogate.report.n_rows == 18
+    assert result.surrogate.report.dataset["campaign"]["stage"] == 4
+    assert Surrogate.load(plan.folder / "surrogate.dkl").digest == result.surrogate.digest
+
+    requests = sorted((row["requests"]["copper"] for row in rows(plan).values()), key=lambda each: each["number"])
+    assert [each["number"] for each in requests] == list(range(18))
+    # A batch is chosen two stages ahead, the first two at once.
+    assert [(each["batch"], each.get("stage")) for each in requests] == [
+        (batch, stage) for batch, stage in ((0, None), (0, None), (1, 0), (2, 0), (3, 1), (4, 2)) for _ in range(3)
+    ]
+    assert all(each["reason"] for each in requests)
+    assert len(Dataset.read(plan.database, reference=plan.crystal)) == 18
+
+
+def test_errors_are_against_the_model_that_chose(undisturbed: tuple[Plan, Result]) -> None:
+    plan, result = undisturbed
+    found = []
+    for row in rows(plan).values():
+        asked = row["requests"]["copper"]
+        if asked["batch"] == 3:
+            expected = (asked["energy_uncertainty"] ** 2 + asked["energy_noise"] ** 2) ** 0.5
+            found.append((asked["number"], row["energy"] - asked["energy_predicted"], expected))
+    for (_, error, expected), told, uncertainty in zip(
+        sorted(found), result.stages[3].batch_errors, result.stages[3].batch_uncertainties, strict=True
+    ):
+        assert told == pytest.approx(error)
+        assert uncertainty == pytest.approx(expected)
+
+
+def test_once_ended_there_is_nothing_to_do(undisturbed: tuple[Plan, Result], tell: Tell) -> None:
+    plan, result = undisturbed
+    log = tell()
+    again = run(plan)
+    assert not log.exists()
+    assert again.reason == result.reason
+    assert again.stages == result.stages
+    assert again.surrogate.digest == result.surrogate.digest
+
+
+@pytest.mark.parametrize("workers", [2, 5])
+def test_the_order_in_which_labels_come_decides_nothing(
+    undisturbed: tuple[Plan, Result], tmp_path: Path, tell: Tell, workers: int
+) -> None:
+    tell(jitter=0.05)
+    plan = copper(tmp_path)
+    result = run(plan, workers=workers)
+    assert decisions(result.stages) == decisions(undisturbed[1].stages)
+    assert result.surrogate.digest == undisturbed[1].surrogate.digest
+    assert rows(plan) == rows(undisturbed[0])
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, Stopped])
+def test_interrupted_it_goes_on_and_decides_the_same(
+    undisturbed: tuple[Plan, Result], tmp_path: Path, tell: Tell, interruption: type[BaseException]
+) -> None:
+    log = tell()
+    plan = copper(tmp_path)
+    # At every stage and between them: the status is told after all that happens.
+    for calls in range(1, 14):
+        left = iter(range(calls))
+
+        def watch(status: Status, left: Iterator[int] = left) -> None:
+            if next(left, None) is None:
+                raise interruption
+
+        try:
+            run(plan, watch)
+        except interruption:
+            assert "goes on" in Campaign.status(plan).event or interruption is Stopped
+    result = run(plan)
+    assert decisions(result.stages) == decisions(undisturbed[1].stages)
+    assert result.surrogate.digest == undisturbed[1].surrogate.digest
+    assert rows(plan) == rows(undisturbed[0])
+    assert all(what == ["begun", "finished"] for what in computed(log).values())
+
+
+@pytest.mark.parametrize("damage", ["no stages", "half the stages", "earlier stages", "no model", "half a model"])
+def test_without_its_record_the_stages_are_made_again(
+    undisturbed: tuple[Plan, Result], tmp_path: Path, tell: Tell, damage: str
+) -> None:
+    shutil.copytree(undisturbed[0].folder.parent, tmp_path, dirs_exist_ok=True)
+    plan = copper(tmp_path)
+    stages, model = plan.folder / "stages.json", plan.folder / "surrogate.dkl"
+    if damage == "no stages":
+        stages.unlink()
+    elif damage == "half the stages":
+        stages.write_text(stages.read_text()[:700])
+    elif damage == "earlier stages":
+        stages.write_text(json.dumps(json.loads(stages.read_text())[:2]))
+    elif damage == "no model":
+        model.unlink()
+    else:
+        model.write_bytes(model.read_bytes()[:5000])
+    log = tell()
+    result = run(plan)
+    assert not log.exists()
+    assert decisions(result.stages) == decisions(undisturbed[1].stages)
+    assert result.surrogate.digest == undisturbed[1].surrogate.digest
+
+
+def test_another_tolerance_lets_it_go_on(tmp_path: Path, tell: Tell) -> None:
+    loose = copper(tmp_path, stop=Stop(tolerance_meV=10.0, budget=60))
+    first = run(loose)
+    assert first.kind == StopReason.tolerance
+    assert "10 meV" in first.reason
+    strict = replace(loose, stop=Stop(tolerance_meV=0.8 * 1e3 * first.stages[-1].rms_uncertainty, budget=60))
+    log = tell()
+    second = run(strict)
+    assert second.kind == StopReason.tolerance
+    assert second.stages[: len(first.stages)] == first.stages
+    assert len(computed(log)) == second.labels - first.labels > 0
+    assert run(loose).reason == first.reason
+
+
+def test_what_is_requested_is_computed_before_it_ends(tmp_path: Path) -> None:
+    result = run(copper(tmp_path, stop=Stop(tolerance_meV=10.0)))
+    met = [stage for stage in result.stages if 1e3 * stage.calibration * stage.rms_uncertainty <= 10.0]
+    assert result.stages[-1].labels == result.labels
+    assert met[0].stage < result.stages[-1].stage
+
+
+def test_chosen_for_a_property(tmp_path: Path) -> None:
+    plan = copper(tmp_path, stop=Stop(target=Target("C44", 1.0), budget=18))
+    result = run(plan)
+    last = result.stages[-1]
+    assert last.target_value is not None
+    assert last.target_std is not None
+    assert {"variance of C44"} <= {
+        " ".join(row["requests"]["copper"]["reason"].split()[-3:]) for row in rows(plan).values()
+    }
+    assert Campaign.status(plan).target_unit == "GPa"
+
+
+@pytest.mark.parametrize("kind", ["sobol", "random", "conditional", "largest"])
+def test_other_ways_to_choose(tmp_path: Path, kind: str) -> None:
+    plan = copper(tmp_path, stop=Stop(budget=12), acquisition=kind)
+    run(plan)
+    cells = [row.cell for row in ase.db.connect(plan.database).select()]
+    assert len(cells) == 12
+    if kind == "sobol":
+        design = plan.box.design(plan.crystal, 12, seed=plan.seed)
+        assert all((cell == point).all() for cell, point in zip(cells, design, strict=True))
+
+
+def test_a_plan_that_changed_is_told_in_words(undisturbed: tuple[Plan, Result]) -> None:
+    plan = undisturbed[0]
+    with pytest.raises(BadCampaign, match="another choice of structures"):
+        run(replace(plan, batch=4))
+    with pytest.raises(BadCampaign, match="another box and another model"):
+        run(replace(plan, box=type(plan.box)((-0.02, 0.02)), config=replace(plan.config, width=8)))
+    with pytest.raises(BadCampaign, match="another calculator"):
+        Campaign.status(replace(plan, calculation=type(plan.calculation)("emt")))
+
+
+def test_a_database_that_is_another_is_told_in_words(tmp_path: Path) -> None:
+    plan = copper(tmp_path, stop=Stop(budget=9))
+    run(plan)
+    with pytest.raises(BadCampaign, match="holds a model of 9 labels"):
+        run(replace(plan, database=str(tmp_path / "other.db")))
+    database = ase.db.connect(plan.database)
+    database.delete([3])
+    with pytest.raises(BadCampaign, match="Request 2 of the campaign copper is gone"):
+        run(plan)
+
+
+def test_one_process_at_a_time(tmp_path: Path, tell: Tell) -> None:
+    tell(seconds=0.5)
+    plan = copper(tmp_path)
+    begun, seen = threading.Event(), []
+
+    def watch(status: Status) -> None:
+        begun.set()
+
+    thread = threading.Thread(target=lambda: seen.append(run(plan, watch, workers=6)))
+    thread.start()
+    assert begun.wait(30)
+    time.sleep(0.3)
+    status = Campaign.status(plan)
+    assert status.alive
+    assert not status.finished
+    assert status.waiting + status.running + status.done == 6
+    with pytest.raises(BadCampaign, match="Another process is at work"):
+        run(plan)
+    thread.join()
+    assert seen[0].labels == 18
+    status = Campaign.status(plan)
+    assert not status.alive
+    assert status.finished
+    assert status.done == 18
+    assert status.labels_to_go == 0
+    json.dumps(status.to_dict(), allow_nan=False)
+
+
+def test_before_it_begins_there_is_a_status(tmp_path: Path) -> None:
+    status = Campaign.status(copper(tmp_path))
+    assert (status.waiting, status.done, status.stage, status.reason, status.alive) == (0, 0, None, None, False)
+
+
+def test_labels_that_fail_are_tried_again(undisturbed: tuple[Plan, Result], tmp_path: Path, tell: Tell) -> None:
+    tell(fails=0.3, nan=0.2)
+    plan = copper(tmp_path, attempts=50)
+    events = []
+    result = run(plan, lambda status: events.append(status.event))
+    assert result.surrogate.digest == undisturbed[1].surrogate.digest
+    assert rows(plan) == rows(undisturbed[0])
+    assert any("attempt 1 of 50: RuntimeError: The density did not converge." in event for event in events)
+    attempts = [row.label_attempts for row in ase.db.connect(plan.database).select()]
+    assert max(attempts) > 1
+
+
+def test_labels_that_fail_for_good_are_passed_over(tmp_path: Path, tell: Tell) -> None:
+    tell(spares=0.7)
+    plan = copper(tmp_path, initial=12, stop=Stop(budget=24))
+    result = run(plan)
+    assert result.kind == StopReason.budget
+    assert result.failed > 0
+    assert result.labels + result.failed == 24
+    status = Campaign.status(plan)
+    assert (status.done, status.failed) == (result.labels, result.failed)
+    assert result.surrogate.report.n_rows == result.labels
+
+
+def test_where_all_fail_it_says_why_and_can_be_begun_again(tmp_path: Path, tell: Tell) -> None:
+    tell(fails=1.0)
+    plan = copper(tmp_path)
+    with pytest.raises(BadCampaign, match=r"6 failed, after 3 attempts each.*The density did not converge") as caught:
+        run(plan)
+    assert "label_status=failed --delete" in str(caught.value)
+    assert "did not converge" in Campaign.status(plan).event
+    tell()
+    with pytest.raises(BadCampaign, match="6 failed"):
+        run(plan)
+    database = ase.db.connect(plan.database)
+    database.delete([row.id for row in database.select(label_status="failed")])
+    assert run(plan).labels == 18
+
+
+def test_where_labels_fail_from_some_time_on_it_ends(tmp_path: Path, tell: Tell) -> None:
+    tell(until=9)
+    result = run(copper(tmp_path, stop=Stop(budget=60)))
+    assert result.kind == StopReason.failures
+    assert "did not converge" in result.reason
+    assert result.labels == 9
+    assert result.surrogate.report.n_rows == 9
+
+
+def test_two_campaigns_share_labels(tmp_path: Path, tell: Tell) -> None:
+    log = tell()
+    first = copper(tmp_path)
+    second = copper(tmp_path, name="other", folder=tmp_path / "other")
+    one = run(first)
+    other = run(second)
+    assert one.surrogate.digest == other.surrogate.digest
+    assert len(computed(log)) == 18
+    assert all(set(row["requests"]) == {"copper", "other"} for row in rows(first).values())
+
+
+def test_two_campaigns_share_labels_at_the_same_time(tmp_path: Path, tell: Tell) -> None:
+    log = tell(seconds=0.2)
+    plans = [copper(tmp_path, name=name, folder=tmp_path / name) for name in ("one", "two")]
+    results: dict[str, Result] = {}
+
+    def work(plan: Plan) -> None:
+        results[plan.name] = run(plan)
+
+    threads = [threading.Thread(target=work, args=[plan]) for plan in plans]
+    for thread in threads:
+        thread.start()
+        time.sleep(0.5)
+    for thread in threads:
+        thread.join()
+    assert results["one"].surrogate.digest == results["two"].surrogate.digest
+    assert sorted(map(len, computed(log).values())) == [2] * 18
+
+
+def test_what_cannot_work_is_told_before_it_begins(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="nonesuch"):
+        run(copper(tmp_path, calculation=type(copper(tmp_path).calculation)("nonesuch")))
+    with pytest.raises(ValueError, match="C99"):
+        run(copper(tmp_path, stop=Stop(target=Target("C99", 1.0))))
+    (tmp_path / "text.db").write_text("no database")
+    with pytest.raises(BadStore):
+        run(copper(tmp_path, database=str(tmp_path / "text.db")))
