@@ -84,8 +84,9 @@ def _mistakes() -> tuple[type[Exception], ...]:
     of_data = (BadDataset, BadReference, NotThisCrystal)
     of_models = (BadModelFile, BadTraining)
     of_mechanics = (BadElasticity, BadEquationOfState, BadEquilibrium, BadScan)
-    of_campaigns = (BadBox, BadCalculation, BadCampaign, BadExecutor, BadName, BadSettings, BadStop, BadStore, BadTarget)
-    return (Mistake, *of_data, *of_models, *of_mechanics, *of_campaigns, OSError)
+    of_plans = (BadBox, BadCampaign, BadSettings, BadStop, BadTarget)
+    of_labels = (BadCalculation, BadExecutor, BadName, BadStore)
+    return (Mistake, *of_data, *of_models, *of_mechanics, *of_plans, *of_labels, OSError)
 
 
 def _words(error: Exception) -> str:
