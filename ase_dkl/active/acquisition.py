@@ -111,8 +111,12 @@ class _Knowledge:
         noise = np.full(self.size, surrogate.report.derivative_noise or LEAST_NOISE)
         noise[0] = surrogate.report.energy_noise
         self.noise = np.maximum(noise, LEAST_NOISE) ** 2
-        for i in range(self.c, n):
-            self.learn(i)
+        # All that is pending is learnt at once, and needed no longer.
+        kept = np.r_[0 : self.c * self.size, n * self.size : len(self.covariance)]
+        known = slice(self.c * self.size, n * self.size)
+        shared, block = self.covariance[kept, known], self.covariance[known, known]
+        block = block + np.diag(np.tile(self.noise, n - self.c))
+        self.covariance = self.covariance[np.ix_(kept, kept)] - shared @ np.linalg.solve(block, shared.T)
 
     def learn(self, i: int) -> None:
         """Condition on the labels of one lattice."""

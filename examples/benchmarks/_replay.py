@@ -1,0 +1,171 @@
+"""Campaigns of active learning on labels that cost nothing, so that many can be compared."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from _common import Floats
+
+from ase_dkl import Dataset, TrainConfig, fit
+from ase_dkl.active.acquisition import choose
+from ase_dkl.active.stages import GROWTH, GROWTH_SURPRISED
+from ase_dkl.active.stopping import SURPRISE, Stage, calibration
+from ase_dkl.active.target import Target
+from ase_dkl.conditioning import conditioned
+from ase_dkl.mechanics.equilibrium import BadEquilibrium
+from ase_dkl.surrogate import Surrogate
+
+Labeller = Callable[[Floats], Dataset]
+"""Cells, shape (n, 3, 3), Å → labelled rows in their order."""
+
+
+@dataclass(frozen=True)
+class Point:
+    """Where a replayed campaign is after some labels.
+
+    Attributes:
+        stage: what the campaign itself knows.
+        errors_meV: true RMSE on every set of test lattices, by its name.
+        target_error: true error of the property aimed at, in its unit.
+    """
+
+    stage: Stage
+    errors_meV: dict[str, float]
+    target_error: float | None
+
+
+def replay(
+    label: Labeller,
+    candidates: Floats,
+    initial: Floats,
+    kind: str,
+    tests: dict[str, Dataset],
+    config: TrainConfig,
+    *,
+    most: int,
+    batch: int,
+    box: Floats,
+    target: Target | None = None,
+    aimed: bool = False,
+    truth: float | None = None,
+    seed: int = 0,
+    enough: Callable[[Point], bool] = lambda _: False,
+) -> list[Point]:
+    """Run a campaign as `ase_dkl.active.Campaign` does: each batch is chosen while the one before it is computed.
+
+    Args:
+        label: what is asked.
+        candidates: lattices to choose among, each at most once, in the order of a Sobol sequence, shape (c, 3, 3), Å.
+        initial: the initial design, shape (n, 3, 3), Å.
+        kind: of acquisition.
+        tests: labelled lattices on which errors are measured.
+        config: of the models.
+        most: labels after which to stop.
+        batch: labels chosen at a time.
+        box: lattices that stand for the box, shape (b, 3, 3), Å.
+        target: a property whose error bar is followed.
+        aimed: whether labels are chosen for it.
+        truth: its true value.
+        seed: of random choices.
+        enough: when to stop earlier.
+    """
+    left = list(range(len(candidates)))
+    dataset = label(initial)
+    surrogate = fit(dataset, config, progress=False)
+    trained_on = len(dataset)
+    points: list[Point] = []
+    errors: list[float] = []
+    sigmas: list[float] = []
+    pending: list[tuple[Floats, Floats, Floats]] = []
+
+    def record(refitted: bool, batch_errors: Floats, batch_sigmas: Floats) -> Point:
+        sigma = surrogate.predict_cells(box, stress=False).energy_uncertainty
+        value, std = _evaluated(surrogate, target)
+        stage = Stage(
+            stage=len(points),
+            labels=len(dataset),
+            failed=0,
+            rms_uncertainty=float(np.sqrt(np.mean(sigma**2))),
+            largest_uncertainty=float(sigma.max()),
+            noise=surrogate.report.energy_noise,
+            batch_errors=tuple(map(float, batch_errors)),
+            batch_uncertainties=tuple(map(float, batch_sigmas)),
+            calibration=calibration(errors, sigmas),
+            target_value=value,
+            target_std=std,
+            refitted=refitted,
+            seconds=0.0,
+        )
+        measured = {name: 1e3 * _rmse(surrogate, test) for name, test in tests.items()}
+        points.append(Point(stage, measured, None if value is None or truth is None else abs(value - truth)))
+        return points[-1]
+
+    def request() -> None:
+        cells = np.concatenate([each[0] for each in pending]) if pending else np.empty((0, 3, 3))
+        among = np.array(left)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            chosen = choose(
+                surrogate,
+                candidates[among],
+                batch,
+                kind=kind,
+                pending=cells,
+                target=target if aimed else None,
+                seed=1000 * seed + len(left),
+            )
+        picked = among[chosen.index]
+        prediction = surrogate.predict_cells(candidates[picked], stress=False)
+        sigma = np.sqrt(prediction.energy_uncertainty**2 + prediction.energy_noise**2)
+        pending.append((candidates[picked], prediction.energy, sigma))
+        for index in picked:
+            left.remove(index)
+
+    point = record(True, np.empty(0), np.empty(0))
+    request()
+    while len(dataset) < most and not enough(point):
+        request()
+        cells, energies, expected = pending.pop(0)
+        new = label(cells)
+        batch_errors = new.energies - energies
+        errors.extend(batch_errors)
+        sigmas.extend(expected)
+        dataset = joined(dataset, new)
+        surprised = calibration(errors, sigmas) > SURPRISE
+        refit = len(dataset) >= (GROWTH_SURPRISED if surprised else GROWTH) * trained_on
+        if refit:
+            surrogate = fit(dataset, config, start=surrogate, progress=False)
+            trained_on = len(dataset)
+        else:
+            surrogate = conditioned(surrogate, new)
+        point = record(refit, batch_errors, expected)
+    return points
+
+
+def joined(first: Dataset, second: Dataset) -> Dataset:
+    """Rows of both."""
+    from dataclasses import replace
+
+    both = {
+        name: np.concatenate([getattr(first, name), getattr(second, name)])
+        for name in ("cells", "energies", "stresses", "ids")
+    }
+    return replace(first, **both)
+
+
+def _rmse(surrogate: Surrogate, test: Dataset) -> float:
+    energy = surrogate.predict_cells(test.cells, stress=False).energy
+    return float(np.sqrt(np.mean((energy - test.energies) ** 2)))
+
+
+def _evaluated(surrogate: Surrogate, target: Target | None) -> tuple[float | None, float | None]:
+    if target is None:
+        return None, None
+    try:
+        found = target.evaluate(surrogate)
+    except BadEquilibrium:
+        return None, None
+    return found.value, found.std
