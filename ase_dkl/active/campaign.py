@@ -109,7 +109,7 @@ class Campaign:
         stages = record.read_stages(plan.folder)
         alive = record.is_locked(plan.folder)
         progress = Progress.read(plan.folder)
-        return status_of(plan, ledger.counts, stages, first_verdict(plan, ledger, stages), progress, alive)
+        return status_of(plan, ledger.counts, stages, first_verdict(plan, ledger, stages), progress, alive=alive)
 
 
 class _Run:
@@ -237,7 +237,7 @@ class _Run:
         progress = Progress(self.dispatcher.running, self.event, time.time())
         progress.write(self.plan.folder)
         if self.watch is not None:
-            self.watch(status_of(self.plan, self.ledger.counts, self.stages, self.verdict, progress, True))
+            self.watch(status_of(self.plan, self.ledger.counts, self.stages, self.verdict, progress, alive=True))
 
 
 @contextmanager

@@ -102,6 +102,7 @@ def status_of(
     stages: Sequence[Stage],
     verdict: tuple[StopReason, str] | None,
     progress: Progress,
+    *,
     alive: bool,
 ) -> Status:
     """Put together what is known of a campaign.
