@@ -11,19 +11,21 @@ import numpy as np
 from ase_dkl.active.acquisition import choose
 from ase_dkl.active.ledger import Ledger
 from ase_dkl.active.plan import FEWEST, BadCampaign, Plan
-from ase_dkl.active.stopping import JUDGED, SURPRISE, Stage, StopReason, calibration
+from ase_dkl.active.stopping import JUDGED, SURPRISE, Stage, StopReason, calibration, over_box
 from ase_dkl.arrays import Floats
 from ase_dkl.conditioning import conditioned
 from ase_dkl.dataset import Dataset
 from ase_dkl.mechanics.elastic import BadElasticity
 from ase_dkl.mechanics.equilibrium import BadEquilibrium
-from ase_dkl.metrics import rmse
 from ase_dkl.surrogate import Surrogate
 from ase_dkl.training import fit
 
 GROWTH, GROWTH_SURPRISED = 1.25, 1.05
 """Labels, in units of those at the last training of the networks, at which they are trained again: so that all
 trainings together take a few times as long as the last one. Where labels came as a surprise, it is due earlier."""
+COLD = 64
+"""Labels up to which networks are trained from the beginning, which takes seconds and gives smaller errors; with more,
+training goes on from the networks of the stage before."""
 BOX_POINTS = 256
 """Lattices that stand for the box where its uncertainty is measured."""
 STREAK = 6
@@ -63,19 +65,20 @@ def next_stage(
         _enough(plan, ledger, labels)
     if refit:
         everything = Dataset.from_atoms(ledger.usable(number + 1), reference=plan.crystal)
-        surrogate = fit(everything, plan.config, start=surrogate, progress=False)
+        surrogate = fit(everything, plan.config, start=surrogate if labels > COLD else None, progress=False)
     elif labelled:
         assert surrogate is not None
         surrogate = conditioned(surrogate, Dataset.from_atoms(labelled, reference=plan.crystal))
     assert surrogate is not None
-    sigma = surrogate.predict_cells(box, stress=False).energy_uncertainty
+    rms, bound, largest = over_box(surrogate, box)
     value, std = _target(plan, surrogate)
     return surrogate, Stage(
         stage=number,
         labels=labels,
         failed=failed,
-        rms_uncertainty=rmse(sigma),
-        largest_uncertainty=float(sigma.max()),
+        rms_uncertainty=rms,
+        rms_bound=bound,
+        largest_uncertainty=largest,
         noise=surrogate.report.energy_noise,
         batch_errors=tuple(errors),
         batch_uncertainties=tuple(uncertainties),

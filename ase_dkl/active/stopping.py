@@ -9,9 +9,13 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
+from scipy.special import chdtri
+
+from ase_dkl.arrays import Floats
 
 if TYPE_CHECKING:
     from ase_dkl.active.target import Target
+    from ase_dkl.surrogate import Surrogate
 
 JUDGED = 8
 """Labels, the latest ones, whose errors tell whether σ can be believed."""
@@ -19,6 +23,8 @@ SURPRISE = 1.5
 """Calibration above which the newest labels say that the model does not know what it does not know."""
 PATIENCE = 6
 """Stages without progress after which there is no point in going on."""
+CONFIDENCE = 0.95
+"""Probability with which the error over the box is within the tolerance where a campaign says so."""
 PROGRESS = 0.97
 """What is left of the uncertainty where a stage made progress."""
 
@@ -46,7 +52,8 @@ class Stage:
         labels: usable labels so far.
         failed: requests passed over so far.
         rms_uncertainty: σ of the energy over the box, root mean square.
-        largest_uncertainty: the largest of these.
+        rms_bound: what the RMS error over the box is below of, with a probability of 95 %.
+        largest_uncertainty: the largest σ over the box.
         noise: of an energy label, as the model found it.
         batch_errors: label less prediction, of the newest batch's energies, by the model that chose it.
         batch_uncertainties: what was expected of each of these, label noise included.
@@ -61,6 +68,7 @@ class Stage:
     labels: int
     failed: int
     rms_uncertainty: float
+    rms_bound: float
     largest_uncertainty: float
     noise: float
     batch_errors: tuple[float, ...]
@@ -80,13 +88,36 @@ def calibration(errors: Sequence[float], uncertainties: Sequence[float]) -> floa
     return max(1.0, float(np.sqrt(np.mean(ratios**2))))
 
 
+def over_box(surrogate: Surrogate, cells: Floats) -> tuple[float, float, float]:
+    """What a model knows of its energy over a box.
+
+    Errors over the box go together: their mean square is no sum of many that would even out. Its distribution follows
+    from the joint posterior, as a multiple of χ² with as many degrees of freedom as that has.
+
+    Source: F. E. Satterthwaite, Biometrics Bulletin 2 (1946) 110.
+
+    Args:
+        surrogate: a model.
+        cells: lattices that stand for the box, shape (n, 3, 3), Å.
+
+    Returns:
+        σ, root mean square; what the RMS error is below of with a probability of 95 %; and the largest σ; eV per cell.
+    """
+    covariance = surrogate.posterior(cells, derivatives=False).covariance
+    variances = np.diagonal(covariance).clip(min=0)
+    mean, largest = float(variances.mean()), float(variances.max())
+    freedom = max(1.0, float(variances.sum() ** 2 / (covariance**2).sum()))
+    return mean**0.5, (mean * float(chdtri(freedom, 1 - CONFIDENCE)) / freedom) ** 0.5, largest**0.5
+
+
 @dataclass(frozen=True)
 class Stop:
     """When to stop: whatever comes first.
 
     Attributes:
         tolerance_meV: of the energy's error over the box, per reference cell.
-        measure: "rms" or "largest": which σ over the box is compared with it.
+        measure: "rms": the RMS error over the box is below it with a probability of 95 %; or "largest": so is the largest
+            σ.
         target: a property to know, with its own tolerance, in place of the energy.
         budget: labels, failed ones included.
     """
@@ -114,7 +145,7 @@ class Stop:
             return stage.calibration * std, self.target.tolerance
         if self.tolerance_meV is None:
             return None
-        sigma = stage.rms_uncertainty if self.measure == "rms" else stage.largest_uncertainty
+        sigma = stage.rms_bound if self.measure == "rms" else stage.largest_uncertainty
         return 1e3 * stage.calibration * sigma, self.tolerance_meV
 
     def verdict(self, stages: Sequence[Stage]) -> tuple[StopReason, str] | None:
@@ -149,11 +180,13 @@ class Stop:
                 StopReason.target,
                 f"{self.target.name} = {latest.target_value:.6g} ± {latest.target_std:.2g} is known.",
             )
-        sigma = latest.rms_uncertainty if self.measure == "rms" else latest.largest_uncertainty
+        below = "The RMS error over the box is" if self.measure == "rms" else "The largest σ over the box is"
+        with_95 = ", with a probability of 95 %" if self.measure == "rms" else ""
+        value = latest.rms_bound if self.measure == "rms" else latest.largest_uncertainty
         return (
             StopReason.tolerance,
-            f"The {self.measure} σ over the box is {1e3 * sigma:.2g} meV, times a calibration of "
-            f"{latest.calibration:.2f} within the tolerance of {self.tolerance_meV:g} meV.",
+            f"{below} at most {1e3 * latest.calibration * value:.2g} meV{with_95}: within the tolerance of "
+            f"{self.tolerance_meV:g} meV.",
         )
 
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from _common import Floats
 
 from ase_dkl import Dataset, TrainConfig, fit
 from ase_dkl.active.acquisition import choose
-from ase_dkl.active.stages import GROWTH, GROWTH_SURPRISED
-from ase_dkl.active.stopping import SURPRISE, Stage, calibration
+from ase_dkl.active.stages import COLD, GROWTH, GROWTH_SURPRISED
+from ase_dkl.active.stopping import SURPRISE, Stage, calibration, over_box
 from ase_dkl.active.target import Target
 from ase_dkl.conditioning import conditioned
 from ase_dkl.mechanics.equilibrium import BadEquilibrium
@@ -82,14 +82,15 @@ def replay(
     pending: list[tuple[Floats, Floats, Floats]] = []
 
     def record(refitted: bool, batch_errors: Floats, batch_sigmas: Floats) -> Point:
-        sigma = surrogate.predict_cells(box, stress=False).energy_uncertainty
+        rms, bound, largest = over_box(surrogate, box)
         value, std = _evaluated(surrogate, target)
         stage = Stage(
             stage=len(points),
             labels=len(dataset),
             failed=0,
-            rms_uncertainty=float(np.sqrt(np.mean(sigma**2))),
-            largest_uncertainty=float(sigma.max()),
+            rms_uncertainty=rms,
+            rms_bound=bound,
+            largest_uncertainty=largest,
             noise=surrogate.report.energy_noise,
             batch_errors=tuple(map(float, batch_errors)),
             batch_uncertainties=tuple(map(float, batch_sigmas)),
@@ -137,7 +138,7 @@ def replay(
         surprised = calibration(errors, sigmas) > SURPRISE
         refit = len(dataset) >= (GROWTH_SURPRISED if surprised else GROWTH) * trained_on
         if refit:
-            surrogate = fit(dataset, config, start=surrogate, progress=False)
+            surrogate = fit(dataset, config, start=surrogate if len(dataset) > COLD else None, progress=False)
             trained_on = len(dataset)
         else:
             surrogate = conditioned(surrogate, new)
@@ -147,13 +148,13 @@ def replay(
 
 def joined(first: Dataset, second: Dataset) -> Dataset:
     """Rows of both."""
-    from dataclasses import replace
-
-    both = {
-        name: np.concatenate([getattr(first, name), getattr(second, name)])
-        for name in ("cells", "energies", "stresses", "ids")
-    }
-    return replace(first, **both)
+    return replace(
+        first,
+        cells=np.concatenate([first.cells, second.cells]),
+        energies=np.concatenate([first.energies, second.energies]),
+        stresses=np.concatenate([first.stresses, second.stresses]),
+        ids=np.concatenate([first.ids, second.ids]),
+    )
 
 
 def _rmse(surrogate: Surrogate, test: Dataset) -> float:
