@@ -16,7 +16,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from ase_dkl.active import executors, labelling
+from ase_dkl.active import executors, own_process
 from ase_dkl.active.calculation import Calculation
 from ase_dkl.active.executors import BadExecutor, open_executor
 from ase_dkl.active.labelling import Job, label
@@ -125,7 +125,7 @@ def test_a_crash_breaks_a_pool_of_processes_and_no_threads(tmp_path: Path) -> No
 
 
 def test_leaving_ends_the_labels_in_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labelling, "_GRACE_S", 0.5)
+    monkeypatch.setattr(own_process, "GRACE_S", 0.5)
     executor = open_executor({"workers": 2})
     tasks = jobs(tmp_path, 4, parameters={"seconds": 1000})
     futures = [executor.submit(label, task) for task in tasks]

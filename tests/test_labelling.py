@@ -21,9 +21,10 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import jsonio
 
-from ase_dkl.active import labelling
+from ase_dkl.active import own_process
 from ase_dkl.active.calculation import BadCalculation, Calculation
-from ase_dkl.active.labelling import Job, Outcome, end_labels, label
+from ase_dkl.active.labelling import Job, Outcome, label
+from ase_dkl.active.own_process import end_labels
 
 MISBEHAVING = Path(__file__).parent / "misbehaving.py"
 
@@ -71,12 +72,12 @@ def _until(ready: Callable[[], bool], seconds: float = 120) -> None:
 
 def running(task: Job) -> set[int]:
     assert task.folder is not None
-    return labelling._started_for((task.folder / task.key).resolve(), None)
+    return own_process.started_for((task.folder / task.key).resolve(), None)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(labelling, "_GRACE_S", 0.3)
+    monkeypatch.setattr(own_process, "GRACE_S", 0.3)
 
 
 @pytest.mark.parametrize("own_process", [True, False])
@@ -171,15 +172,15 @@ def test_an_attempt_that_failed_is_made_again_from_nothing(tmp_path: Path) -> No
 
 
 def test_a_hang_ends_with_everything_that_it_started(tmp_path: Path, impatient: None) -> None:
-    task = job(misbehaving("deaf"), tmp_path, timeout_s=5.0)
+    task = job(misbehaving("deaf"), tmp_path, timeout_s=15.0)
     pids: set[int] = set()
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(label, task)
-        _until((tmp_path / task.key / "ready").exists)
+        _until(lambda: (tmp_path / task.key / "ready").exists() or future.done())
         pids = running(task)
         outcome = future.result()
-    _failed(outcome, r"Not done within the timeout of 5 s. Its log: .*label.log")
-    assert outcome.seconds >= 5
+    _failed(outcome, r"Not done within the timeout of 15 s. Its log: .*label.log")
+    assert outcome.seconds >= 15
     assert len(pids) == 2
     assert not running(task)
     assert not any(Path(f"/proc/{pid}/cmdline").exists() and b"python" in _command(pid) for pid in pids)
@@ -289,8 +290,8 @@ def test_labels_in_work_can_be_ended(tmp_path: Path, impatient: None) -> None:
 
 def test_a_disk_that_refuses_is_told(tmp_path: Path) -> None:
     (tmp_path / "labels").write_text("a file")
-    for own_process in (True, False):
-        task = job(Calculation("emt"), tmp_path / "labels", own_process=own_process)
+    for own in (True, False):
+        task = job(Calculation("emt"), tmp_path / "labels", own_process=own)
         _failed(label(task), r"^NotADirectoryError: .*labels|^FileExistsError: .*labels")
 
 

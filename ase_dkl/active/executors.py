@@ -48,30 +48,25 @@ The folder of the labels has to be on a file system that all nodes see.
 
 from __future__ import annotations
 
-import concurrent.futures
 import importlib
 import multiprocessing
 import os
-import subprocess
 import sys
-import sysconfig
 import threading
 from collections.abc import Callable, Mapping
 from concurrent.futures import (
     BrokenExecutor,
     Executor,
     Future,
-    InvalidStateError,
     ProcessPoolExecutor,
     ThreadPoolExecutor,
 )
-from contextlib import suppress
 from multiprocessing import connection
 from typing import Any, ParamSpec, TypeVar
 
 from ase_dkl.active.by_name import BadName, named
 from ase_dkl.active.calculation import one_line
-from ase_dkl.active.labelling import end_labels
+from ase_dkl.active.own_process import end_labels
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -118,7 +113,7 @@ def open_executor(settings: Mapping[str, Any], *, own_process: bool = True) -> E
     if not isinstance(value, str):
         raise BadExecutor(f"{given[0]} of the executor is a text, not {value!r}.")
     if kind == "parsl":
-        return _Parsl(value)
+        return _parsl(value)
     if kind == "dask":
         return _Dask(value, address=given == ["address"])
     made = _made(value)
@@ -191,93 +186,17 @@ class _Dask(Executor):
             self._cluster.close()
 
 
-class _Parsl(Executor):
-    """Parsl's pool, which breaks when its interchange dies, and whose interchange dies with the campaign."""
+def _parsl(name: str) -> Executor:
+    parsl = _installed("parsl")
+    from ase_dkl.active.parsl_pool import ParslPool
 
-    def __init__(self, name: str) -> None:
-        parsl = _installed("parsl")
-        from parsl.concurrent import ParslPoolExecutor
-        from parsl.executors import HighThroughputExecutor
-
-        config = _made(name)
-        if not isinstance(config, parsl.Config):
-            raise BadExecutor(f"{name!r} returns a {type(config).__name__}, not a parsl.Config.")
-        # Parsl starts its own programs by name, and a Python need not be activated to run.
-        programs = sysconfig.get_path("scripts")
-        if programs not in os.environ.get("PATH", "").split(os.pathsep):
-            os.environ["PATH"] = os.pathsep.join(filter(None, (programs, os.environ.get("PATH"))))
-        try:
-            self._kernel = parsl.DataFlowKernel(config)
-        except Exception as error:
-            raise BadExecutor(f"Parsl does not start with {name!r}: {one_line(error)}") from error
-        self._executor: Any = ParslPoolExecutor(dfk=self._kernel)
-        self._pending: set[Future[Any]] = set()
-        self._turn = threading.Lock()
-        self._state = "open"
-        exchanges = [
-            each.interchange_proc
-            for each in self._kernel.executors.values()
-            if isinstance(each, HighThroughputExecutor) and each.interchange_proc is not None
-        ]
-        # The input of this process ends when ours does, however that happens.
-        pids = " ".join(str(each.pid) for each in exchanges)
-        self._guard = subprocess.Popen(
-            ["/bin/sh", "-c", f"read _ || kill {pids}"],
-            stdin=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        for each in exchanges:
-            threading.Thread(target=self._watch, args=(each,), daemon=True).start()
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        # Parsl's own futures can neither be cancelled nor told that they are lost.
-        future: Future[T] = Future()
-        with self._turn:
-            if self._state != "open":
-                raise BrokenExecutor(f"Parsl's executor is {self._state}.")
-            lent: Future[T] = self._executor.submit(fn, *args, **kwargs)
-            self._pending.add(future)
-        future.add_done_callback(self._pending.discard)
-        lent.add_done_callback(lambda lent: _passed_on(lent, future))
-        return future
-
-    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
-        if cancel_futures:
-            for future in list(self._pending):
-                future.cancel()
-        if wait:
-            concurrent.futures.wait(list(self._pending))
-        with self._turn:
-            state, self._state = self._state, "closed"
-        if state == "closed":
-            return
-        self._guard.communicate(b"\n")
-        # Parsl asks its interchange which blocks to let go, and would wait for the answer of a dead one for ever. The
-        # blocks end by themselves when they miss its heartbeat.
-        cleaning = threading.Thread(target=self._kernel.cleanup, daemon=True)
-        cleaning.start()
-        if state == "open":
-            cleaning.join()
-
-    def _watch(self, interchange: subprocess.Popen[bytes]) -> None:
-        interchange.wait()
-        with self._turn:
-            if self._state == "closed":
-                return
-            self._state = "broken: its interchange died"
-        for future in list(self._pending):
-            with suppress(InvalidStateError):
-                future.set_exception(BrokenExecutor("Parsl's interchange died."))
-
-
-def _passed_on(done: Future[T], future: Future[T]) -> None:
-    # Cancelled, or lost, before.
-    with suppress(InvalidStateError):
-        if (error := done.exception()) is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(done.result())
+    config = _made(name)
+    if not isinstance(config, parsl.Config):
+        raise BadExecutor(f"{name!r} returns a {type(config).__name__}, not a parsl.Config.")
+    try:
+        return ParslPool(config)
+    except Exception as error:
+        raise BadExecutor(f"Parsl does not start with {name!r}: {one_line(error)}") from error
 
 
 def _installed(package: str) -> Any:
