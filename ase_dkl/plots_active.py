@@ -50,14 +50,15 @@ def _draw_errors(axes: Axes, status: Status) -> None:
     labels = np.array([stage.labels for stage in stages])
     rms = 1e3 * np.array([stage.rms_uncertainty for stage in stages])
     largest = 1e3 * np.array([stage.largest_uncertainty for stage in stages])
-    name, judged = ("largest", largest) if stop.measure == "largest" else ("RMS", rms)
+    bound = 1e3 * np.array([stage.rms_bound for stage in stages])
+    name, judged = ("largest σ", largest) if stop.measure == "largest" else ("RMS error at most, 95 %,", bound)
     calibrated = judged * np.array([stage.calibration for stage in stages])
     if judging := [stage for stage in stages if stage.batch_errors]:
         _draw_batches(axes, judging)
     axes.plot(labels, largest, color=BLUE, lw=1, ls="--", marker="o", ms=3.5, label="largest σ over the box")
     axes.plot(labels, rms, color=BLUE, lw=1, marker="o", ms=3.5, label="RMS σ over the box")
     if stop.tolerance_meV is not None:
-        axes.plot(labels, calibrated, color=BLUE, lw=4, alpha=0.3, label=f"{name} σ × calibration")
+        axes.plot(labels, calibrated, color=BLUE, lw=4, alpha=0.3, label=f"{name} × calibration")
         axes.axhline(stop.tolerance_meV, color=GREY, lw=1.2, label=f"tolerance of it, {stop.tolerance_meV:g} meV")
     axes.set_yscale("log")
     # A few errors are always next to nothing; they need no decades of their own.

@@ -10,9 +10,9 @@ from ase_dkl.active.stopping import Stage, Stop
 from ase_dkl.active.target import Target
 from ase_dkl.cli.live import picture, watching, words_of
 
-FIRST = Stage(0, 8, 0, 0.008, 0.030, 3e-4, (), (), 1.0, None, None, True, 12.0)
+FIRST = Stage(0, 8, 0, 0.006, 0.008, 0.030, 3e-4, (), (), 1.0, None, None, True, 12.0)
 SECOND = replace(
-    FIRST, stage=1, labels=12, rms_uncertainty=0.002, largest_uncertainty=0.009, batch_errors=(0.003, -0.003),
+    FIRST, stage=1, labels=12, rms_uncertainty=0.0015, rms_bound=0.002, largest_uncertainty=0.009, batch_errors=(0.003, -0.003),
     batch_uncertainties=(0.002, 0.002), calibration=1.5, refitted=False, seconds=0.1,
 )  # fmt: skip
 
@@ -46,8 +46,8 @@ class TestWords:
     def test_tell_labels_uncertainty_and_what_it_is_held_against(self) -> None:
         words = words_of(status())
         assert words["labels"] == "12 done, 1 running, 3 waiting, 0 failed; at most 60"
-        assert words["aim"] == "RMS σ 2 meV, with errors 1.50 times as large as expected; tolerance 1 meV"
-        assert words["σ over the box"] == "RMS 2, largest 9 meV per cell"
+        assert words["aim"] == "RMS error at most 2 meV (95 %), with errors 1.50 times as large as expected; tolerance 1 meV"
+        assert words["σ over the box"] == "RMS 1.5, largest 9 meV per cell"
         assert words["newest errors"] == "3 meV, where 2 meV were expected (RMS, noise included)"
         assert words["model"] == "of 12 labels, conditioned on new labels in 0.1 s; noise 0.3 meV"
         assert words["last event"] == "Stage 1: 12 labels, σ 2 meV."

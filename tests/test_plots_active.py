@@ -18,6 +18,7 @@ def stage(number: int, **values: Any) -> Stage:
         "labels": 8 + 4 * number,
         "failed": 0,
         "rms_uncertainty": sigma,
+        "rms_bound": 1.4 * sigma,
         "largest_uncertainty": 4 * sigma,
         "noise": 2e-4,
         "batch_errors": (sigma, -sigma, 2 * sigma, 1e-6) if number else (),
@@ -52,7 +53,7 @@ def test_uncertainties_and_errors_are_drawn_in_meV(status: Status, tmp_path: Pat
     np.testing.assert_allclose(labels, [8, 12, 16, 20, 24])
     np.testing.assert_allclose(rms, [8, 4, 2, 1, 0.5])
     np.testing.assert_allclose(drawn["largest σ over the box"][1], 4 * rms)
-    np.testing.assert_allclose(drawn["RMS σ × calibration"][1], 1.5 * rms)
+    np.testing.assert_allclose(drawn["RMS error at most, 95 %, × calibration"][1], 1.5 * 1.4 * rms)
     np.testing.assert_allclose(drawn["tolerance of it, 1 meV"][1], 1)
     np.testing.assert_allclose(drawn["RMS error of a batch"], [labels[1:], 1.5**0.5 * rms[1:]], rtol=1e-5)
     np.testing.assert_allclose(drawn["expected of it"][1], 2 * rms[1:])

@@ -1,8 +1,12 @@
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
+from ase_dkl import Surrogate
+from ase_dkl.active.box import Box
 from ase_dkl.active.stopping import (
+    CONFIDENCE,
     JUDGED,
     PATIENCE,
     BadStop,
@@ -11,6 +15,7 @@ from ase_dkl.active.stopping import (
     StopReason,
     calibration,
     labels_to_go,
+    over_box,
 )
 from ase_dkl.active.target import Target
 
@@ -19,6 +24,7 @@ FIRST = Stage(
     labels=8,
     failed=0,
     rms_uncertainty=8e-3,
+    rms_bound=8e-3,
     largest_uncertainty=30e-3,
     noise=3e-4,
     batch_errors=(),
@@ -38,7 +44,8 @@ def course(*rms_meV: float, calibration: float = 1.0) -> list[Stage]:
             FIRST,
             stage=i,
             labels=8 + 4 * i,
-            rms_uncertainty=1e-3 * sigma,
+            rms_uncertainty=0.8e-3 * sigma,
+            rms_bound=1e-3 * sigma,
             largest_uncertainty=4e-3 * sigma,
             batch_errors=(1e-3,) * 4 * (i > 0),
             batch_uncertainties=(1e-3,) * 4 * (i > 0),
@@ -109,7 +116,7 @@ def test_calibration_is_of_the_latest_labels_and_never_below_one() -> None:
 
 def test_labels_to_go() -> None:
     """σ = 8 / n times 8: a power law is found again."""
-    stages = [replace(stage, rms_uncertainty=0.064 / stage.labels) for stage in course(8, 4, 3, 2, 1)]
+    stages = [replace(stage, rms_bound=0.064 / stage.labels) for stage in course(8, 4, 3, 2, 1)]
     assert labels_to_go(stages, Stop(tolerance_meV=1.0)) == 64 - stages[-1].labels
     assert labels_to_go(stages, Stop(budget=100)) is None
     assert labels_to_go(course(8, 8, 8), Stop(tolerance_meV=1.0)) is None
@@ -130,3 +137,16 @@ def test_labels_to_go() -> None:
 def test_rules_that_make_no_sense(settings: dict[str, object], words: str) -> None:
     with pytest.raises(BadStop, match=words):
         Stop(**settings)  # type: ignore[arg-type]
+
+
+def test_the_bound_over_the_box_holds_as_often_as_it_says(surrogate: Surrogate) -> None:
+    """By drawing energies over the box from the joint posterior."""
+    cells = Box().design(surrogate.crystal, 60, seed=3)
+    rms, bound, largest = over_box(surrogate, cells)
+    sigma = surrogate.predict_cells(cells, stress=False).energy_uncertainty
+    assert rms == pytest.approx(np.sqrt(np.mean(sigma**2)))
+    assert largest == pytest.approx(sigma.max())
+    covariance = surrogate.posterior(cells, derivatives=False).covariance
+    drawn = np.random.default_rng(0).multivariate_normal(np.zeros(60), covariance, size=20_000, method="eigh")
+    below = np.mean(np.sqrt(np.mean(drawn**2, axis=1)) < bound)
+    assert below == pytest.approx(CONFIDENCE, abs=0.01)

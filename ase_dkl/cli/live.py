@@ -99,8 +99,9 @@ def _aim(status: Status, stage: Stage) -> str | None:
         return None
     unit, factor = "meV", f", with errors {stage.calibration:.2f} times as large as expected" * (stage.calibration > 1)
     if stop.target is None:
-        measure = "RMS" if stop.measure == "rms" else stop.measure
-        return f"{measure} σ {aim[0] / stage.calibration:.3g} {unit}{factor}; tolerance {aim[1]:g} {unit}"
+        what = "RMS error at most" if stop.measure == "rms" else "largest σ"
+        sure = " (95 %)" * (stop.measure == "rms")
+        return f"{what} {aim[0] / stage.calibration:.3g} {unit}{sure}{factor}; tolerance {aim[1]:g} {unit}"
     unit, known = status.target_unit or "", f"{stop.target.name} is not known yet"
     if stage.target_value is not None and stage.target_std is not None:
         known = f"{stop.target.name} = {plus_minus(stage.target_value, stage.target_std, unit)}{factor}"
