@@ -179,10 +179,11 @@ def test_another_tolerance_lets_it_go_on(tmp_path: Path, tell: Tell) -> None:
 
 
 def test_what_is_requested_is_computed_before_it_ends(tmp_path: Path) -> None:
-    result = run(copper(tmp_path, stop=Stop(tolerance_meV=10.0)))
-    met = [stage for stage in result.stages if 1e3 * stage.calibration * stage.rms_uncertainty <= 10.0]
-    assert result.stages[-1].labels == result.labels
-    assert met[0].stage < result.stages[-1].stage
+    plan = copper(tmp_path, stop=Stop(tolerance_meV=10.0))
+    result = run(plan)
+    met = [i for i in range(len(result.stages)) if plan.stop.verdict(result.stages[: i + 1])]
+    assert met[0] < len(result.stages) - 1
+    assert result.labels == result.stages[-1].labels == 6 + 3 * (len(result.stages) - 1)
 
 
 def test_chosen_for_a_property(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def test_a_batch_is_chosen_as_if_pending_labels_were_known(plan: Plan) -> None:
 def test_labels_that_all_fail_end_it(plan: Plan) -> None:
     cells = plan.box.design(plan.crystal, 29, seed=1)
     ledger = Ledger(plan, labels(plan, 0, 0, cells[:20]))
-    usual = Stage(0, 20, 0, 0.01, 0.02, 1e-4, (), (), 1.0, None, None, True, 0.1)
+    usual = Stage(0, 20, 0, 0.01, 0.015, 0.02, 1e-4, (), (), 1.0, None, None, True, 0.1)
     stages = [usual]
     for batch in (1, 2):
         assert verdict(plan, ledger, stages) is None
