@@ -86,7 +86,7 @@ class TestWords:
 
 class TestPicture:
     def test_holds_all_words_and_two_bars(self) -> None:
-        text = shown(status())
+        text = shown(status(), 120)
         assert "silicon" in text
         for name, words in words_of(status()).items():
             assert f"{name}  " in text
