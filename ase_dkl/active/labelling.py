@@ -21,7 +21,6 @@ from ase_dkl.active.own_process import being_left, claimed, end, run
 from ase_dkl.active.results import BadResult, results_of
 from ase_dkl.atomic import written_whole
 
-_BadResult, _results = BadResult, results_of
 _OUTCOME, _JOB, _LOCK, _LOG = "outcome.json", "job.json", "lock", "label.log"
 
 

@@ -10,7 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 
 from ase_dkl.active.calculation import one_line
-from ase_dkl.active.labelling import _BadResult, _results
+from ase_dkl.active.results import BadResult, results_of
 
 
 class NoLabel(CalculatorError):
@@ -68,9 +68,9 @@ def labelled(reference: BaseCalculator, atoms: Atoms) -> Atoms:
         NoLabel: it fails, does not converge, or its energy or stress is not finite.
     """
     try:
-        results = _results(reference, atoms.copy())
+        results = results_of(reference, atoms.copy())
     except Exception as error:
-        words = str(error) if isinstance(error, _BadResult) else one_line(error)
+        words = str(error) if isinstance(error, BadResult) else one_line(error)
         raise NoLabel(
             f"The reference calculator ({name_of(reference)}) gave no label {place(atoms)}. {words} Nothing was learnt."
         ) from error
