@@ -12,7 +12,9 @@ from tests.campaigns import copper
 
 
 def stage(number: int) -> Stage:
-    return Stage(number, 6 + 3 * number, 0, 0.01 / 3, 0.015, 0.02, 1e-4, (0.1, -0.2), (0.3, 0.1), 1.0, None, None, True, 0.5)
+    return Stage(
+        number, 6 + 3 * number, 0, 0.01 / 3, 0.015, 0.02, 1e-4, (0.1, -0.2), (0.3, 0.1), 1.0, None, None, True, 0.5
+    )
 
 
 def test_a_folder_keeps_its_name(tmp_path: Path) -> None:

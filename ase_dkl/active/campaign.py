@@ -19,7 +19,7 @@ from typing import Any
 from ase_dkl.active import record
 from ase_dkl.active.database import BadStore, StoreUnreachable
 from ase_dkl.active.dispatch import Dispatcher
-from ase_dkl.active.labelling import Job, Outcome
+from ase_dkl.active.labelling import Job
 from ase_dkl.active.ledger import Ledger
 from ase_dkl.active.plan import BadCampaign, Plan
 from ase_dkl.active.stages import box_points, first_verdict, next_batch, next_stage, verdict
@@ -106,10 +106,9 @@ class Campaign:
     def status(cls, plan: Plan) -> Status:
         """How far a campaign is, by its database and folder, whether a process is at work on it or not."""
         ledger = Ledger(plan, Store(plan.database, plan.name, owner="status").labels())
-        stages = record.read_stages(plan.folder)
-        alive = record.is_locked(plan.folder)
-        progress = Progress.read(plan.folder)
-        return status_of(plan, ledger.counts, stages, first_verdict(plan, ledger, stages), progress, alive=alive)
+        stages, progress = record.read_stages(plan.folder), Progress.read(plan.folder)
+        why = first_verdict(plan, ledger, stages)
+        return status_of(plan, ledger.counts, stages, why, progress, alive=record.is_locked(plan.folder))
 
 
 class _Run:
@@ -129,9 +128,11 @@ class _Run:
     def to_the_end(self) -> Result:
         self._happened("The campaign goes on." if len(self.ledger) else "The campaign begins.")
         if self.ledger.n_requests < self.plan.initial:
-            self._request_design()
-        self._choose()
+            design = self.plan.box.design(self.plan.crystal, self.plan.initial, seed=self.plan.seed)
+            labels = self._request(0, [(cell, {"reason": "initial design"}) for cell in design])
+            self.ledger = Ledger(self.plan, labels)
         self._begin(self.ledger.open())
+        self._choose()
         while True:
             while len(self.stages) < len(self.ledger) and self.ledger.settled(len(self.stages)):
                 self._learn()
@@ -139,7 +140,8 @@ class _Run:
             if len(self.stages) == len(self.ledger):
                 return self._result()
             self._tell()
-            self._take(self.dispatcher.outcomes(LOOK_S))
+            if outcomes := self.dispatcher.outcomes(LOOK_S):
+                self._changed(self.store.finish(outcomes))
             if time.monotonic() > self.looked + LOOK_S:
                 self._changed(self.store.foreign())
                 self.looked = time.monotonic()
@@ -147,18 +149,13 @@ class _Run:
     def leave(self, error: BaseException) -> None:
         """Let everything go. What is computed and not yet in the database is found in the labels' folders."""
         self.dispatcher.close(wait=False)
-        if not isinstance(error, StoreUnreachable):
-            with suppress(StoreUnreachable, BadStore):
+        words = "Interrupted. Run again, the campaign goes on where it was."
+        if not isinstance(error, KeyboardInterrupt):
+            words = f"{type(error).__name__}: {error}"
+        with suppress(BadStore, OSError):
+            Progress(0, words, time.time()).write(self.plan.folder)
+            if not isinstance(error, StoreUnreachable):  # who waited for it once waits no longer
                 self.store.leave()
-        if isinstance(error, KeyboardInterrupt):
-            self._happened("Interrupted. Run again, the campaign goes on where it was.")
-        else:
-            self._happened(f"{type(error).__name__}: {error}")
-
-    def _request_design(self) -> None:
-        cells = self.plan.box.design(self.plan.crystal, self.plan.initial, seed=self.plan.seed)
-        labels = self._request(0, [(cell, {"reason": "initial design"}) for cell in cells])
-        self.ledger = Ledger(self.plan, labels)
 
     def _choose(self) -> None:
         """Choose what this stage has to choose, unless an earlier process did."""
@@ -187,25 +184,24 @@ class _Run:
         plan, jobs = self.plan, []
         for label in labels:
             key, atoms = label.request.key, label.request.atoms
-            if label.attempts >= plan.attempts:
+            if not label.ours:
+                self._happened(f"{key} is computed by another campaign, and waited for.")
+            elif label.attempts >= plan.attempts:
                 self._happened(f"{key} failed for good: {label.errors[-1]}")
                 self.ledger.update(self.store.give_up(key))
-            elif label.ours and key not in self.dispatcher:
-                folder = plan.folder / LABELS
+            else:
+                folder = plan.folder.resolve() / LABELS
                 jobs.append(Job(key, atoms, plan.calculation, folder, plan.own_process, plan.timeout_s))
         self.dispatcher.submit(jobs)
-
-    def _take(self, outcomes: list[Outcome]) -> None:
-        if outcomes:
-            self._changed(self.store.finish(outcomes))
 
     def _changed(self, labels: Sequence[Label]) -> None:
         """Take note of labels that are done, failed, or to be tried again."""
         for label in labels:
-            self.ledger.update(label)
-            if label.status == "waiting" and label.errors:
+            key = label.request.key
+            if label.status == "waiting" and label.attempts > self.ledger[key].attempts:
                 attempt = f"attempt {label.attempts} of {self.plan.attempts}"
-                self._happened(f"{label.request.key} failed, {attempt}: {label.errors[-1]}")
+                self._happened(f"{key} failed, {attempt}: {label.errors[-1]}")
+            self.ledger.update(label)
         self._begin(label for label in labels if label.status == "waiting")
 
     def _learn(self) -> None:
@@ -220,10 +216,8 @@ class _Run:
     def _result(self) -> Result:
         assert self.surrogate is not None
         assert self.verdict is not None
-        self._tell()
-        kind, reason = self.verdict
         latest = self.stages[-1]
-        return Result(self.surrogate, tuple(self.stages), kind, reason, latest.labels, latest.failed)
+        return Result(self.surrogate, tuple(self.stages), *self.verdict, latest.labels, latest.failed)
 
     def _happened(self, event: str) -> None:
         self.event, self.told = event, 0.0
@@ -247,7 +241,7 @@ def _heartbeat(store: Store) -> Iterator[None]:
 
     def beat() -> None:
         while not ended.wait(STALE_S / 4):
-            with suppress(StoreUnreachable):  # the campaign itself finds out
+            with suppress(StoreUnreachable, BadStore):  # the campaign itself finds out
                 store.beat()
 
     thread = threading.Thread(target=beat, daemon=True)
@@ -256,4 +250,4 @@ def _heartbeat(store: Store) -> Iterator[None]:
         yield
     finally:
         ended.set()
-        thread.join()
+        thread.join(timeout=1.0)

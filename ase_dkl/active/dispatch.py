@@ -32,18 +32,15 @@ class Dispatcher:
     died, its batch job ended) is given again; one that it loses again and again while others finish has failed.
 
     Args:
-        executor: makes an executor, and another one when that breaks.
+        executor: makes an executor when there is something to compute, and another one when that breaks.
     """
 
     def __init__(self, executor: Callable[[], Executor]) -> None:
         self._factory = executor
-        self._executor = executor()
+        self._executor: Executor | None = None
         self._tasks: dict[str, _Task] = {}
         self._done: SimpleQueue[tuple[str, Future[Outcome]]] = SimpleQueue()
         self._finished = self._finished_at_break = self._breaks = 0
-
-    def __contains__(self, key: str) -> bool:
-        return key in self._tasks
 
     def __len__(self) -> int:
         return len(self._tasks)
@@ -91,7 +88,8 @@ class Dispatcher:
 
     def close(self, *, wait: bool) -> None:
         """Let the executor go. Without waiting, labels that no worker has begun are dropped."""
-        self._executor.shutdown(wait=wait, cancel_futures=not wait)
+        if self._executor is not None:
+            self._executor.shutdown(wait=wait, cancel_futures=not wait)
 
     def _outcome(self, task: _Task) -> Outcome | None:
         """What a future that is done holds, or None where the label was lost and is at work again."""
@@ -133,14 +131,18 @@ class Dispatcher:
             for task in failed
         ]
 
-    def _send(self, task: _Task) -> None:
+    def _send(self, task: _Task) -> bool:
+        """Give a label to the executor; False where that broke, and all labels were given to the next one."""
+        if self._executor is None:
+            self._executor = self._factory()
         try:
             task.future = self._executor.submit(label, task.job)
         except BrokenExecutor as error:
             self._renew(error)
-            return
+            return False
         key = task.job.key
         task.future.add_done_callback(lambda future: self._done.put((key, future)))
+        return True
 
     def _renew(self, error: BrokenExecutor) -> None:
         """Replace an executor that broke, and give everything to the new one."""
@@ -153,10 +155,11 @@ class Dispatcher:
                 f"{_words(error)}. A calculator that crashes takes the worker with it, unless each label has a process "
                 "of its own (own_process). Run the campaign again: it goes on where it was."
             ) from error
-        self._executor.shutdown(wait=False, cancel_futures=True)
-        self._executor = self._factory()
+        self.close(wait=False)
+        self._executor = None
         for task in self._tasks.values():
-            self._send(task)
+            if not self._send(task):
+                return
 
 
 def _words(error: BaseException) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import re
+import shutil
 import time
 import uuid
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from ase_dkl.active.plan import BadCampaign, Plan
+from ase_dkl.active.status import PROGRESS
 from ase_dkl.active.stopping import Stage
 from ase_dkl.atomic import written_whole
 from ase_dkl.model_file import BadModelFile
@@ -47,6 +49,9 @@ def locked(folder: Path) -> Iterator[str]:
                         "ase-dkl active status shows how far it is."
                     ) from None
             time.sleep(0.05)
+        for name in (MODEL, STAGES, PROGRESS):
+            for left in folder.glob(f".{Path(name).stem}-*"):  # by a process that was killed while it wrote
+                shutil.rmtree(left, ignore_errors=True)
         file.seek(0)
         name = file.read()
         if not re.fullmatch("[0-9a-f]{32}", name):

@@ -35,7 +35,8 @@ class Clock:
     """Seconds spent in each part, by thousands of labels."""
 
     def __init__(self, step: int) -> None:
-        self.step, self.labels, self.since = step, 0, time.perf_counter()
+        self.step, self.labels = step, 0
+        self.since, self.cpu_since = time.perf_counter(), time.process_time()
         self.rows: dict[int, dict[str, float]] = {}
         self.fits: list[tuple[int, float]] = []
 
@@ -57,13 +58,14 @@ class Clock:
     @property
     def row(self) -> dict[str, float]:
         """What the labels at present cost."""
-        return self.rows.setdefault(self.labels // self.step, dict.fromkeys(("all", "waiting", *PARTS), 0.0))
+        return self.rows.setdefault(self.labels // self.step, dict.fromkeys(("all", "CPU", "waiting", *PARTS), 0.0))
 
     def watch(self, status: Status) -> None:
         """Give the time since the last call to the labels that are done now."""
-        now = time.perf_counter()
+        now, cpu = time.perf_counter(), time.process_time()
         self.row["all"] += now - self.since
-        self.since, self.labels = now, status.done
+        self.row["CPU"] += cpu - self.cpu_since
+        self.since, self.cpu_since, self.labels = now, cpu, status.done
 
 
 @contextmanager
@@ -149,7 +151,7 @@ def _pool(workers: int) -> Executor:
 
 def _table(clock: Clock) -> Table:
     table = Table(title="Cost of a label beside its calculation, ms")
-    for heading in ("labels", "without fits", *PARTS, "waiting for workers"):
+    for heading in ("labels", "without fits", *PARTS, "waiting for workers", "CPU, all"):
         table.add_column(heading, justify="right")
     for place, row in clock.rows.items():
         labels = min(clock.labels, (place + 1) * clock.step) - place * clock.step
@@ -157,7 +159,7 @@ def _table(clock: Clock) -> Table:
             continue
         cost = {name: 1e3 * seconds / labels for name, seconds in row.items()}
         cost["other"] = cost["all"] - sum(cost[name] for name in (*PARTS[:-1], "waiting"))
-        names = (*PARTS, "waiting")
+        names = (*PARTS, "waiting", "CPU")
         numbers = (cost["all"] - cost["fit"] - cost["waiting"], *(cost[name] for name in names))
         first = place * clock.step
         table.add_row(f"{first:,} to {first + labels:,}", *(f"{number:.2f}" for number in numbers))
