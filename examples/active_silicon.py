@@ -51,7 +51,7 @@ def main() -> None:
         crystal=Crystal.from_atoms(bulk("Si", a=5.47)),
         calculation=gpaw(250, 3) if given.quick else gpaw(350, 5),
         box=Box(lengths=(-0.03, 0.03), angles=(-3, 3)),
-        stop=Stop(tolerance_meV=5, budget=15) if given.quick else Stop(tolerance_meV=0.5, budget=40),
+        stop=Stop(tolerance_meV=5, budget=15) if given.quick else Stop(tolerance_meV=1, budget=32),
         initial=5 if given.quick else 8,
         batch=2 if given.quick else 4,
         config=small if given.quick else TrainConfig(),
