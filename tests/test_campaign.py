@@ -169,7 +169,9 @@ def test_another_tolerance_lets_it_go_on(tmp_path: Path, tell: Tell) -> None:
     first = run(loose)
     assert first.kind == StopReason.tolerance
     assert "10 meV" in first.reason
-    strict = replace(loose, stop=Stop(tolerance_meV=0.8 * 1e3 * first.stages[-1].rms_uncertainty, budget=60))
+    aim = loose.stop.aim(first.stages[-1])
+    assert aim is not None
+    strict = replace(loose, stop=Stop(tolerance_meV=0.9 * aim[0], budget=60))
     log = tell()
     second = run(strict)
     assert second.kind == StopReason.tolerance
