@@ -73,11 +73,13 @@ def _all(
 
     def take(changed: Iterable[Label]) -> None:
         for label in changed:
-            key = label.request.key
-            given_up = label.status == "waiting" and label.attempts >= plan.attempts
-            labels[key] = store.give_up(key) if given_up else label
-            if labels[key].status == "waiting" and label.ours and key not in dispatcher:
-                atoms, folder = label.request.atoms, plan.folder / LABELS
+            key, labels[label.request.key] = label.request.key, label
+            if label.status != "waiting" or not label.ours:
+                continue
+            if label.attempts >= plan.attempts:
+                labels[key] = store.give_up(key)
+            else:
+                atoms, folder = label.request.atoms, plan.folder.resolve() / LABELS
                 dispatcher.submit([Job(key, atoms, plan.calculation, folder, plan.own_process, plan.timeout_s)])
         settled = sum(label.status != "waiting" for label in labels.values())
         told(f"{settled} of {len(labels)} labels are settled.")
