@@ -12,7 +12,7 @@ from pathlib import Path
 import ase.db
 import pytest
 
-from ase_dkl import Dataset, Surrogate
+from ase_dkl import Dataset, Surrogate, fit
 from ase_dkl.active.campaign import Campaign, Result
 from ase_dkl.active.database import BadStore
 from ase_dkl.active.plan import BadCampaign, Plan
@@ -186,6 +186,13 @@ def test_what_is_requested_is_computed_before_it_ends(tmp_path: Path) -> None:
     met = [i for i in range(len(result.stages)) if plan.stop.verdict(result.stages[: i + 1])]
     assert met[0] < len(result.stages) - 1
     assert result.labels == result.stages[-1].labels == 6 + 3 * (len(result.stages) - 1)
+
+
+def test_the_model_that_is_left_is_trained_on_all_labels(undisturbed: tuple[Plan, Result]) -> None:
+    plan, result = undisturbed
+    assert result.stages[-1].refitted
+    trained = fit(Dataset.read(plan.database, reference=plan.crystal), plan.config, progress=False)
+    assert result.surrogate.digest == trained.digest
 
 
 def test_chosen_for_a_property(tmp_path: Path) -> None:

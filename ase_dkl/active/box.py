@@ -88,7 +88,7 @@ class Box:
         # The first component in which an image differs decides.
         difference = np.where(np.abs(offsets - offsets[:, :1]) > 1e-9, offsets - offsets[:, :1], 0.0)
         decisive = np.take_along_axis(difference, (difference != 0).argmax(-1)[..., None], axis=-1)[..., 0]
-        return ~((decisive > 0) & inside).any(axis=1)
+        return np.asarray(~((decisive > 0) & inside).any(axis=1))
 
     def _ranges(self, crystal: Crystal) -> list[tuple[float, float]]:
         d = len(crystal.periodic)

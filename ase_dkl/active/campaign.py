@@ -22,7 +22,7 @@ from ase_dkl.active.dispatch import Dispatcher
 from ase_dkl.active.labelling import Job
 from ase_dkl.active.ledger import Ledger
 from ase_dkl.active.plan import BadCampaign, Plan
-from ase_dkl.active.stages import box_points, first_verdict, next_batch, next_stage, verdict
+from ase_dkl.active.stages import box_points, first_verdict, last_stage, next_batch, next_stage, verdict
 from ase_dkl.active.status import Progress, Status, status_of
 from ase_dkl.active.stopping import Stage, StopReason
 from ase_dkl.active.store import STALE_S, Label, Request, Store
@@ -216,6 +216,10 @@ class _Run:
     def _result(self) -> Result:
         assert self.surrogate is not None
         assert self.verdict is not None
+        if not self.stages[-1].refitted:
+            surrogate, stage = last_stage(self.plan, self.ledger, self.box, self.surrogate, self.stages[-1])
+            self.stages[-1] = stage
+            self.surrogate = record.save(self.plan, surrogate, self.stages)
         latest = self.stages[-1]
         return Result(self.surrogate, tuple(self.stages), *self.verdict, latest.labels, latest.failed)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -64,30 +65,31 @@ def next_stage(
     if surrogate is None:
         _enough(plan, ledger, labels)
     if refit:
-        everything = Dataset.from_atoms(ledger.usable(number + 1), reference=plan.crystal)
-        surrogate = fit(everything, plan.config, start=surrogate if labels > COLD else None, progress=False)
+        surrogate = _trained(plan, ledger, surrogate, number + 1)
     elif labelled:
         assert surrogate is not None
         surrogate = conditioned(surrogate, Dataset.from_atoms(labelled, reference=plan.crystal))
     assert surrogate is not None
-    rms, bound, largest = over_box(surrogate, box)
-    value, std = _target(plan, surrogate)
     return surrogate, Stage(
         stage=number,
         labels=labels,
         failed=failed,
-        rms_uncertainty=rms,
-        rms_bound=bound,
-        largest_uncertainty=largest,
-        noise=surrogate.report.energy_noise,
         batch_errors=tuple(errors),
         batch_uncertainties=tuple(uncertainties),
         calibration=factor,
-        target_value=value,
-        target_std=std,
         refitted=refit,
+        **_knowledge(plan, box, surrogate),
         seconds=time.perf_counter() - began,
     )
+
+
+def last_stage(plan: Plan, ledger: Ledger, box: Floats, surrogate: Surrogate, stage: Stage) -> tuple[Surrogate, Stage]:
+    """The last stage with its networks trained on all labels, where they were not; arguments as `next_stage`."""
+    began = time.perf_counter()
+    surrogate = _trained(plan, ledger, surrogate, len(ledger))
+    knowledge = _knowledge(plan, box, surrogate)
+    seconds = stage.seconds + time.perf_counter() - began
+    return surrogate, replace(stage, refitted=True, **knowledge, seconds=seconds)
 
 
 def next_batch(
@@ -184,6 +186,27 @@ def _enough(plan: Plan, ledger: Ledger, labels: int) -> None:
             f"{ledger.last_error(0)}\nMend what is wrong. If that changes no setting of the calculator, then remove "
             f"the failed rows (ase db {plan.database_shown} label_status=failed --delete) and run the campaign again."
         )
+
+
+def _trained(plan: Plan, ledger: Ledger, surrogate: Surrogate | None, batches: int) -> Surrogate:
+    """A model of all labels of the first batches."""
+    labelled = ledger.usable(batches)
+    dataset = Dataset.from_atoms(labelled, reference=plan.crystal)
+    return fit(dataset, plan.config, start=surrogate if len(labelled) > COLD else None, progress=False)
+
+
+def _knowledge(plan: Plan, box: Floats, surrogate: Surrogate) -> dict[str, Any]:
+    """What a model knows, as a `Stage` has it."""
+    rms, bound, largest = over_box(surrogate, box)
+    value, std = _target(plan, surrogate)
+    return {
+        "rms_uncertainty": rms,
+        "rms_bound": bound,
+        "largest_uncertainty": largest,
+        "noise": surrogate.report.energy_noise,
+        "target_value": value,
+        "target_std": std,
+    }
 
 
 def _target(plan: Plan, surrogate: Surrogate) -> tuple[float | None, float | None]:

@@ -116,8 +116,8 @@ class Stop:
 
     Attributes:
         tolerance_meV: of the energy's error over the box, per reference cell.
-        measure: "rms": the RMS error over the box is below it with a probability of 95 %; or "largest": so is the largest
-            σ.
+        measure: what is to be below it: "rms", the RMS error over the box, with a probability of 95 %; or "largest",
+            the largest σ.
         target: a property to know, with its own tolerance, in place of the energy.
         budget: labels, failed ones included.
     """
