@@ -118,17 +118,19 @@ class Surrogate:
         """Expected ∂E/∂ε of cells in the reference's basis, (n, 3, 3), Å; a cell needs no volume. eV, shape (n, 6)."""
         return self._all_marginals(_as_cells(cells), True)[0][:, 1:]
 
-    def posterior(self, cells: ArrayLike, *, derivatives: bool = True) -> JointPosterior:
+    def posterior(self, cells: ArrayLike, *, derivatives: bool = True, spread: bool = True) -> JointPosterior:
         """The joint posterior of energies and strain derivatives of cells in the reference's basis.
 
         Args:
             cells: shape (n, 3, 3), Å.
             derivatives: whether ∂E/∂ε is wanted.
+            spread: whether the covariance contains the networks' disagreement. A few networks tell its size, and not
+                how it goes together at distant cells.
         """
         given = _as_cells(cells)
         means, covariances = self.process.joint(*self._observe(given, derivatives))
         networks, mean, covariance = len(means), means.mean(axis=0), covariances.mean(axis=0)
-        if networks > 1:
+        if networks > 1 and spread:
             covariance += np.cov(means, rowvar=False) * spread_factor(networks)
         mean *= self.scaling.energy_scale
         mean[: len(given)] += self.scaling.energy_shift

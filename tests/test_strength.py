@@ -1,5 +1,4 @@
 from collections.abc import Callable
-from dataclasses import replace
 
 import ase.io
 import numpy as np

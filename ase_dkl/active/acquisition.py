@@ -90,7 +90,7 @@ class _Knowledge:
         self.c, self.target = len(candidates), target
         goal = None if target is None else target.evaluate(surrogate).linear
         at = cells if goal is None else np.concatenate([cells, goal.cells])
-        covariance = surrogate.posterior(at).covariance
+        covariance = surrogate.posterior(at, spread=goal is None).covariance
         n, total = len(cells), len(at)
         # Labels block by block: the energy of a lattice, then its derivatives along independent strains.
         directions = lattice.independent_strains(cells[:, list(surrogate.crystal.periodic)])
