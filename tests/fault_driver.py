@@ -21,11 +21,12 @@ def run(place: str, workers: str, told: dict[str, Any], given: dict[str, Any]) -
         told: to the calculator.
         given: of the plan, other than what `campaigns.copper` has; "budget" among it.
     """
+    from campaigns import copper
+    from counted_emt import TOLD
+
     from ase_dkl.active.campaign import Campaign
     from ase_dkl.active.executors import open_executor
     from ase_dkl.active.stopping import Stop
-    from tests.campaigns import copper
-    from tests.counted_emt import TOLD
 
     os.environ[TOLD] = json.dumps({**told, "log": str(Path(place) / "log")})
     plan = copper(Path(place), stop=Stop(budget=given.pop("budget")), **given)
@@ -45,8 +46,7 @@ def _say(what: object) -> None:
 
 if __name__ == "__main__":
     import torch
-
-    from tests.campaigns import COUNTED
+    from campaigns import COUNTED
 
     torch.set_num_threads(1)
     COUNTED.check()  # once for all

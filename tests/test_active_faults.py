@@ -18,6 +18,8 @@ from typing import Any
 
 import ase.db
 import pytest
+from campaigns import computed, copper, decisions, rows
+from postgres import Server, running_server
 
 from ase_dkl import Surrogate
 from ase_dkl.active.campaign import Campaign
@@ -25,8 +27,6 @@ from ase_dkl.active.plan import Plan
 from ase_dkl.active.record import read_stages
 from ase_dkl.active.status import Status
 from ase_dkl.active.stopping import Stop
-from tests.campaigns import computed, copper, decisions, rows
-from tests.postgres import Server, running_server
 
 LOT = random.Random(4)
 
@@ -89,10 +89,10 @@ class Run:
 
 @pytest.fixture(scope="module")
 def driver() -> Iterator[Driver]:
-    command = [sys.executable, "-W", "ignore", "-m", "tests.fault_driver"]
+    command = [sys.executable, "-W", "ignore", str(Path(__file__).with_name("fault_driver.py"))]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": environment}
-    with subprocess.Popen(command, cwd=Path(__file__).parents[1], **pipes) as process:
+    with subprocess.Popen(command, **pipes) as process:
         yield Driver(process)
         assert process.stdin is not None
         process.stdin.close()

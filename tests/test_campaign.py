@@ -5,28 +5,26 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import Executor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
 import ase.db
 import pytest
+from campaigns import computed, copper, decisions, rows
+from counted_emt import TOLD
+from test_executors import DASK, PARSL
 
 from ase_dkl import Dataset, Surrogate, fit
 from ase_dkl.active.campaign import Campaign, Result
 from ase_dkl.active.database import BadStore
+from ase_dkl.active.executors import open_executor
 from ase_dkl.active.plan import BadCampaign, Plan
 from ase_dkl.active.status import Status
 from ase_dkl.active.stopping import Stop, StopReason
 from ase_dkl.active.target import Target
-from tests.campaigns import computed, copper, decisions, rows
-from tests.counted_emt import TOLD
 
 Tell = Callable[..., Path]
-
-
-def one_worker() -> Executor:
-    return ThreadPoolExecutor(1)
 
 
 def run(plan: Plan, watch: Callable[[Status], None] | None = None, workers: int = 1) -> Result:
@@ -111,6 +109,17 @@ def test_the_order_in_which_labels_come_decides_nothing(
     plan = copper(tmp_path)
     result = run(plan, workers=workers)
     assert decisions(result.stages) == decisions(undisturbed[1].stages)
+    assert result.surrogate.digest == undisturbed[1].surrogate.digest
+    assert rows(plan) == rows(undisturbed[0])
+
+
+@pytest.mark.parametrize("kind", ["local", "dask", "parsl"])
+def test_where_labels_are_computed_decides_nothing(undisturbed: tuple[Plan, Result], tmp_path: Path, kind: str) -> None:
+    file = tmp_path / "cluster.py"
+    file.write_text(DASK + PARSL.format(folder=str(tmp_path / "runinfo")))
+    what = {"local": {}, "dask": {"cluster": f"{file}:cluster"}, "parsl": {"config": f"{file}:config"}}[kind]
+    plan = copper(tmp_path)
+    result = Campaign(plan, lambda: open_executor({"kind": kind, **what}, own_process=False)).run()
     assert result.surrogate.digest == undisturbed[1].surrogate.digest
     assert rows(plan) == rows(undisturbed[0])
 

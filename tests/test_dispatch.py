@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from campaigns import COUNTED, CRYSTAL, computed
+from counted_emt import TOLD
 
 from ase_dkl.active.dispatch import Dispatcher
 from ase_dkl.active.executors import open_executor
 from ase_dkl.active.labelling import Job, Outcome
 from ase_dkl.active.plan import BadCampaign
-from tests.campaigns import COUNTED, CRYSTAL, computed
-from tests.counted_emt import TOLD
 
 
 class Losing(ThreadPoolExecutor):

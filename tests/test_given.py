@@ -9,6 +9,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
+from campaigns import copper
 
 from ase_dkl import Dataset, NotThisCrystal
 from ase_dkl.active.calculation import Calculation
@@ -17,7 +18,6 @@ from ase_dkl.active.given import label_given
 from ase_dkl.active.plan import BadCampaign
 from ase_dkl.active.record import locked
 from ase_dkl.active.stopping import Stop
-from tests.campaigns import copper
 
 FAILING = """
 from ase.calculators.emt import EMT

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from campaigns import COUNTED, copper
 
 from ase_dkl import TrainConfig
 from ase_dkl.active.box import Box
@@ -11,7 +12,6 @@ from ase_dkl.active.calculation import Calculation
 from ase_dkl.active.plan import BadCampaign
 from ase_dkl.active.stopping import Stop
 from ase_dkl.active.target import Target
-from tests.campaigns import COUNTED, copper
 
 
 @pytest.mark.parametrize(

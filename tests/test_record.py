@@ -3,12 +3,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from campaigns import copper
 
 from ase_dkl import Surrogate
 from ase_dkl.active import record
 from ase_dkl.active.plan import BadCampaign
 from ase_dkl.active.stopping import Stage
-from tests.campaigns import copper
 
 
 def stage(number: int) -> Stage:

@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from campaigns import copper
 
 from ase_dkl.active.ledger import Ledger
 from ase_dkl.active.plan import BadCampaign, Plan
 from ase_dkl.active.stages import box_points, next_batch, next_stage, verdict
 from ase_dkl.active.stopping import Stage, Stop, StopReason
 from ase_dkl.active.store import Label, Request
-from tests.campaigns import copper
 
 
 def labels(plan: Plan, batch: int, first: int, cells: Any, failed: int = 0, shift: float = 0.0) -> list[Label]:

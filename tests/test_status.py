@@ -1,17 +1,18 @@
 import json
 from pathlib import Path
 
+from campaigns import copper
+
 from ase_dkl.active.status import Progress, status_of
 from ase_dkl.active.stopping import Stage, Stop, StopReason
 from ase_dkl.active.target import Target
-from tests.campaigns import copper
 
 COUNTS = {"waiting": 5, "done": 7, "failed": 1}
 
 
 def stages(*sigmas: float) -> list[Stage]:
     return [
-        Stage(i, 8 + 4 * i, 0, sigma, 2 * sigma, 1e-4, (), (), 1.0, None, None, False, 0.1)
+        Stage(i, 8 + 4 * i, 0, sigma, 1.5 * sigma, 2 * sigma, 1e-4, (), (), 1.0, None, None, False, 0.1)
         for i, sigma in enumerate(sigmas)
     ]
 

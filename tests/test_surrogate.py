@@ -141,7 +141,7 @@ def test_joint_posterior_knows_that_the_stress_is_a_slope(surrogate: Surrogate, 
     slope = np.zeros(21)
     slope[3 + 12] = 1
     assert difference @ joint.mean == pytest.approx(slope @ joint.mean, abs=1e-3)
-    std = [np.sqrt(max(row @ joint.covariance @ row, 0)) for row in (difference, slope, difference - slope)]
+    std = [np.sqrt((row @ joint.covariance @ row).clip(min=0)) for row in (difference, slope, difference - slope)]
     assert std[0] == pytest.approx(std[1], rel=0.01)
     assert std[2] < 0.05 * std[1]
 

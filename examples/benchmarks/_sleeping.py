@@ -20,12 +20,13 @@ class Sleeping(Calculator):
     implemented_properties = ["energy", "stress"]  # noqa: RUF012
 
     def __init__(self, constant: float, seconds: float) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.constant, self.seconds = constant, seconds
 
     def calculate(self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes) -> None:
         """Sleep, then η = ½ (C Cᵀ / a² − 1), E = V₀ (½ λ (tr η)² + μ η:η), and σ = Fᵀ S F / det F with F = C / a."""
-        super().calculate(atoms, properties, system_changes)
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        assert self.atoms is not None
         time.sleep(self.seconds)
         deformation = self.atoms.cell.array / self.constant
         green = 0.5 * (deformation @ deformation.T - np.eye(3))

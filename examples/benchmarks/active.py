@@ -37,6 +37,7 @@ THRESHOLDS = (5.0, 2.0, 1.0)
 """meV per cell."""
 KINDS = ("variance", "conditional", "largest", "sobol", "random")
 TARGET = Target("C44", 0.5)
+TARGET_BOX = Box((-0.05, 0.05), (-5, 5))
 TARGET_KINDS = ("target", "sobol")
 STEP = 5e-4
 """Strain of the finite differences that give copper's true constants."""
@@ -92,8 +93,9 @@ def run(system: str, kind: str, seed: int, quick: bool, aim: str) -> list[Point]
         label: Labeller = functools.partial(_look_up, pool, places)
         truth = None
     else:
-        crystal, tests = copper(), copper_tests()
-        design = Box().design(crystal, INITIAL + CANDIDATES, seed=seed)
+        crystal, tests = copper(), {} if target else copper_tests()
+        region = TARGET_BOX if target else Box()
+        design = region.design(crystal, INITIAL + CANDIDATES, seed=seed)
         initial, candidates = design[:INITIAL], design[INITIAL:]
         label = label_copper
         truth = true_C44() if target else None
