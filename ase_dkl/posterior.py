@@ -80,9 +80,7 @@ class Posterior:
                 )
         return products[..., -1], 0.5 * (covariance + covariance.mT)
 
-    def conditioned(
-        self, features: Floats, derivatives: Floats | None, basis: Floats, labels: Floats
-    ) -> Self:
+    def conditioned(self, features: Floats, derivatives: Floats | None, basis: Floats, labels: Floats) -> Self:
         """The posterior when further labels are known; features and derivatives as `marginals`.
 
         Args:
@@ -93,9 +91,7 @@ class Posterior:
         """
         n, m = features.shape[1], self.points.shape[1]
         products = self._products(*self._scaled(features, derivatives), basis)
-        noise = np.repeat(
-            np.stack([self.value_noise, self.derivative_noise], axis=1), [n, len(labels) - n], axis=1
-        )
+        noise = np.repeat(np.stack([self.value_noise, self.derivative_noise], axis=1), [n, len(labels) - n], axis=1)
         # S = Tᵀ h and r = y − hᵀ w, in units of the noise;  B = I + Sᵀ S = L Lᵀ
         seen = products[..., m:-1] / noise[..., None]
         surprise = (labels - products[..., -1]) / noise
