@@ -224,6 +224,8 @@ def labels_table(found: Campaigns) -> Table:
     for system in ("SrTiO3", "copper"):
         for kind in KINDS:
             runs = by_task(found, "energy", system, kind)
+            if not runs:
+                continue
             counts = [
                 in_words([labels_until(points, test, threshold) for points in runs])
                 for test in ("random", "scans")
@@ -315,6 +317,8 @@ def figure(found: Campaigns, path: Path) -> None:
 
 def _band(axes: Any, runs: list[list[Point]], aim: str, kind: str, colour: str) -> None:
     """A campaign that has ended stays at its last value."""
+    if not runs:
+        return
     labels = np.arange(INITIAL, MOST + 1, BATCH)
     values = np.full((len(runs), len(labels)), np.nan)
     for row, points in zip(values, runs, strict=True):
@@ -333,11 +337,11 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, default=Path("active.png"))
     options = parser.parse_args()
     print_environment(options.seeds, options.quick)
-    kinds, target_kinds = (KINDS[:1], TARGET_KINDS[:1]) if options.quick else (KINDS, TARGET_KINDS)
+    kinds = KINDS[:1] if options.quick else KINDS
     tasks = [
         ("energy", system, kind, seed) for seed in options.seeds for system in ("SrTiO3", "copper") for kind in kinds
     ]
-    tasks += [("property", "copper", kind, seed) for seed in options.seeds for kind in target_kinds]
+    tasks += [("property", "copper", kind, seed) for seed in options.seeds for kind in TARGET_KINDS]
     found = campaigns(tasks, options.quick, options.results)
     for table in (labels_table(found), stops_table(found), target_table(found)):
         console.print(table)
