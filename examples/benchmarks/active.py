@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
@@ -200,15 +200,15 @@ def read(results: Path) -> Iterator[tuple[tuple[str, str, str, int], list[Point]
         )
 
 
-def labels_until(points: list[Point], test: str, threshold: float) -> int | None:
-    """Labels of the first model whose error is at the threshold or below."""
-    return next((point.stage.labels for point in points if point.errors_meV[test] <= threshold), None)
+def labels_until(runs: list[list[Point]], reached: Callable[[Point], bool]) -> tuple[list[int], int]:
+    """Labels of each campaign's first model that is good enough; of one that ended before, all; how many did."""
+    first = [next((point.stage.labels for point in points if reached(point)), None) for points in runs]
+    labels = [points[-1].stage.labels if count is None else count for points, count in zip(runs, first, strict=True)]
+    return labels, first.count(None)
 
 
-def in_words(counts: list[int | None]) -> str:
-    """Mean ± standard deviation, with those that were not reached counted as what they had when they ended."""
-    missed = sum(count is None for count in counts)
-    values = [MOST if count is None else count for count in counts]
+def in_words(values: list[int], missed: int) -> str:
+    """Mean ± standard deviation: a lower bound where some campaigns ended before."""
     text = f"{np.mean(values):.1f}" + (f" ± {np.std(values, ddof=1):.1f}" if len(values) > 1 else "")
     return f"> {text} ({missed} not)" if missed else text
 
@@ -220,19 +220,23 @@ def by_task(found: Campaigns, aim: str, system: str, kind: str) -> list[list[Poi
 def labels_table(found: Campaigns) -> Table:
     columns = [f"{test},\n{threshold:g} meV" for test in ("random", "scans") for threshold in THRESHOLDS]
     title = "Labels (energy and stress) to an RMSE over random lattices of the box, and over scans through it"
-    table = Table("system", "acquisition", *columns, title=title)
+    table = Table("system", "acquisition", "campaigns", *columns, title=title)
     for system in ("SrTiO3", "copper"):
         for kind in KINDS:
             runs = by_task(found, "energy", system, kind)
             if not runs:
                 continue
             counts = [
-                in_words([labels_until(points, test, threshold) for points in runs])
+                in_words(*labels_until(runs, functools.partial(_reached, test, threshold)))
                 for test in ("random", "scans")
                 for threshold in THRESHOLDS
             ]
-            table.add_row(system, kind, *counts, end_section=kind == KINDS[-1])
+            table.add_row(system, kind, str(len(runs)), *counts, end_section=kind == KINDS[-1])
     return table
+
+
+def _reached(test: str, threshold: float, point: Point) -> bool:
+    return point.errors_meV[test] <= threshold
 
 
 def stops_table(found: Campaigns) -> Table:
@@ -269,20 +273,15 @@ def stopped(points: list[Point], tolerance: float) -> Point | None:
 def target_table(found: Campaigns) -> Table:
     title = f"Labels until {TARGET.name} of copper is known to {TARGET.tolerance:g} GPa (σ times calibration)"
     table = Table("chosen by", "labels", "Sobol takes as many times", "error then, GPa", "error / σ, RMS", title=title)
-    counts = {}
-    for kind in TARGET_KINDS:
-        runs = by_task(found, "property", "copper", kind)
-        ends = [next((point for point in points if _within(point)), None) for points in runs]
-        counts[kind] = [None if end is None else end.stage.labels for end in ends]
-    base = np.mean([MOST if count is None else count for count in counts["sobol"]])
-    for kind in TARGET_KINDS:
+    counts = {kind: labels_until(by_task(found, "property", "copper", kind), _within) for kind in TARGET_KINDS}
+    for kind, (labels, missed) in counts.items():
         runs = by_task(found, "property", "copper", kind)
         known = [end for points in runs if (end := next(filter(_within, points), None)) is not None]
-        ratio = base / np.mean([MOST if count is None else count for count in counts[kind]])
+        ratio = np.mean(counts["sobol"][0]) / np.mean(labels)
         errors = np.array([end.target_error for end in known], dtype=np.float64)
         sigmas = np.array([end.stage.target_std for end in known], dtype=np.float64)
         scores = (f"{errors.mean():.2f}", f"{np.sqrt(np.mean((errors / sigmas) ** 2)):.2f}") if known else ("–", "–")
-        table.add_row(kind, in_words(counts[kind]), f"{ratio:.2f}", *scores)
+        table.add_row(kind, in_words(labels, missed), f"{ratio:.2f}", *scores)
     return table
 
 
