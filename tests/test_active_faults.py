@@ -183,14 +183,15 @@ def test_killed_at_random_instants(
             continue
         # It came to its end before it was killed, or only its workers were, without which it goes on.
         assert status == 0
-        lives.longest /= 2
+        if "campaign" in way or "group" in way:
+            lives.longest /= 2
         run.equals(undisturbed[budget])
         number += 1
         run = place(number)
     driver.begin(run)
     assert driver.end() == 0
     run.equals(undisturbed[budget])
-    assert len(lives.seen) > kills // 6, "It was killed at few stages only."
+    assert len(lives.seen) > kills // 12, "It was killed at few stages only."
 
 
 def test_killed_while_labels_fail_hang_and_are_not_numbers(
