@@ -7,11 +7,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
+import psutil
 import psycopg2
 import pytest
 
@@ -54,8 +55,13 @@ class Server:
                 time.sleep(0.05)
 
     def kill(self) -> None:
-        """kill -9."""
+        """kill -9, also of what serves connections: that may outlive the server by a transaction."""
+        serving = psutil.Process(self._process.pid).children()
         self._process.kill()
+        for process in serving:
+            with suppress(psutil.NoSuchProcess):
+                process.kill()
+        psutil.wait_procs(serving)
         self._process.wait()
 
     def stop(self) -> None:

@@ -127,7 +127,7 @@ class TestRun:
 
     def test_interrupted_it_says_how_to_go_on(self, file: Path) -> None:
         command = [sys.executable, "-c", "from ase_dkl.cli.active import active; active()", "run", str(file)]
-        environment = {**os.environ, "SECONDS": "0.5", "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "SECONDS": "4", "OMP_NUM_THREADS": "1"}
         with subprocess.Popen(
             command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:

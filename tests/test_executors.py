@@ -40,7 +40,7 @@ DASK = """
 from distributed import LocalCluster
 
 def cluster():
-    return LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=None, silence_logs=50)
+    return LocalCluster(n_workers=2, threads_per_worker=1, host="127.0.0.1", dashboard_address=":0", silence_logs=50)
 """
 
 

@@ -190,8 +190,11 @@ def linearised(
     """
     here = quantities(found.cell)
     mean = here.mean(surrogate)
-    displaced = [quantities(strained(found.cell, STEP * strain)).mean(surrogate) for strain in found.strains]
-    drift = (np.array(displaced) - mean).T / STEP
+    ahead, behind = (
+        np.array([quantities(strained(found.cell, step * strain)).mean(surrogate) for strain in found.strains])
+        for step in (STEP, -STEP)
+    )
+    drift = (ahead - behind).T / (2 * STEP)
     weights = here.weights.copy()
     weights[:, 0] += drift @ found.response
     return mean, Linear(here.cells, weights)
