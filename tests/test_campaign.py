@@ -249,7 +249,7 @@ def test_a_database_that_is_another_is_told_in_words(tmp_path: Path) -> None:
 
 
 def test_one_process_at_a_time(tmp_path: Path, tell: Tell) -> None:
-    tell(seconds=0.5)
+    tell(seconds=2)
     plan = copper(tmp_path)
     begun, seen = threading.Event(), []
 

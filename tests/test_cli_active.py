@@ -126,7 +126,10 @@ class TestRun:
         assert printed == numbers("status", file)
 
     def test_interrupted_it_says_how_to_go_on(self, file: Path) -> None:
-        command = [sys.executable, "-c", "from ase_dkl.cli.active import active; active()", "run", str(file)]
+        # Programs begun in the background of a script ignore the signal, and so would what they begin.
+        listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
+        code = f"{listening}; from ase_dkl.cli.active import active; active()"
+        command = [sys.executable, "-c", code, "run", str(file)]
         environment = {**os.environ, "SECONDS": "4", "OMP_NUM_THREADS": "1"}
         with subprocess.Popen(
             command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE

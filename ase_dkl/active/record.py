@@ -10,6 +10,7 @@ import time
 import uuid
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,10 @@ def save(plan: Plan, surrogate: Surrogate, stages: Sequence[Stage]) -> Surrogate
         beside.write_text(json.dumps([asdict(stage) for stage in stages], indent=1), encoding="utf-8")
     about = {**_identity(plan), "stage": stages[-1].stage}
     dataset = {**surrogate.report.dataset, "source": plan.database_shown, "campaign": about}
-    surrogate.report = replace(surrogate.report, dataset=dataset)
-    surrogate.save(plan.folder / MODEL)
-    return surrogate
+    named = copy(surrogate)
+    named.report = replace(surrogate.report, dataset=dataset)
+    named.save(plan.folder / MODEL)
+    return named
 
 
 def load(plan: Plan) -> tuple[Surrogate | None, list[Stage]]:
