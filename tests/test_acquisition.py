@@ -101,3 +101,10 @@ def test_sheets() -> None:
     cells = Box((-0.02, 0.02), (-2, 2)).design(model.crystal, 12)
     for kind in ("variance", "conditional", "largest"):
         assert len(set(choose(model, cells, 3, kind=kind, pending=cells[:1]).index.tolist())) == 3
+
+
+def test_what_cannot_be_chosen_is_told(surrogate: Surrogate, candidates: Floats) -> None:
+    with pytest.raises(ValueError, match="no acquisition 'entropy'; choose one of variance"):
+        choose(surrogate, candidates, 1, kind="entropy")
+    with pytest.raises(ValueError, match="25 lattices cannot be chosen among 24"):
+        choose(surrogate, candidates, 25)

@@ -7,7 +7,7 @@ from ase.build import make_supercell
 from ase.stress import voigt_6_to_full_3x3_stress
 from scipy.spatial.transform import Rotation
 
-from ase_dkl import BadModelFile, Dataset, NotThisCrystal, Prediction, Surrogate
+from ase_dkl import BadModelFile, Dataset, NotThisCrystal, Prediction, Surrogate, TrainConfig, fit
 from ase_dkl.arrays import Floats
 from ase_dkl.lattice import strained
 from ase_dkl.surrogate import spread_factor, spread_variance
@@ -227,3 +227,15 @@ def test_cells_that_are_not_finite_are_refused(surrogate: Surrogate, cells: np.n
     for ask in (surrogate.predict_cells, surrogate.posterior, surrogate.extrapolation):
         with pytest.raises(ValueError, match="Cell 3 has lattice vectors that are not finite"):
             ask(cells)
+
+
+def test_the_spread_of_networks_is_part_of_the_joint_posterior_unless_it_shall_not(srtio3_dataset: Dataset) -> None:
+    config = TrainConfig(networks=3, steps=10, width=8, depth=1)
+    model = fit(srtio3_dataset.subset(np.arange(12)), config, progress=False)
+    cells = srtio3_dataset.cells[40:43]
+    whole, within = model.posterior(cells), model.posterior(cells, spread=False)
+    assert np.array_equal(whole.mean, within.mean)
+    _, covariances = model.process.joint(*model._observe(cells, True))
+    assert within.covariance == pytest.approx(covariances.mean(axis=0) * model.scaling.energy_scale**2)
+    left = whole.covariance - within.covariance
+    assert np.linalg.matrix_rank(left, tol=1e-9 * np.abs(left).max()) == 2

@@ -7,10 +7,11 @@ import torch
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from ase_dkl import BadTraining, Dataset, Prediction, TrainConfig, evaluate, fit
+from ase_dkl import BadTraining, Dataset, Prediction, Surrogate, TrainConfig, evaluate, fit
 from ase_dkl.arrays import Floats
 from ase_dkl.lattice import STRAIN_GENERATORS
 from ase_dkl.records import KERNELS
+from ase_dkl.training import COLD
 
 QUICK = TrainConfig(networks=1, steps=60)
 
@@ -205,3 +206,40 @@ def test_a_sheet_has_three_lattice_parameters_and_no_stress_across() -> None:
     largest = np.abs(expected).max()
     assert stress_of(prediction)[:, in_plane] == pytest.approx(expected[:, in_plane], abs=0.05 * largest)
     assert stress_of(prediction)[:, across] == pytest.approx(0, abs=1e-12)
+
+
+class TestGoingOn:
+    @pytest.fixture(scope="class")
+    @classmethod
+    def many(cls, srtio3_dataset: Dataset) -> Dataset:
+        return srtio3_dataset.subset(np.arange(COLD + 16)).without_stresses()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def start(cls, many: Dataset) -> Surrogate:
+        return fit(many.subset(np.arange(COLD)), QUICK, progress=False)
+
+    def test_takes_a_third_of_the_steps_and_keeps_the_units(self, start: Surrogate, many: Dataset) -> None:
+        again = fit(many, QUICK, start=start, progress=False)
+        assert again.report.steps == 20
+        assert again.report.n_rows == COLD + 16
+        assert np.array_equal(again.scaling.centre, start.scaling.centre)
+        assert again.config == start.config
+
+    def test_begins_where_the_other_ended(self, start: Surrogate, many: Dataset, unseen: Dataset) -> None:
+        one = fit(many, replace(QUICK, steps=1), start=start, progress=False)
+        errors = [evaluate(each, unseen).energy_rmse_meV for each in (one, start)]
+        afresh = evaluate(fit(many, replace(QUICK, steps=1), progress=False), unseen).energy_rmse_meV
+        assert errors[0] < 1.2 * errors[1]
+        assert errors[0] < 0.5 * afresh
+
+    def test_few_rows_are_trained_from_the_beginning(self, start: Surrogate, many: Dataset) -> None:
+        few = many.subset(np.arange(COLD))
+        assert fit(few, QUICK, start=start, progress=False).digest == start.digest
+
+    def test_only_from_the_same_configuration_and_crystal(self, start: Surrogate, many: Dataset) -> None:
+        with pytest.raises(BadTraining, match="another configuration"):
+            fit(many, replace(QUICK, width=16), start=start, progress=False)
+        other = replace(many, crystal=replace(many.crystal, images=many.crystal.images[:1]))
+        with pytest.raises(BadTraining, match="another reference crystal"):
+            fit(other, QUICK, start=start, progress=False)

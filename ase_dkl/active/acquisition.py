@@ -69,7 +69,16 @@ def choose(
         target: a property whose variance is reduced, whatever `kind` would have reduced.
         stress: whether labels have stresses.
         seed: of "random".
+
+    Raises:
+        ValueError: there is no such kind, or there are fewer candidates.
     """
+    if kind not in ACQUISITIONS:
+        raise ValueError(f"There is no acquisition {kind!r}; choose one of {', '.join(ACQUISITIONS)}.")
+    if n > len(candidates):
+        raise ValueError(
+            f"{n} lattices cannot be chosen among {len(candidates)}. Give more candidates, or ask for fewer."
+        )
     if kind == "sobol":
         return Chosen(np.arange(n), ("next point of the Sobol sequence",) * n)
     if kind == "random":

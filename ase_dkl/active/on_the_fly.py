@@ -65,7 +65,7 @@ class ActiveCalculator(DKLCalculator):
         reference_calculator: an ASE calculator of energies, and of stresses if it has some, with the settings of the
             surrogate's training labels: else their energies have no common zero.
         tolerance: largest uncertainty of an energy that the surrogate may answer, eV per reference cell.
-        dataset: the rows that the surrogate knows. With them it is trained again, from where it is, when it has a
+        dataset: the rows that the surrogate knows. With them it is trained again when it has a
             quarter more labels than at the last time or one was a surprise; without them it is only conditioned.
         database: an ASE database to which each label is added, with its reason, as soon as it is there.
         log: file to which a line is added for each request; "-" for standard output.
@@ -219,7 +219,11 @@ class ActiveCalculator(DKLCalculator):
 
     def _learn(self, new: Dataset, *, surprise: bool) -> bool:
         """Let the surrogate learn a label; returns whether its networks were trained again."""
-        self.dataset = _joined(self.dataset, new)
+        if self.dataset is None:
+            self.dataset = new
+        else:
+            next_id = int(self.dataset.ids.max()) + 1
+            self.dataset = self.dataset.joined(replace(new, ids=np.array([next_id])))
         self.model = None  # the file holds another model
         if self._trainable and (surprise or len(self.dataset) >= GROWTH * self._trained_on):
             from ase_dkl.training import fit
@@ -273,16 +277,3 @@ def _check(dataset: Dataset | None, surrogate: Surrogate) -> None:
             f"The dataset has {len(dataset)} rows and the surrogate knows {surrogate.report.n_rows}. Give the rows "
             "that it was trained on, and those that it has learnt since, or none."
         )
-
-
-def _joined(known: Dataset | None, new: Dataset) -> Dataset:
-    if known is None:
-        return new
-    return replace(
-        known,
-        cells=np.concatenate([known.cells, new.cells]),
-        energies=np.concatenate([known.energies, new.energies]),
-        stresses=np.concatenate([known.stresses, new.stresses]),
-        ids=np.concatenate([known.ids, known.ids.max() + 1 + np.arange(len(new))]),
-        provenance={**known.provenance, "on_the_fly": known.provenance.get("on_the_fly", 0) + len(new)},
-    )

@@ -24,9 +24,6 @@ from ase_dkl.training import fit
 GROWTH, GROWTH_SURPRISED = 1.25, 1.05
 """Labels, in units of those at the last training of the networks, at which they are trained again: so that all
 trainings together take a few times as long as the last one. Where labels came as a surprise, it is due earlier."""
-COLD = 64
-"""Labels up to which networks are trained from the beginning, which takes seconds and gives smaller errors; with more,
-training goes on from the networks of the stage before."""
 BOX_POINTS = 256
 """Lattices that stand for the box where its uncertainty is measured."""
 STREAK = 6
@@ -190,9 +187,8 @@ def _enough(plan: Plan, ledger: Ledger, labels: int) -> None:
 
 def _trained(plan: Plan, ledger: Ledger, surrogate: Surrogate | None, batches: int) -> Surrogate:
     """A model of all labels of the first batches."""
-    labelled = ledger.usable(batches)
-    dataset = Dataset.from_atoms(labelled, reference=plan.crystal)
-    return fit(dataset, plan.config, start=surrogate if len(labelled) > COLD else None, progress=False)
+    dataset = Dataset.from_atoms(ledger.usable(batches), reference=plan.crystal)
+    return fit(dataset, plan.config, start=surrogate, progress=False)
 
 
 def _knowledge(plan: Plan, box: Floats, surrogate: Surrogate) -> dict[str, Any]:

@@ -125,16 +125,8 @@ def status_of(
         failed=counts["failed"],
         stages=tuple(stages),
         stop=plan.stop,
-        target_unit=_unit(plan),
+        target_unit=None if plan.stop.target is None else plan.stop.target.unit(plan.crystal),
         event=progress.event,
         event_time=progress.time,
         reason=None if verdict is None else verdict[1],
     )
-
-
-def _unit(plan: Plan) -> str | None:
-    if (name := plan.target_name) is None:
-        return None
-    if name.startswith("C"):
-        return "GPa" if len(plan.crystal.periodic) == 3 else "N/m"
-    return {"B0": "GPa", "V0": "Å³", "A0": "Å²", "a": "Å", "b": "Å", "c": "Å"}.get(name, "°")

@@ -74,6 +74,12 @@ class Target:
                 f"{', '.join(names)}."
             )
 
+    def unit(self, crystal: Crystal) -> str:
+        """What the property of this crystal is told in: GPa, N/m, Å³, Å², Å or °."""
+        if self.name == "B0" or self.name.startswith("C"):
+            return "GPa" if len(crystal.periodic) == 3 else "N/m"
+        return {"V0": "Å³", "A0": "Å²"}.get(self.name, "Å" if self.name in "abc" else "°")
+
     def evaluate(self, surrogate: Surrogate) -> TargetValue:
         """Value, error bar and linear form under a model.
 
@@ -88,12 +94,12 @@ class Target:
             warnings.simplefilter("ignore", ExtrapolationWarning)
             found = in_standard_frame(crystal, equilibrium(surrogate))
         if self.name == "B0" or self.name.startswith("C"):
-            value, weights, cells, unit = self._elastic(surrogate, found)
+            value, weights, cells = self._elastic(surrogate, found)
         else:
-            value, weights, cells, unit = self._of_lattice(crystal, found)
+            value, weights, cells = self._of_lattice(crystal, found)
         linear = Linear(cells, weights[None])
         variance = linear.posterior(surrogate)[1][0, 0]
-        return TargetValue(value, float(np.sqrt(max(variance, 0.0))), unit, linear)
+        return TargetValue(value, float(np.sqrt(max(variance, 0.0))), self.unit(crystal), linear)
 
     def _names(self, crystal: Crystal) -> list[str]:
         d = len(crystal.periodic)
@@ -101,12 +107,12 @@ class Target:
         elastic = [f"C{i}{j}" for i in components for j in components if i <= j]
         return [*elastic, *(["B0", "V0"] if d == 3 else ["A0"] * (d == 2)), *NAMES[(d * (d + 1)) // 2]]
 
-    def _elastic(self, surrogate: Surrogate, found: Equilibrium) -> tuple[float, Floats, Floats, str]:
+    def _elastic(self, surrogate: Surrogate, found: Equilibrium) -> tuple[float, Floats, Floats]:
         crystal = surrogate.crystal
         components = COMPONENTS[len(crystal.periodic)]
         n = len(components)
         mean, linear = linearised(surrogate, found, lambda cell: stiffness(crystal, cell))
-        unit, name = (GPa, "GPa") if n == 6 else (N_PER_M, "N/m")
+        unit = GPa if n == 6 else N_PER_M
         constants = mean.reshape(n, n) / unit
         if constant := re.fullmatch(r"C(\d)(\d)", self.name):
             i, j = (components.index(int(digit) - 1) for digit in constant.groups())
@@ -117,15 +123,14 @@ class Target:
             normal = np.linalg.solve(constants, np.repeat([1.0, 0.0], 3))
             value = float(1 / normal[:3].sum())
             slope = value**2 * np.outer(normal, normal)
-        return value, np.tensordot(slope.ravel(), linear.weights, axes=1) / unit, linear.cells, name
+        return value, np.tensordot(slope.ravel(), linear.weights, axes=1) / unit, linear.cells
 
-    def _of_lattice(self, crystal: Crystal, found: Equilibrium) -> tuple[float, Floats, Floats, str]:
+    def _of_lattice(self, crystal: Crystal, found: Equilibrium) -> tuple[float, Floats, Floats]:
         of_parameters, of_size = lattice_tangents(found.cell[list(crystal.periodic)])
         moved = found.strains.T @ found.response
         if self.name in found.names:
             place = found.names.index(self.name)
             value, tangent = float(found.lattice_parameters[place]), of_parameters[:, place]
-            unit = "Å" if self.name in "abc" else "°"
         else:
-            value, tangent, unit = found.volume, of_size, "Å³" if self.name == "V0" else "Å²"
-        return value, (tangent @ moved)[None], found.cell[None], unit
+            value, tangent = found.volume, of_size
+        return value, (tangent @ moved)[None], found.cell[None]

@@ -157,6 +157,16 @@ class Dataset:
             ids=self.ids[index],
         )
 
+    def joined(self, other: Self) -> Self:
+        """These rows and then those of another dataset of the same crystal; ids, provenance and warnings are kept."""
+        return replace(
+            self,
+            cells=np.concatenate([self.cells, other.cells]),
+            energies=np.concatenate([self.energies, other.energies]),
+            stresses=np.concatenate([self.stresses, other.stresses]),
+            ids=np.concatenate([self.ids, other.ids]),
+        )
+
     def without_stresses(self) -> Self:
         """The same rows with energies alone."""
         return replace(self, stresses=np.full_like(self.stresses, np.nan))

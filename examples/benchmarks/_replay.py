@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from _common import Floats
 
 from ase_dkl import Dataset, TrainConfig, fit
 from ase_dkl.active.acquisition import choose
-from ase_dkl.active.stages import COLD, GROWTH, GROWTH_SURPRISED
+from ase_dkl.active.stages import GROWTH, GROWTH_SURPRISED
 from ase_dkl.active.stopping import SURPRISE, Stage, calibration, over_box
 from ase_dkl.active.target import Target
 from ase_dkl.conditioning import conditioned
@@ -134,27 +134,16 @@ def replay(
         batch_errors = new.energies - energies
         errors.extend(batch_errors)
         sigmas.extend(expected)
-        dataset = joined(dataset, new)
+        dataset = dataset.joined(new)
         surprised = calibration(errors, sigmas) > SURPRISE
         refit = len(dataset) >= (GROWTH_SURPRISED if surprised else GROWTH) * trained_on
         if refit:
-            surrogate = fit(dataset, config, start=surrogate if len(dataset) > COLD else None, progress=False)
+            surrogate = fit(dataset, config, start=surrogate, progress=False)
             trained_on = len(dataset)
         else:
             surrogate = conditioned(surrogate, new)
         point = record(refit, batch_errors, expected)
     return points
-
-
-def joined(first: Dataset, second: Dataset) -> Dataset:
-    """Rows of both."""
-    return replace(
-        first,
-        cells=np.concatenate([first.cells, second.cells]),
-        energies=np.concatenate([first.energies, second.energies]),
-        stresses=np.concatenate([first.stresses, second.stresses]),
-        ids=np.concatenate([first.ids, second.ids]),
-    )
 
 
 def _rmse(surrogate: Surrogate, test: Dataset) -> float:

@@ -21,6 +21,7 @@ from _common import Floats, arguments, configured, console, print_environment, s
 from _copper import A, labelled
 from _replay import Labeller, Point, replay
 from ase.build import bulk
+from ase.cell import Cell
 from rich.progress import track
 from rich.table import Table
 
@@ -49,8 +50,6 @@ def copper() -> Crystal:
 
 
 def label_copper(cells: Floats) -> Dataset:
-    from ase.cell import Cell
-
     return Dataset.from_atoms(labelled(Cell(cell).cellpar() for cell in cells), reference=copper())
 
 
@@ -67,9 +66,10 @@ def shipped() -> tuple[Dataset, dict[str, Dataset]]:
 
 @functools.cache
 def copper_tests() -> dict[str, Dataset]:
-    path = ParameterPath
     lines = [
-        path(names, copper().cell, [0, 1, 2]).cells(np.linspace(-width, width, 17)[:, None] * np.ones(len(names)))
+        ParameterPath(names, copper().cell, [0, 1, 2]).cells(
+            np.linspace(-width, width, 17)[:, None] * np.ones(len(names))
+        )
         for names, width in ((("a", "b", "c"), 0.1), (("a",), 0.1), (("alpha",), 10.0))
     ]
     return {
@@ -166,8 +166,6 @@ def true_C44() -> float:
 
 
 def _angles(cells: Floats) -> Floats:
-    from ase.cell import Cell
-
     return np.array([Cell(cell).angles() for cell in cells])
 
 
