@@ -12,7 +12,7 @@ from campaigns import copper
 
 from ase_dkl.active.ledger import Ledger
 from ase_dkl.active.plan import BadCampaign, Plan
-from ase_dkl.active.stages import box_points, next_batch, next_stage, verdict
+from ase_dkl.active.stages import box_points, due, next_batch, next_stage, verdict
 from ase_dkl.active.stopping import Stage, Stop, StopReason
 from ase_dkl.active.store import Label, Request
 
@@ -37,6 +37,15 @@ def labels(plan: Plan, batch: int, first: int, cells: Any, failed: int = 0, shif
 @pytest.fixture
 def plan(tmp_path: Path) -> Plan:
     return copper(tmp_path, initial=20, stop=Stop(tolerance_meV=1e-3))
+
+
+def test_networks_of_many_labels_are_trained_when_there_are_twice_as_many() -> None:
+    assert not due(124, 100, 1.0)
+    assert due(125, 100, 1.0)
+    assert due(106, 100, 3.0)
+    assert due(640, 512, 1.0)
+    assert not due(1025, 513, 3.0)
+    assert due(1026, 513, 1.0)
 
 
 def test_networks_are_trained_where_labels_grew_or_surprised(plan: Plan) -> None:

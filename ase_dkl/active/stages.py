@@ -21,9 +21,11 @@ from ase_dkl.mechanics.equilibrium import BadEquilibrium
 from ase_dkl.surrogate import Surrogate
 from ase_dkl.training import fit
 
-GROWTH, GROWTH_SURPRISED = 1.25, 1.05
+GROWTH, GROWTH_SURPRISED, GROWTH_LARGE = 1.25, 1.05, 2.0
 """Labels, in units of those at the last training of the networks, at which they are trained again: so that all
 trainings together take a few times as long as the last one. Where labels came as a surprise, it is due earlier."""
+LARGE = 512
+"""Labels that networks were trained on above which more of them hardly change the networks, and training takes long."""
 BOX_POINTS = 256
 """Lattices that stand for the box where its uncertainty is measured."""
 STREAK = 6
@@ -58,7 +60,8 @@ def next_stage(
         [*(error for stage in recent for error in stage.batch_errors), *errors],
         [*(sigma for stage in recent for sigma in stage.batch_uncertainties), *uncertainties],
     )
-    refit = surrogate is None or _due(stages, labels, factor)
+    trained_on = next((stage.labels for stage in reversed(stages) if stage.refitted), 0)
+    refit = surrogate is None or due(labels, trained_on, factor)
     if surrogate is None:
         _enough(plan, ledger, labels)
     if refit:
@@ -78,6 +81,19 @@ def next_stage(
         **_knowledge(plan, box, surrogate),
         seconds=time.perf_counter() - began,
     )
+
+
+def due(labels: int, trained_on: int, factor: float) -> bool:
+    """Whether networks are to be trained again.
+
+    Args:
+        labels: that there are.
+        trained_on: that there were at the last training.
+        factor: calibration of the latest ones.
+    """
+    if trained_on > LARGE:
+        return labels >= GROWTH_LARGE * trained_on
+    return labels >= (GROWTH_SURPRISED if factor > SURPRISE else GROWTH) * trained_on
 
 
 def last_stage(plan: Plan, ledger: Ledger, box: Floats, surrogate: Surrogate, stage: Stage) -> tuple[Surrogate, Stage]:
@@ -157,11 +173,6 @@ def verdict(plan: Plan, ledger: Ledger, stages: Sequence[Stage]) -> tuple[StopRe
             f"{ledger.last_error(latest.stage)}"
         )
     return plan.stop.verdict(stages)
-
-
-def _due(stages: Sequence[Stage], labels: int, factor: float) -> bool:
-    trained_on = next(stage.labels for stage in reversed(stages) if stage.refitted)
-    return labels >= (GROWTH_SURPRISED if factor > SURPRISE else GROWTH) * trained_on
 
 
 def _judged(ledger: Ledger, batch: int) -> tuple[list[float], list[float]]:

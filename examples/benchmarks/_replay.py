@@ -11,8 +11,8 @@ from _common import Floats
 
 from ase_dkl import Dataset, TrainConfig, fit
 from ase_dkl.active.acquisition import choose
-from ase_dkl.active.stages import GROWTH, GROWTH_SURPRISED
-from ase_dkl.active.stopping import SURPRISE, Stage, calibration, over_box
+from ase_dkl.active.stages import due
+from ase_dkl.active.stopping import Stage, calibration, over_box
 from ase_dkl.active.target import Target
 from ase_dkl.conditioning import conditioned
 from ase_dkl.mechanics.equilibrium import BadEquilibrium
@@ -52,7 +52,7 @@ def replay(
     aimed: bool = False,
     truth: float | None = None,
     seed: int = 0,
-    enough: Callable[[Point], bool] = lambda _: False,
+    enough: Callable[[list[Point]], bool] = lambda _: False,
 ) -> list[Point]:
     """Run a campaign as `ase_dkl.active.Campaign` does: each batch is chosen while the one before it is computed.
 
@@ -70,7 +70,7 @@ def replay(
         aimed: whether labels are chosen for it.
         truth: its true value.
         seed: of random choices.
-        enough: when to stop earlier.
+        enough: when to stop earlier, by all points so far.
     """
     left = list(range(len(candidates)))
     dataset = label(initial)
@@ -81,7 +81,7 @@ def replay(
     sigmas: list[float] = []
     pending: list[tuple[Floats, Floats, Floats]] = []
 
-    def record(refitted: bool, batch_errors: Floats, batch_sigmas: Floats) -> Point:
+    def record(refitted: bool, batch_errors: Floats, batch_sigmas: Floats) -> None:
         rms, bound, largest = over_box(surrogate, box)
         value, std = _evaluated(surrogate, target)
         stage = Stage(
@@ -102,7 +102,6 @@ def replay(
         )
         measured = {name: 1e3 * _rmse(surrogate, test) for name, test in tests.items()}
         points.append(Point(stage, measured, None if value is None or truth is None else abs(value - truth)))
-        return points[-1]
 
     def request() -> None:
         cells = np.concatenate([each[0] for each in pending]) if pending else np.empty((0, 3, 3))
@@ -125,9 +124,9 @@ def replay(
         for index in picked:
             left.remove(index)
 
-    point = record(True, np.empty(0), np.empty(0))
+    record(True, np.empty(0), np.empty(0))
     request()
-    while len(dataset) < most and not enough(point):
+    while len(dataset) < most and not enough(points):
         request()
         cells, energies, expected = pending.pop(0)
         new = label(cells)
@@ -135,14 +134,13 @@ def replay(
         errors.extend(batch_errors)
         sigmas.extend(expected)
         dataset = dataset.joined(new)
-        surprised = calibration(errors, sigmas) > SURPRISE
-        refit = len(dataset) >= (GROWTH_SURPRISED if surprised else GROWTH) * trained_on
+        refit = due(len(dataset), trained_on, calibration(errors, sigmas))
         if refit:
             surrogate = fit(dataset, config, start=surrogate, progress=False)
             trained_on = len(dataset)
         else:
             surrogate = conditioned(surrogate, new)
-        point = record(refit, batch_errors, expected)
+        record(refit, batch_errors, expected)
     return points
 
 

@@ -31,7 +31,8 @@ from ase_dkl.active.stopping import Stage, Stop, StopReason
 from ase_dkl.active.target import Target
 from ase_dkl.mechanics.paths import ParameterPath
 
-INITIAL, BATCH = 8, 2
+INITIAL, INITIAL_TARGET, BATCH = 8, 6, 2
+"""Labels of the initial design, of one for a property, and of a batch."""
 MOST = 32
 CANDIDATES = 128
 THRESHOLDS = (5.0, 2.0, 1.0)
@@ -84,8 +85,8 @@ def run(system: str, kind: str, seed: int, quick: bool, aim: str) -> list[Point]
 
     torch.set_num_threads(1)
     config = configured(TrainConfig(seed=seed), quick)
-    most = INITIAL + 4 if quick else MOST
     target = TARGET if aim == "property" else None
+    most = INITIAL + 4 if quick else MOST
     if system == "SrTiO3":
         pool, tests = shipped()
         crystal, (initial, candidates) = pool.crystal, _pool_cells(pool, seed)
@@ -95,8 +96,9 @@ def run(system: str, kind: str, seed: int, quick: bool, aim: str) -> list[Point]
     else:
         crystal, tests = copper(), {} if target else copper_tests()
         region = TARGET_BOX if target else Box()
-        design = region.design(crystal, INITIAL + CANDIDATES, seed=seed)
-        initial, candidates = design[:INITIAL], design[INITIAL:]
+        n = INITIAL_TARGET if target else INITIAL
+        design = region.design(crystal, n + CANDIDATES, seed=seed)
+        initial, candidates = design[:n], design[n:]
         label = label_copper
         truth = true_C44() if target else None
     return replay(
@@ -127,19 +129,15 @@ def _look_up(pool: Dataset, places: dict[bytes, int], cells: Floats) -> Dataset:
     return pool.subset(np.array([places[cell.tobytes()] for cell in cells]))
 
 
-def _finished(kind: str, point: Point) -> bool:
+def _finished(kind: str, points: list[Point]) -> bool:
     """All thresholds reached, and known to be by those who look at their uncertainty."""
-    known = kind in ("sobol", "random") or _sigma(point) <= THRESHOLDS[-1]
-    return known and point.errors_meV["random"] <= THRESHOLDS[-1]
+    sigma = 1e3 * points[-1].stage.rms_bound * points[-1].stage.calibration
+    known = kind in ("sobol", "random") or sigma <= THRESHOLDS[-1]
+    return known and points[-1].errors_meV["random"] <= THRESHOLDS[-1]
 
 
-def _known(point: Point) -> bool:
-    std = point.stage.target_std
-    return std is not None and std * point.stage.calibration <= 0.9 * TARGET.tolerance
-
-
-def _sigma(point: Point) -> float:
-    return 1e3 * point.stage.rms_bound * point.stage.calibration
+def _known(points: list[Point]) -> bool:
+    return stopped(points, Stop(target=TARGET), StopReason.target) is not None
 
 
 @functools.cache
@@ -246,7 +244,7 @@ def stops_table(found: Campaigns) -> Table:
                 stop
                 for kind in KINDS
                 for points in by_task(found, "energy", system, kind)
-                if (stop := stopped(points, tolerance)) is not None
+                if (stop := stopped(points, Stop(tolerance_meV=tolerance), StopReason.tolerance)) is not None
             ]
             errors = [stop.errors_meV["random"] for stop in stops]
             if stops:
@@ -257,35 +255,33 @@ def stops_table(found: Campaigns) -> Table:
     return table
 
 
-def stopped(points: list[Point], tolerance: float) -> Point | None:
-    """Where a campaign with this tolerance says that it is met."""
-    rule = Stop(tolerance_meV=tolerance)
+def stopped(points: list[Point], rule: Stop, reason: StopReason) -> Point | None:
+    """Where a campaign with this rule first stops for this reason."""
     stages = [point.stage for point in points]
     for n, point in enumerate(points, 1):
         verdict = rule.verdict(stages[:n])
-        if verdict is not None and verdict[0] == StopReason.tolerance:
+        if verdict is not None and verdict[0] == reason:
             return point
     return None
 
 
 def target_table(found: Campaigns) -> Table:
-    title = f"Labels until {TARGET.name} of copper is known to {TARGET.tolerance:g} GPa (σ times calibration)"
+    title = f"Labels until a campaign says that {TARGET.name} of copper is known to {TARGET.tolerance:g} GPa"
     table = Table("chosen by", "labels", "Sobol takes as many times", "error then, GPa", "error / σ, RMS", title=title)
-    counts = {kind: labels_until(by_task(found, "property", "copper", kind), _within) for kind in TARGET_KINDS}
-    for kind, (labels, missed) in counts.items():
-        runs = by_task(found, "property", "copper", kind)
-        known = [end for points in runs if (end := next(filter(_within, points), None)) is not None]
-        ratio = np.mean(counts["sobol"][0]) / np.mean(labels)
+    runs = {kind: by_task(found, "property", "copper", kind) for kind in TARGET_KINDS}
+    ends = {kind: [stopped(points, Stop(target=TARGET), StopReason.target) for points in runs[kind]] for kind in runs}
+    labels = {
+        kind: [(end or points[-1]).stage.labels for points, end in zip(runs[kind], ends[kind], strict=True)]
+        for kind in runs
+    }
+    for kind in TARGET_KINDS:
+        known = [end for end in ends[kind] if end is not None]
         errors = np.array([end.target_error for end in known], dtype=np.float64)
         sigmas = np.array([end.stage.target_std for end in known], dtype=np.float64)
         scores = (f"{errors.mean():.2f}", f"{np.sqrt(np.mean((errors / sigmas) ** 2)):.2f}") if known else ("–", "–")
-        table.add_row(kind, in_words(labels, missed), f"{ratio:.2f}", *scores)
+        ratio = np.mean(labels["sobol"]) / np.mean(labels[kind])
+        table.add_row(kind, in_words(labels[kind], ends[kind].count(None)), f"{ratio:.2f}", *scores)
     return table
-
-
-def _within(point: Point) -> bool:
-    std = point.stage.target_std
-    return std is not None and std * point.stage.calibration <= TARGET.tolerance
 
 
 def figure(found: Campaigns, path: Path) -> None:
@@ -316,7 +312,7 @@ def _band(axes: Any, runs: list[list[Point]], aim: str, kind: str, colour: str) 
     """A campaign that has ended stays at its last value."""
     if not runs:
         return
-    labels = np.arange(INITIAL, MOST + 1, BATCH)
+    labels = np.arange(runs[0][0].stage.labels, MOST + 1, BATCH)
     values = np.full((len(runs), len(labels)), np.nan)
     for row, points in zip(values, runs, strict=True):
         for point in points:
