@@ -1,4 +1,4 @@
-"""What a method of the comparison is: a name, settings with their candidates, and a way from labelled rows to a model."""
+"""What a method of the comparison is: a name, settings with candidates, and a way from labelled rows to a model."""
 
 from __future__ import annotations
 
@@ -78,6 +78,6 @@ def checked(method: Method, settings: Settings) -> dict[str, Any]:
             kinds.add(int)
         if default is not None and type(value) not in kinds:
             raise BadMethod(
-                f"{name} of the method {method.name} is {value!r}; give a value of the kind of {default!r}, its default."
+                f"{name} of the method {method.name} is {value!r}; give something of the kind of its default, {default!r}."
             )
     return {**method.defaults, **settings}
