@@ -21,6 +21,11 @@ class BadMethod(ValueError):
 class Model(Protocol):
     """What a fitted method answers with; `Surrogate` is one."""
 
+    @property
+    def stress_offset(self) -> float:
+        """The training labels' constant in V·σ of xx, yy and zz (Pulay stress), eV; 0 where none was found."""
+        ...
+
     def predict_cells(self, cells: ArrayLike, *, stress: bool = True) -> Prediction:
         """Energies and stresses of lattices.
 
@@ -78,6 +83,7 @@ def checked(method: Method, settings: Settings) -> dict[str, Any]:
             kinds.add(int)
         if default is not None and type(value) not in kinds:
             raise BadMethod(
-                f"{name} of the method {method.name} is {value!r}; give something of the kind of its default, {default!r}."
+                f"{name} of the method {method.name} is {value!r}; give a value of the kind of its "
+                f"default, {default!r}."
             )
     return {**method.defaults, **settings}
