@@ -1,9 +1,13 @@
-"""Inducing points: fuzzy c-means centres of the features, with a check that they did not collapse.
+"""Where inducing points start: fuzzy c-means centres of the features, with a check that they did not collapse.
+
+For comparison also k-means centres, and features drawn at random.
 
 Source: Bezdek, Ehrlich & Full, Computers & Geosciences 10 (1984) 191. In many dimensions the usual fuzzifier m = 2
-puts every centre on the mean: Winkler, Klawonn & Kruse, Int. J. Fuzzy Syst. Appl. 1 (2011) 1.
+puts every centre on the mean: Winkler, Klawonn & Kruse, Int. J. Fuzzy Syst. Appl. 1 (2011) 1. k-means, as under
+another deep kernel: van Amersfoort et al., arXiv:2102.11409 (DUE).
 """
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,44 +20,67 @@ LEAST_SPREAD = 0.25
 
 @dataclass(frozen=True)
 class Centres:
-    """Fuzzy c-means centres and how they came out.
+    """Centres and how they came out.
 
     Attributes:
         points: shape (M, f).
         spread: standard deviation of the centres over that of the data, averaged over the features.
+        fuzzifier: the exponent m that was used; None where nothing was fuzzy.
         partition_coefficient: 1 for a crisp partition, 1/M for one that tells nothing apart.
-        fuzzifier: the exponent m that was used.
     """
 
     points: NDArray[np.float64]
     spread: float
-    partition_coefficient: float
-    fuzzifier: float
+    fuzzifier: float | None = None
+    partition_coefficient: float = 1.0
 
 
-def fuzzy_centres(features: NDArray[np.float64], n_centres: int, rng: np.random.Generator) -> Centres:
-    """Place centres on the data, lowering the fuzzifier until they spread with it.
+def place(how: str, features: NDArray[np.float64], n_centres: int, rng: np.random.Generator) -> Centres:
+    """Place centres on the data.
 
     Args:
+        how: "fuzzy", "kmeans" or "random".
         features: shape (n, f).
         n_centres: how many, M ≤ n.
-        rng: draws the first memberships.
-
-    Returns:
-        Centres with the largest fuzzifier that keeps them apart, or with the least one tried.
+        rng: for all that is drawn.
 
     Raises:
         ValueError: fewer data than centres.
     """
-    from skfuzzy.cluster import cmeans
-
     if len(features) < n_centres:
         raise ValueError(f"{n_centres} inducing points cannot be placed on {len(features)} structures; ask for fewer.")
+    if how == "fuzzy":
+        return _fuzzy(features, n_centres, rng)
+    points = (_kmeans if how == "kmeans" else _drawn)(features, n_centres, rng)
+    return Centres(points, _spread(points, features))
+
+
+def _fuzzy(features: NDArray[np.float64], n_centres: int, rng: np.random.Generator) -> Centres:
+    """Lower the fuzzifier until the centres spread with the data."""
+    from skfuzzy.cluster import cmeans
+
     memberships = rng.random((n_centres, len(features)))
     memberships /= memberships.sum(axis=0)
     for fuzzifier in FUZZIFIERS:
         points, *_, coefficient = cmeans(features.T, n_centres, fuzzifier, error=1e-5, maxiter=300, init=memberships)
-        spread = float(np.mean(points.std(axis=0) / np.maximum(features.std(axis=0), 1e-300)))
+        spread = _spread(points, features)
         if spread >= LEAST_SPREAD or n_centres == 1:
             break
-    return Centres(points, spread, float(coefficient), fuzzifier)
+    return Centres(points, spread, fuzzifier, float(coefficient))
+
+
+def _kmeans(features: NDArray[np.float64], n_centres: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    from scipy.cluster.vq import kmeans2
+
+    # Of fewer different features than centres, some are drawn twice; one of two equal centres stays as it is.
+    with np.errstate(invalid="ignore"), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "One of the clusters is empty")
+        return np.asarray(kmeans2(features, n_centres, iter=300, minit="++", rng=rng)[0])
+
+
+def _drawn(features: NDArray[np.float64], n_centres: int, rng: np.random.Generator) -> NDArray[np.float64]:
+    return features[rng.choice(len(features), n_centres, replace=False)]
+
+
+def _spread(points: NDArray[np.float64], features: NDArray[np.float64]) -> float:
+    return float(np.mean(points.std(axis=0) / np.maximum(features.std(axis=0), 1e-300)))

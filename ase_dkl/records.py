@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal, Self
 
 KERNELS = ("rbf", "matern52")
+STARTS = ("fuzzy", "kmeans", "random")
+"""Of the inducing points."""
 
 
 class BadTraining(ValueError):
@@ -19,6 +21,8 @@ class TrainConfig:
     Attributes:
         networks: number of networks in the mixture, K.
         n_inducing: number of inducing points, M; at most one for each observation.
+        inducing: where they start, in the features of the untrained networks: centres of "fuzzy" c-means, centres of
+            "kmeans", or "random" structures.
         n_features: what a network makes of a lattice, in numbers.
         width: of the networks' hidden layers.
         depth: number of residual blocks.
@@ -47,6 +51,7 @@ class TrainConfig:
 
     networks: int = 4
     n_inducing: int = 50
+    inducing: Literal["fuzzy", "kmeans", "random"] = "fuzzy"
     n_features: int = 8
     width: int = 32
     depth: int = 6
@@ -72,6 +77,7 @@ class TrainConfig:
             if value is not None and value < 1:
                 raise BadTraining(f"{name} is {value}; it is a number of things and at least 1.")
         choices = {
+            "inducing": STARTS,
             "kernel": KERNELS,
             "mean": ("cubic", "quadratic", "constant"),
             "stress": ("auto", "use", "ignore"),
@@ -161,8 +167,8 @@ class TrainingReport:
             without stress labels.
         stress_offset_std_GPa: its standard deviation.
         singular_values: the largest one of every layer, by layer and network.
-        centre_spread: spread of the fuzzy c-means centres over that of the features, by network.
-        fuzzifier: exponent that kept the centres apart, by network.
+        centre_spread: spread of the inducing points' first places over that of the features, by network.
+        fuzzifier: exponent that kept fuzzy c-means centres apart, by network; None where they were placed otherwise.
         bound: "collapsed" or "stochastic".
         bound_per_label: the bound when training ended, nats a label, mean over the networks.
         steps: optimiser steps taken.
@@ -182,7 +188,7 @@ class TrainingReport:
     stress_offset_std_GPa: float | None
     singular_values: dict[str, list[float]]
     centre_spread: list[float]
-    fuzzifier: list[float]
+    fuzzifier: list[float] | None
     bound: str
     bound_per_label: float
     steps: int

@@ -22,7 +22,7 @@ from ase_dkl.batches import SUBSET, Batch, TrainingData
 from ase_dkl.crystal import Crystal
 from ase_dkl.dataset import Dataset
 from ase_dkl.gp import BASIS_SCALE, Observations, RadialKernel, SparseGP
-from ase_dkl.inducing import FUZZIFIERS, LEAST_SPREAD, Centres, fuzzy_centres
+from ase_dkl.inducing import FUZZIFIERS, LEAST_SPREAD, Centres, place
 from ase_dkl.metrics import evaluate
 from ase_dkl.network import FeatureExtractor
 from ase_dkl.posterior import Posterior
@@ -107,13 +107,14 @@ def fit(
             "No stress labels: standard deviations of the stress, and of what follows from slopes of the energy, may "
             "be too small by half."
         )
-    lowered = sum(centres.fuzzifier < FUZZIFIERS[0] for centres in model.centres)
+    fuzzifiers = [centres.fuzzifier for centres in model.centres if centres.fuzzifier is not None]
+    lowered = sum(fuzzifier < FUZZIFIERS[0] for fuzzifier in fuzzifiers)
     if lowered:
         notes.append(
             f"Fuzzy c-means centres collapsed onto the mean in {lowered} of {config.networks} networks; "
-            f"the fuzzifier was lowered to {min(centres.fuzzifier for centres in model.centres)} there."
+            f"the fuzzifier was lowered to {min(fuzzifiers)} there."
         )
-    if min(centres.spread for centres in model.centres) < LEAST_SPREAD:
+    if fuzzifiers and min(centres.spread for centres in model.centres) < LEAST_SPREAD:
         notes.append("Fuzzy c-means centres lie on the mean with every fuzzifier; ask for fewer features.")
     layers = [layer.numpy() for layer in model.extractor.layers]
     offset, offset_std = label_offset(posterior)
@@ -129,7 +130,7 @@ def fit(
         stress_offset_std_GPa=offset_std * to_GPa if data.n_stress else None,
         singular_values=_singular_values(model),
         centre_spread=[centres.spread for centres in model.centres],
-        fuzzifier=[centres.fuzzifier for centres in model.centres],
+        fuzzifier=fuzzifiers or None,
         bound="stochastic" if stochastic else "collapsed",
         bound_per_label=bound,
         steps=steps,
@@ -166,9 +167,9 @@ def _initialise(data: TrainingData, config: TrainConfig, start: Surrogate | None
     # draw a random subset of m_r structures → features from the untrained network
     with torch.no_grad():
         features = extractor(data.subset(rng).float())[0].double()
-    # → fuzzy c-means centroids as Z
+    # → fuzzy c-means centroids as Z, or what the configuration names
     n_inducing = min(config.n_inducing, data.n_labels, features.shape[1])
-    centres = [fuzzy_centres(each.numpy(), n_inducing, rng) for each in features]
+    centres = [place(config.inducing, each.numpy(), n_inducing, rng) for each in features]
     points = torch.tensor(np.array([each.points for each in centres]))
     spread = features.std(dim=1, keepdim=True).mean(dim=-1, keepdim=True)
     lengthscale = LENGTH_SCALE * config.n_features**0.5 * spread

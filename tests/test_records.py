@@ -20,6 +20,7 @@ def test_the_bare_method_switches_every_addition_off() -> None:
         ({"networks": 0}, "networks is 0"),
         ({"steps": -1}, "steps is -1"),
         ({"kernel": "linear"}, "kernel is 'linear'; choose one of rbf, matern52"),
+        ({"inducing": "grid"}, "inducing is 'grid'; choose one of fuzzy, kmeans, random"),
         ({"stress": "yes"}, "stress is 'yes'"),
     ],
 )

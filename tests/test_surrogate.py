@@ -10,6 +10,7 @@ from scipy.spatial.transform import Rotation
 from ase_dkl import BadModelFile, Dataset, NotThisCrystal, Prediction, Surrogate, TrainConfig, fit
 from ase_dkl.arrays import Floats
 from ase_dkl.lattice import strained
+from ase_dkl.model_file import pack, unpack
 from ase_dkl.surrogate import spread_factor, spread_variance
 
 FIELDS = tuple(Prediction.__dataclass_fields__)
@@ -195,6 +196,12 @@ def test_a_file_whose_content_was_changed_is_refused(surrogate: Surrogate) -> No
     assert changed != content
     with pytest.raises(BadModelFile, match="does not fit together"):
         Surrogate.from_bytes(changed)
+
+
+def test_files_from_before_the_choice_of_inducing_points_are_read(surrogate: Surrogate) -> None:
+    header, tensors = unpack(surrogate.to_bytes(), "old.dkl")
+    del header["config"]["inducing"]
+    assert Surrogate.from_bytes(pack(header, tensors)).config == surrogate.config
 
 
 def test_a_missing_file_is_told_by_its_name(tmp_path: Path) -> None:

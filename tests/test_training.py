@@ -126,6 +126,13 @@ def test_inducing_points_are_at_most_one_for_each_label(few: Dataset) -> None:
     assert surrogate.process.points.shape[1] == 20
 
 
+@pytest.mark.parametrize("start", ["kmeans", "random"])
+def test_inducing_points_may_start_elsewhere(few: Dataset, unseen: Dataset, start: Literal["kmeans", "random"]) -> None:
+    surrogate = fit(few, replace(QUICK, inducing=start), progress=False)
+    assert surrogate.report.fuzzifier is None
+    assert evaluate(surrogate, unseen).energy_rmse_meV < 0.05 * spread_of(unseen)
+
+
 def test_demanded_stresses_that_are_not_there(few: Dataset) -> None:
     with pytest.raises(BadTraining, match='No row has a stress label, and stress="use"'):
         fit(few.without_stresses(), replace(QUICK, stress="use"), progress=False)
