@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import ase.db
@@ -22,6 +23,7 @@ from store_writer import outcome, request, run
 from ase_dkl import Dataset
 from ase_dkl.active.database import without_password
 from ase_dkl.active.store import BadStore, Store, StoreUnreachable
+from ase_dkl.dataset.sources import read_rows
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +74,21 @@ def test_a_server_keeps_what_a_file_does(address: str, undisturbed: str, tmp_pat
             assert a.atoms.get_potential_energy() == b.atoms.get_potential_energy()
             assert np.array_equal(a.atoms.get_stress(), b.atoms.get_stress())
     assert len(Dataset.read(address, select="label_status=done").energies) == store(address).counts()["done"]
+
+
+def test_all_rows_are_read_through_one_connection(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run(address, "a", 8, tmp_path / "computed")
+    opened = []
+
+    def connect(*args: str) -> Any:
+        opened.append(args)
+        return psycopg2.connect(*args)
+
+    monkeypatch.setattr("ase_db_backends.postgresql.connect", connect)
+    assert len(read_rows(address)) == 8
+    assert len(opened) == 1
 
 
 def test_texts_that_postgresql_cannot_keep(address: str) -> None:

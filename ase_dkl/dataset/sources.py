@@ -6,7 +6,7 @@ import operator
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -15,7 +15,6 @@ import numpy as np
 from ase import Atoms
 from ase.db.core import Database, connect, parse_selection
 from ase.db.row import AtomsRow, atoms2dict
-from ase.db.sqlite import SQLite3Database
 from ase.io import iread
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
@@ -129,7 +128,7 @@ def _selected(table: Database | _Rows, source: str, select: str | None) -> list[
     selection = re.sub(r"\s*([<>=!]+|,)\s*", r"\1", select.strip()) if select else ""
     try:
         _check(selection)
-        with table if isinstance(table, SQLite3Database) else nullcontext():  # one connection for all rows
+        with table if isinstance(table, AbstractContextManager) else nullcontext():  # one connection for all rows
             rows = list(table.select(selection, include_data=False))
     except _BadSelection as error:
         problem = (
