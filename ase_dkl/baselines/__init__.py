@@ -12,10 +12,10 @@ from ase_dkl.baselines.method import BadMethod, Method, Model, Settings, checked
 _MODULES = {
     "dkl": "dkl",
     "dkl_paper": "dkl",
-    "due": "due",
+    "due": "dkl",
     "exact_gp": "exact_gp",
     "symmetric_gp": "exact_gp",
-    "gradient_gp": "gradient_gp",
+    "gradient_gp": "exact_gp",
     "polynomial": "polynomial",
     "mc_dropout": "mc_dropout",
     "variational": "variational",

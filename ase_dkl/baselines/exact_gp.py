@@ -1,0 +1,133 @@
+"""Exact Gaussian processes on lattice parameters: of energies, with a kernel summed over images, and with gradients."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ase_dkl import lattice
+from ase_dkl.arrays import Floats
+from ase_dkl.baselines.answer import as_cells, prediction
+from ase_dkl.baselines.method import BadMethod, Method, Model, Settings
+from ase_dkl.baselines.process import ExactProcess, ImageKernel, rows_of
+from ase_dkl.dataset import Dataset
+from ase_dkl.gp import BASIS_SCALE
+from ase_dkl.inputs import DEGREES, Scaling, basis_functions, observed, slopes_along
+from ase_dkl.prediction import Prediction
+from ase_dkl.records import KERNELS
+
+_CHUNK = 2**23
+"""Numbers in the largest matrix of a prediction."""
+
+
+@dataclass(frozen=True, eq=False)
+class ExactModel:
+    """A process in physical units.
+
+    Attributes:
+        periodic: indices of the periodic axes.
+        scaling: symmetry images and units.
+        degree: of the trend's polynomials.
+        process: conditioned on the training rows.
+        slope_unit: of ∂E/∂ε, in units of the energies' spread.
+        stress_offset: the labels' constant in V·σ of xx, yy and zz (Pulay stress), eV; 0 without stress labels.
+    """
+
+    periodic: list[int]
+    scaling: Scaling
+    degree: int
+    process: ExactProcess
+    slope_unit: float
+    stress_offset: float
+
+    def predict_cells(self, cells: ArrayLike, *, stress: bool = True) -> Prediction:
+        """Predict cells in the reference's basis, (n, 3, 3), Å; energies are per reference cell."""
+        given = as_cells(cells, stress=stress)
+        kinds = 7 if stress else 1
+        answers = np.empty((2, len(given), kinds))
+        rows = len(self.process.train_targets)
+        size = max(1, _CHUNK // (rows * kinds * len(self.scaling.images)))
+        for start in range(0, len(given), size):
+            part = slice(start, start + size)
+            answers[:, part] = self._marginals(given[part], stress)
+        units = self.scaling.energy_scale * np.array([1.0, *[self.slope_unit] * 6])[:kinds]
+        mean, uncertainty = answers * units
+        mean[:, 0] += self.scaling.energy_shift
+        noise = np.zeros(2)
+        found = self.process.noises()
+        noise[: len(found)] = found * self.scaling.energy_scale
+        return prediction(given, mean, uncertainty, float(noise[0]), float(noise[1] * self.slope_unit))
+
+    def _marginals(self, cells: Floats, stress: bool) -> Floats:
+        """Mean and standard deviation in scaled units, shape (2, n, 1 or 7)."""
+        n = len(cells)
+        cells, tangents = cells[:, self.periodic], None
+        if stress:
+            coordinates, tangents = self.scaling.coordinates_and_tangents(cells)
+            tangents = tangents / self.slope_unit
+        else:
+            coordinates = self.scaling.coordinates(cells)
+        basis = basis_functions(coordinates, tangents, degree=self.degree)
+        return np.array(
+            [
+                np.column_stack([numbers[:n], numbers[n:].reshape(n, -1)])
+                for numbers in self.process.marginals(rows_of(coordinates, tangents, basis))
+            ]
+        )
+
+
+def _fit(dataset: Dataset, settings: Settings) -> Model:
+    for name, known in (("kernel", KERNELS), ("trend", tuple(DEGREES))):
+        if settings[name] not in known:
+            raise BadMethod(f"{name} is {settings[name]!r}; choose one of {', '.join(known)}.")
+    dataset = dataset.subset(np.argsort(~dataset.has_stress, kind="stable"))
+    n, m = len(dataset), int(dataset.has_stress.sum())
+    periodic = list(dataset.crystal.periodic)
+    cells, degree = dataset.cells[:, periodic], DEGREES[settings["trend"]]
+    images = dataset.crystal.images if settings["symmetry"] else dataset.crystal.images[:1]
+    scaling = Scaling.of(images, cells, dataset.energies)
+    directions = lattice.independent_strains(cells[:m])
+    values = (dataset.energies - scaling.energy_shift) / scaling.energy_scale
+    slopes = slopes_along(dataset.cells[:m], dataset.stresses[:m], directions) / scaling.energy_scale
+    slope_unit = float(np.sqrt(np.mean(slopes**2))) if m else 1.0
+
+    coordinates, tangents, basis = observed(scaling, cells, directions, degree=degree)
+    tangents = None if tangents is None else tangents / slope_unit
+    basis[n:] /= slope_unit
+    rows = rows_of(coordinates, tangents, basis)
+    labels = np.concatenate([values, slopes.ravel() / slope_unit])
+    process = ExactProcess(rows, labels, ImageKernel(settings["kernel"], scaling.images))
+    process.maximise_evidence(settings["steps"])
+    # The offset's column is the last basis function, and its coefficient the posterior mean of an observation of it.
+    offset = BASIS_SCALE**2 * float(basis[:, -1] @ process.explained())
+    return ExactModel(periodic, scaling, degree, process, slope_unit, offset * scaling.energy_scale)
+
+
+def _of_energies(dataset: Dataset, settings: Settings, _: int) -> Model:
+    return _fit(dataset.without_stresses(), settings)
+
+
+def _of_both(dataset: Dataset, settings: Settings, _: int) -> Model:
+    return _fit(dataset if settings["stress"] else dataset.without_stresses(), settings)
+
+
+def _no_passes(_: Settings) -> int:
+    return 0
+
+
+_SETTINGS: Settings = {"kernel": "rbf", "trend": "constant", "symmetry": False, "steps": 100}
+_GRID = {"kernel": KERNELS, "trend": tuple(DEGREES)}
+
+
+def _method(name: str, title: str, fit: Callable[[Dataset, Settings, int], Model], **settings: bool) -> Method:
+    return Method(name, title, fit, {**_SETTINGS, **settings}, _GRID, "stress" in settings, True, _no_passes)
+
+
+METHODS = (
+    _method("exact_gp", "exact GP", _of_energies),
+    _method("symmetric_gp", "exact GP, symmetric", _of_energies, symmetry=True),
+    _method("gradient_gp", "exact GP, symmetric, with gradients", _of_both, symmetry=True, stress=True),
+)
