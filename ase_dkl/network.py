@@ -84,7 +84,7 @@ class FeatureExtractor(nn.Module):
     def forward(self, coordinates: Tensor, tangents: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Features and their derivatives; see `propagate`."""
         layers = [(layer.normalised_weight(), layer.bias) for layer in self.layers]
-        features, derivatives = propagate(layers, _silu, coordinates, tangents)
+        features, derivatives = propagate(layers, silu, coordinates, tangents)
         return features, derivatives
 
     @torch.no_grad()
@@ -128,7 +128,8 @@ class _SiLUWithTangents(torch.autograd.Function):
         return result.flatten(1, 2), None
 
 
-def _silu(rows: Tensor, values: int) -> Tensor:
+def silu(rows: Tensor, values: int) -> Tensor:
+    """SiLU of the values, and its slope times the tangents, shape (K, rows, width); see `propagate`."""
     if rows.shape[1] == values:
         activated: Tensor = nn.functional.silu(rows)
         return activated
