@@ -68,7 +68,7 @@ def main() -> None:
         calculation=gpaw(600, 2) if given.quick else gpaw(800, 3),
         box=Box(lengths=(-0.04, 0.04), angles=(-4, 4)),
         stop=Stop(target=Target(given.target, given.tolerance), budget=14 if given.quick else 60),
-        initial=6 if given.quick else 8,
+        initial=6,
         config=small if given.quick else TrainConfig(),
         timeout_s=3600,
     )
