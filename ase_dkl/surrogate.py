@@ -17,6 +17,7 @@ from scipy.special import ndtr, stdtrit
 
 from ase_dkl.arrays import Floats
 from ase_dkl.atomic import written_whole
+from ase_dkl.calibration import Calibration
 from ase_dkl.crystal import Crystal
 from ase_dkl.domain import Domain, Extrapolation
 from ase_dkl.features import propagate, silu
@@ -46,6 +47,7 @@ class Surrogate:
         scaling: units and images of the networks' inputs.
         layers: of the networks, weights and biases.
         process: the Gaussian processes on the features.
+        calibration: what held-out rows say of the error bars; None where nobody asked. Predictions are the same.
     """
 
     def __init__(
@@ -63,6 +65,7 @@ class Surrogate:
         self.report = report
         self.cells = cells
         self.scaling, self.layers, self.process = scaling, layers, process
+        self.calibration: Calibration | None = None
         self._periodic = list(crystal.periodic)
         self._last = (np.empty((0, 0)), np.empty(0))
 
@@ -173,7 +176,9 @@ class Surrogate:
 
     def to_bytes(self) -> bytes:
         """What `save` writes."""
-        return pack({**self._identity(), "report": self.report.to_dict()}, self._tensors())
+        notes, scores = (None, {}) if self.calibration is None else self.calibration.to_file()
+        header = {**self._identity(), "report": self.report.to_dict(), "calibration": notes}
+        return pack(header, {**self._tensors(), **scores})
 
     @classmethod
     def from_bytes(cls, content: bytes, *, name: str = "These bytes") -> Surrogate:
@@ -189,6 +194,9 @@ class Surrogate:
             layers = [(tensors[f"layer{i}.weight"], tensors[f"layer{i}.bias"]) for i in range(config.depth + 2)]
             posterior = Posterior(config.kernel, *(tensors[f"posterior.{name}"] for name in _POSTERIOR))
             surrogate = cls(crystal, config, report, cells, scaling, layers, posterior)
+            # Files from before there were calibrations do not mention one.
+            notes = header.get("calibration")
+            surrogate.calibration = None if notes is None else Calibration.from_file(notes, tensors)
             surrogate.predict_cells(crystal.cell[None], stress=False)
         except (KeyError, IndexError, TypeError, ValueError) as error:
             raise BadModelFile(

@@ -35,6 +35,7 @@ def summary(surrogate: "Surrogate") -> dict[str, Any]:
         "digest": surrogate.digest,
         "config": asdict(surrogate.config),
         "report": surrogate.report.to_dict(),
+        "calibration": None if surrogate.calibration is None else surrogate.calibration.summary(),
     }
 
 
@@ -65,6 +66,29 @@ def print_model(name: str, surrogate: "Surrogate") -> None:
     print_table(name, rows)
     if report.test is not None:
         print_table("\nBefore that, trained without them: errors on held-out rows", of_evaluation(report.test))
+    if surrogate.calibration is not None:
+        _print_calibration(surrogate.calibration.summary())
+
+
+def _print_calibration(found: dict[str, Any]) -> None:
+    """Print what held-out folds of the training rows say of the error bars."""
+
+    def shown(fraction: float | None) -> str:
+        return "too few rows" if fraction is None else f"{fraction:.1%}"
+
+    rows = {}
+    for name, kind in (("energies", found["energy"]), ("stresses", found["stress"])):
+        if kind is not None:
+            covered = {how: shown(fraction) for how, fraction in kind["coverage_95"].items()}
+            rows[f"{name} of {kind['rows']} rows"] = f"errors are {kind['factor']:.2f} times as wide as σ"
+            rows[f"{name} in 95 % intervals"] = (
+                f"{covered['raw']} with σ as it is, {covered['scaled']} with {kind['factor']:.2f} σ, "
+                f"{covered['conformal']} in conformal intervals"
+            )
+    for note in found["notes"]:
+        rows.setdefault("but", "")
+        rows["but"] += f"{note} "
+    print_table(f"\nError bars, by {found['folds']} folds of the rows, each held out in turn", rows)
 
 
 def _domain(surrogate: "Surrogate") -> list[tuple[str, float, float, float]]:

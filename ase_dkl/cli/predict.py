@@ -30,6 +30,15 @@ def predict(
         Path | None,
         typer.Option("-o", "--output", help="Write a .csv, .json, .xyz or .db file.", show_default=False),
     ] = None,
+    level: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            help="Add conformal intervals that hold this fraction of DFT results, such as 0.95; the model has to be "
+            "from train --calibrate.",
+            show_default=False,
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Predict energy, stress and their uncertainties of structures.
@@ -43,12 +52,17 @@ def predict(
     if output is not None:
         if output.suffix not in FORMATS:
             raise Mistake(f"{output}: predictions are written as {', '.join(FORMATS)}. Choose one of these endings.")
+        if level is not None and output.suffix in FORMATS[2:]:
+            raise Mistake(f"{output}: intervals are written as .csv or .json. Choose one of these, or no --level.")
         check_writable(output)
     surrogate = Surrogate.load(model)
     sources, structures = read_structures(files)
     outside = _outside(surrogate, sources, structures)
     prediction = surrogate.predict(structures)
     predicted = rows_of({**columns(prediction), "outside_domain": outside})
+    if level is not None:
+        ends = _intervals(surrogate, prediction, level, outside)
+        predicted = [numbers | more for numbers, more in zip(predicted, ends, strict=True)]
     rows = [
         {**source, "formula": str(atoms.symbols), **numbers}
         for source, atoms, numbers in zip(sources, structures, predicted, strict=True)
@@ -60,7 +74,7 @@ def predict(
     if as_json:
         print_json(rows)
     elif output is None:
-        _print(rows)
+        _print(rows, level)
 
 
 def read_structures(files: list[str]) -> tuple[list[dict[str, Any]], "list[Atoms]"]:
@@ -96,6 +110,24 @@ def _outside(surrogate: "Surrogate", sources: list[dict[str, Any]], structures: 
         except NotThisCrystal as error:
             raise Mistake(f"{source['file']}, frame {source['frame']} ({atoms.symbols}): {error}") from error
     return surrogate.extrapolation(np.array(cells)).outside
+
+
+def _intervals(surrogate: "Surrogate", prediction: "Prediction", level: float, outside: Any) -> list[dict[str, Any]]:
+    """Ends of conformal intervals, structure by structure; nothing where the model extrapolates."""
+    from ase.units import GPa
+
+    if surrogate.calibration is None:
+        raise Mistake("This model knows of no intervals. Train with --calibrate, or leave --level out.")
+    found = surrogate.calibration.intervals(prediction, level, outside=outside)
+    ends = {f"energy_{end}_eV": found.energy[:, i] for i, end in enumerate(("low", "high"))}
+    if found.stress is not None:
+        for j, name in enumerate(("xx", "yy", "zz", "yz", "xz", "xy")):
+            ends |= {f"stress_{name}_{end}_GPa": found.stress[:, j, i] / GPa for i, end in enumerate(("low", "high"))}
+    for words in surrogate.calibration.notes:
+        note(f"Note: {words}")
+    if outside.any():
+        note(f"No intervals for {outside.sum()} of {len(outside)} structures, on which the model extrapolates.")
+    return [dict.fromkeys(row) if beyond else row for row, beyond in zip(rows_of(ends), outside, strict=True)]
 
 
 def _write(path: Path, rows: list[dict[str, Any]], structures: "list[Atoms]", prediction: "Prediction") -> None:
@@ -149,12 +181,13 @@ def _uncertainties(prediction: "Prediction", i: int) -> dict[str, Any]:
     }
 
 
-def _print(rows: list[dict[str, Any]]) -> None:
+def _print(rows: list[dict[str, Any]], level: float | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
-    for heading in ("file", "frame", "formula", "energy (eV)", "±", "pressure (GPa)", ""):
+    interval = () if level is None else (f"{100 * level:.6g} % interval (eV)",)
+    for heading in ("file", "frame", "formula", "energy (eV)", "±", *interval, "pressure (GPa)", ""):
         table.add_column(heading, justify="left" if heading in ("file", "formula", "") else "right")
     for row in rows:
         pressure = -sum(row[f"stress_{c}_GPa"] for c in ("xx", "yy", "zz")) / 3
@@ -164,7 +197,13 @@ def _print(rows: list[dict[str, Any]]) -> None:
             row["formula"],
             f"{row['energy_eV']:.5f}",
             f"{row['energy_uncertainty_eV']:.5f}",
+            *(() if level is None else (_interval(row),)),
             f"{pressure:.3f}",
             "extrapolation" if row["outside_domain"] else "",
         )
     Console().print(table)
+
+
+def _interval(row: dict[str, Any]) -> str:
+    low, high = row["energy_low_eV"], row["energy_high_eV"]
+    return "none" if low is None else f"{low:.5f} … {high:.5f}"
