@@ -1,0 +1,101 @@
+"""`ase-dkl benchmark`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from ase_dkl.cli.terminal import check_writable, in_words, note
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from ase_dkl.study.settings import Study
+
+
+@in_words
+def benchmark(
+    study: Annotated[
+        Path, typer.Argument(metavar="STUDY", help="A study's TOML file: data sets, methods, sizes, seeds.")
+    ],
+    results: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE.csv",
+            help="The table of results; without, the study's name with .csv, in the working directory.",
+            show_default=False,
+        ),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Fits at a time, each with one thread.")] = 1,
+    report: Annotated[
+        bool, typer.Option("--report", help="Fit nothing: show tables of what there is, and write them with figures.")
+    ] = False,
+) -> None:
+    """Compare methods of getting energies with uncertainties, on the same rows of the same data sets.
+
+    Interrupt it as you like: started again it does only the fits that the table has not. To have a failed one done
+    again, take its row out of the table.
+    """
+    from ase_dkl.study.results import Results
+    from ase_dkl.study.settings import read_study
+
+    described = read_study(study)
+    path = results or Path(f"{described.name}.csv")
+    if not report:
+        check_writable(path)
+        _run(described, path, workers)
+        note(f"Results in {path}. For tables and figures: the same command with --report.")
+        return
+    from ase_dkl.study.report import tables, write_report
+
+    found = Results(path)
+    _print(tables(described, found))
+    note(f"In full, with figures: {write_report(described, found, path.with_name(f'{path.stem}-report'))}")
+
+
+def _run(study: "Study", path: Path, workers: int) -> None:
+    from rich.console import Console
+    from rich.progress import (
+        BarColumn,
+        MofNCompleteColumn,
+        Progress,
+        TextColumn,
+        TimeElapsedColumn,
+        TimeRemainingColumn,
+    )
+
+    from ase_dkl.study.runner import run
+    from ase_dkl.study.worker import Task
+
+    columns = (
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[last]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=3600) as bar:
+        shown = bar.add_task("", total=None, last="reading the data")
+
+        def told(task: Task, error: str | None) -> None:
+            bar.update(shown, advance=1, last=str(task))
+            if error is not None:
+                bar.console.print(f"Failed: {task}: {error}", style="yellow", highlight=False, markup=False)
+            elif not bar.console.is_terminal:
+                note(f"Done: {task}")
+
+        try:
+            run(study, path, workers=workers, begun=lambda tasks: bar.update(shown, total=tasks), told=told)
+        except KeyboardInterrupt:
+            bar.stop()
+            note(f"\nInterrupted. {path} has every fit that had ended; the same command goes on from there.")
+            raise typer.Exit(130) from None
+
+
+def _print(tables: "list[Table]") -> None:
+    from rich.console import Console
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)
+    console.print(*tables, sep="\n\n")
