@@ -86,6 +86,8 @@ class NetworkModel:
             mean, variance, noise = self.head.moments(coordinates, tangents)
             answers[0, part] = self.frame.trend_of(coordinates, tangents) + units * mean
             answers[1:, part] = units * np.sqrt([variance, noise])
+        if not self.frame.has_slopes:
+            answers[2, :, 1:] = 0
         energies = answers[..., 0]
         if not stress:
             return Prediction(*energies)

@@ -41,6 +41,7 @@ class Frame:
         offset: what a cubic trend takes for the labels' constant in V·σ of xx, yy and zz (Pulay stress), eV.
         unit: of energies that the network answers with, eV.
         slope_unit: of its derivatives along strains, in units of `unit`: both kinds of label then vary by about one.
+        has_slopes: whether there were stress labels.
     """
 
     periodic: list[int]
@@ -50,6 +51,7 @@ class Frame:
     offset: float
     unit: float
     slope_unit: float
+    has_slopes: bool
 
     def inputs(self, cells: Floats, *, stress: bool) -> tuple[Floats, Floats | None]:
         """Image coordinates of cells (n, 3, 3), shape (n, g, p), and tangents in slope units, (n, g, 6, p), or None."""
@@ -125,9 +127,9 @@ class Rows:
         trend = _ridge(polynomials, labels, weights)
         left = labels - polynomials @ trend
         unit = _size(left[:n])
-        slope_unit = _size(left[n:]) / unit if m else 1.0
+        slope_unit = _size(left[n:]) / unit if m else _size(scaling.coordinates_and_tangents(cells)[1])
         energy_scale = scaling.energy_scale
-        frame = Frame(periodic, scaling, degree, trend, offset * energy_scale, unit * energy_scale, slope_unit)
+        frame = Frame(periodic, scaling, degree, trend, offset * energy_scale, unit * energy_scale, slope_unit, m > 0)
         return cls(
             frame,
             _single(coordinates),
