@@ -302,17 +302,21 @@ def figure(found: Campaigns, path: Path) -> None:
         axes.set(yscale="log", xlabel="labels (energy and stress)")
         axes.set_title({"energy": f"{system}: random lattices"}.get(aim, f"{system}: {TARGET.name}"))
         axes.set_ylabel("RMSE, meV per cell" if aim == "energy" else "σ, GPa")
-        for level in THRESHOLDS if aim == "energy" else (TARGET.tolerance,):
+        levels = THRESHOLDS if aim == "energy" else (TARGET.tolerance,)
+        for level in levels:
             axes.axhline(level, color="0.8", zorder=0, linewidth=0.8)
+        axes.set_yticks([0.5, 1, 2, 5, 10], ["0.5", "1", "2", "5", "10"])
+        axes.yaxis.set_minor_formatter("")
         axes.legend(frameon=False, fontsize="small")
     canvas.savefig(path, dpi=150)
 
 
 def _band(axes: Any, runs: list[list[Point]], aim: str, kind: str, colour: str) -> None:
-    """A campaign that has ended stays at its last value."""
+    """As far as half of the campaigns go; one that has ended stays at its last value."""
     if not runs:
         return
-    labels = np.arange(runs[0][0].stage.labels, MOST + 1, BATCH)
+    last = int(np.median([points[-1].stage.labels for points in runs]))
+    labels = np.arange(runs[0][0].stage.labels, last + 1, BATCH)
     values = np.full((len(runs), len(labels)), np.nan)
     for row, points in zip(values, runs, strict=True):
         for point in points:
