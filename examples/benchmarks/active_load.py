@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 WORKERS, SECONDS = 64, 0.01
 LABELS, BATCH = 5000, 64
 STEPS = 90
+"""Of a training from the beginning; one that goes on takes a third."""
 QUICK_WORKERS, QUICK_LABELS, QUICK_BATCH = 2, 24, 6
 PARTS = ("database", "choosing", "conditioning", "fit", "other")
 
@@ -102,8 +103,7 @@ def main() -> None:
 
     seed = given.seeds[0]
     print_environment([seed], given.quick)
-    workers, labels = (STEPS = 90
-QUICK_WORKERS, QUICK_LABELS) if given.quick else (WORKERS, given.labels)
+    workers, labels = (QUICK_WORKERS, QUICK_LABELS) if given.quick else (WORKERS, given.labels)
     clock = Clock(max(1, min(1000, labels // 5)))
     with TemporaryDirectory() as folder, measured(clock), Progress(console=stderr) as bar:
         task = bar.add_task("labels", total=labels)
