@@ -118,7 +118,7 @@ def _no_passes(_: Settings) -> int:
     return 0
 
 
-_SETTINGS: Settings = {"kernel": "rbf", "trend": "constant", "symmetry": False, "steps": 100}
+_SETTINGS: Settings = {"kernel": "rbf", "trend": "cubic", "symmetry": False, "steps": 40}
 _GRID = {"kernel": KERNELS, "trend": tuple(DEGREES)}
 
 

@@ -15,14 +15,14 @@ Rasmussen & Williams (2006), section 2.7; derivatives: see `ase_dkl.kernel`.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import gpytorch
 import numpy as np
 import torch
 from gpytorch.distributions import MultivariateNormal
-from scipy.optimize import minimize
+from scipy.optimize import OptimizeResult, minimize
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
@@ -32,12 +32,18 @@ from ase_dkl.arrays import Floats
 from ase_dkl.gp import BASIS_SCALE
 from ase_dkl.records import BadTraining
 
-LENGTH_SCALE = 4.0
-"""Where length scales start, in units of the coordinates' spread: longer than lattices are apart."""
-START_NOISE, LEAST_NOISE = 1e-3, 1e-9
+Loss = Callable[[Floats], tuple[float, Floats]]
+
+LENGTH_SCALES = (2.0, 8.0)
+"""Where length scales may start, in units of the coordinates' spread."""
+TRIAL = 8
+"""Steps from each of them, before going on from where the evidence is best."""
+START_NOISE, LEAST_NOISE = 1e-2, 1e-9
 """Variances of the noise, where it starts and at least, in units of the labels' spread."""
-PARAMETER_BOUNDS = (-9.0, 9.0)
-"""Of the logarithms of scale and length scales."""
+BOUNDS = {"raw_noise": (-25.0, 0.0), "log_lengthscales": (-1.0, 5.0), "log_scale": (-4.0, 7.0)}
+"""Of the parameters."""
+_CHUNK = 2**17
+"""Numbers in an intermediate of the kernel."""
 LARGEST_MATRIX = 2**28
 """Numbers in the largest matrix of a fit, of which there are about a dozen at a time."""
 LEAST_VARIANCE = 1e-14
@@ -83,7 +89,7 @@ class ImageKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]
         self.which = torch.tensor(np.concatenate([lengths, np.max(lengths) + 1 + np.array(angles, dtype=int)]))
         self.one_sided = bool((np.count_nonzero(images, axis=2) == 1).all())
         count = int(self.which.max()) + 1
-        self.log_lengthscales = nn.Parameter(torch.full((count,), np.log(LENGTH_SCALE), dtype=torch.float64))
+        self.log_lengthscales = nn.Parameter(torch.full((count,), 0.0, dtype=torch.float64))
         self.log_scale = nn.Parameter(torch.zeros((), dtype=torch.float64))
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
@@ -94,12 +100,22 @@ class ImageKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]
         if diag:
             pairs = kernel.covariances_row_by_row(self.kind, left[:, :, None], right[:, None])
             return variance * pairs.mean((1, 2)) + BASIS_SCALE**2 * (basis1 * basis2).sum(1)
-        total = torch.zeros((), dtype=torch.float64)
-        for image in right.unbind(1):
-            # One image at a time, and computed again for the gradient: all of them would not fit in memory.
-            part: Any = checkpoint(kernel.covariances, self.kind, left.flatten(0, 1), image, use_reentrant=False)
-            total = total + part.unflatten(0, left.shape[:2]).mean(1)
-        return variance * total / self.images + BASIS_SCALE**2 * basis1 @ basis2.mT
+        return variance * self._mean_over_images(left, right) + BASIS_SCALE**2 * basis1 @ basis2.mT
+
+    def _mean_over_images(self, left: Tensor, right: Tensor) -> Tensor:
+        """A part at a time, near the caches, and computed again for the gradient: the whole would not fit in memory."""
+        rows = max(1, _CHUNK // (left.shape[1] * len(right)))
+        images = max(1, _CHUNK // (min(rows, len(left)) * left.shape[1] * len(right)))
+        blocks = []
+        for some in left.split(rows):
+            parts: Any = [checkpoint(self._sum, some, more, use_reentrant=False) for more in right.split(images, dim=1)]
+            blocks.append(sum(parts))
+        return torch.cat(blocks) / (left.shape[1] * right.shape[1])
+
+    def _sum(self, left: Tensor, right: Tensor) -> Tensor:
+        pairs = kernel.covariances(self.kind, left.flatten(0, 1), right.flatten(0, 1))
+        summed: Tensor = pairs.unflatten(0, left.shape[:2]).unflatten(2, right.shape[:2]).sum((1, 3))
+        return summed
 
     def largest_matrix(self, labels: int) -> int:
         """Numbers in the largest matrix that covariances of so many labels take."""
@@ -148,7 +164,7 @@ class ExactProcess(gpytorch.models.ExactGP):  # type: ignore[misc]
         return MultivariateNormal(rows.new_zeros(len(rows)), self.covariance(rows))
 
     def maximise_evidence(self, steps: int) -> None:
-        """Find kernel and noise by L-BFGS-B, in at most so many iterations."""
+        """Find kernel and noise by L-BFGS-B, in at most so many steps from the better of two starts."""
         evidence = gpytorch.mlls.ExactMarginalLogLikelihood(self.likelihood, self)
         parameters = list(self.parameters())
         rows, labels = self.train_inputs[0], self.train_targets
@@ -162,15 +178,14 @@ class ExactProcess(gpytorch.models.ExactGP):  # type: ignore[misc]
             return float(negative.detach()), gradients.numpy()
 
         self.train()
-        start = nn.utils.parameters_to_vector(parameters).detach().numpy()
-        # The noise is in its own form, whose lower end is the constraint's.
-        bounds = [
-            (-25.0, 2.0) if name.startswith("likelihood") else PARAMETER_BOUNDS
-            for name, parameter in self.named_parameters()
-            for _ in range(parameter.numel())
-        ]
+        bounds = [BOUNDS[name.split(".")[-1]] for name, each in self.named_parameters() for _ in range(each.numel())]
+        starts = []
+        for length_scale in LENGTH_SCALES:
+            nn.init.constant_(self.covariance.log_lengthscales, np.log(length_scale))
+            starts.append(nn.utils.parameters_to_vector(parameters).detach().numpy())
         with _exactly():
-            best = minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": steps})
+            tried = [_minimised(loss, start, bounds, TRIAL) for start in starts]
+            best = _minimised(loss, min(tried, key=lambda each: float(each.fun)).x, bounds, steps)
         nn.utils.vector_to_parameters(torch.tensor(best.x), parameters)
         self.eval()
 
@@ -194,6 +209,10 @@ class ExactProcess(gpytorch.models.ExactGP):  # type: ignore[misc]
     def noises(self) -> Floats:
         """Standard deviations of the noise of values, and of derivatives where there are any."""
         return np.asarray(np.sqrt(self.likelihood.noise.detach().numpy().ravel()))
+
+
+def _minimised(loss: Loss, start: Floats, bounds: list[tuple[float, float]], steps: int) -> OptimizeResult:
+    return minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds, options={"maxiter": steps})
 
 
 @contextlib.contextmanager
