@@ -128,7 +128,7 @@ def minimise(
         optimiser.step()
         schedule.step()
     if not torch.isfinite(latest):
-        raise FloatingPointError(f"Training diverged: the loss is {float(latest)}. Use a lower learning_rate.")
+        raise FloatingPointError(f"Training diverged: the loss is {latest.detach().item()}. Use a lower learning_rate.")
 
 
 def settled(extractor: FeatureExtractor) -> list[tuple[Floats, Floats]]:
