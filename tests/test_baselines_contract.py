@@ -20,7 +20,7 @@ from ase_dkl.lattice import independent_strains, strained
 from ase_dkl.metrics import auroc, rmse
 from ase_dkl.prediction import Prediction
 
-QUICK = {"steps": 80, "epochs": 40, "networks": 1, "members": 3, "passes": 8, "samples": 8}
+QUICK = {"steps": 80, "epochs": 120, "networks": 1, "members": 3, "passes": 8, "samples": 8}
 """Instead of defaults, where a method has such settings."""
 
 
@@ -125,8 +125,8 @@ def test_energies_do_not_depend_on_the_question(fitted: Fitted, inside: Dataset)
     assert (alone.stress, alone.stress_uncertainty, alone.stress_noise) == (None, None, None)
     one = fitted.model.predict_cells(inside.cells[3:4], stress=False)
     for first, second in ((asked, alone), (part_of(alone, 3), one)):
-        np.testing.assert_allclose(first.energy, second.energy, rtol=1e-9)
-        np.testing.assert_allclose(first.energy_uncertainty, second.energy_uncertainty, rtol=1e-3, atol=1e-7)
+        np.testing.assert_allclose(first.energy, second.energy, rtol=0, atol=1e-6 * inside.energies.std())
+        np.testing.assert_allclose(first.energy_uncertainty, second.energy_uncertainty, rtol=1e-2, atol=1e-6)
 
 
 def part_of(answer: Prediction, i: int) -> Prediction:
@@ -147,14 +147,13 @@ def test_refuses_what_are_no_cells(fitted: Fitted, inside: Dataset) -> None:
         fitted.model.predict_cells(inside.cells[0])
     with pytest.raises(ValueError, match="not finite"):
         fitted.model.predict_cells(inside.cells * np.nan)
-    if fitted.method.predicts_stress:
-        with pytest.raises(ValueError, match="without volume"):
-            fitted.model.predict_cells(inside.cells * [[1], [1], [0]])
 
 
 def test_learns(fitted: Fitted, inside: Dataset) -> None:
     answer = fitted.model.predict_cells(inside.cells, stress=False)
-    assert rmse(answer.energy - inside.energies) < 0.5 * inside.energies.std()
+    # 40 energies of a function of six parameters are few for who does not know its symmetry.
+    share = 0.1 if fitted.settings.get("symmetry", True) else 0.8
+    assert rmse(answer.energy - inside.energies) < share * inside.energies.std()
 
 
 def test_symmetry_images_are_equal(fitted: Fitted, inside: Dataset) -> None:
@@ -179,8 +178,11 @@ def test_stress_is_the_slope_of_the_energy(fitted: Fitted, inside: Dataset) -> N
 
 def test_stress_of_a_sheet(of_sheet: Fitted, sheet: Dataset) -> None:
     cells = sheet.cells[:3]
-    assert np.isfinite(of_sheet.model.predict_cells(cells, stress=False).energy).all()
+    flat = cells * [[1], [1], [0]]
+    assert np.isfinite(of_sheet.model.predict_cells(flat, stress=False).energy).all()
     if of_sheet.method.predicts_stress:
+        with pytest.raises(ValueError, match="without volume"):
+            of_sheet.model.predict_cells(flat)
         directions = independent_strains(cells[:, list(sheet.crystal.periodic)])
         check_slopes(of_sheet.model, cells, directions, sheet.energies.std())
 
@@ -194,7 +196,7 @@ def check_slopes(model: Model, cells: Floats, directions: Floats, spread: float)
     assert answer.stress is not None
     virial = np.abs(np.linalg.det(cells))[:, None] * answer.stress
     slopes = np.einsum("ntj,nj->nt", directions, virial)
-    np.testing.assert_allclose(slopes, numerical, atol=1e-3 * spread, rtol=1e-4)
+    np.testing.assert_allclose(slopes, numerical, atol=1e-3 * spread, rtol=1e-3)
 
 
 def test_the_same_rows_and_seed_give_the_same_model(of_sheet: Fitted, sheet: Dataset) -> None:

@@ -122,12 +122,12 @@ _SETTINGS: Settings = {"kernel": "rbf", "trend": "cubic", "symmetry": False, "st
 _GRID = {"kernel": KERNELS, "trend": tuple(DEGREES)}
 
 
-def _method(name: str, title: str, fit: Callable[[Dataset, Settings, int], Model], **settings: bool) -> Method:
+def _method(name: str, title: str, fit: Callable[[Dataset, Settings, int], Model], **settings: bool | str) -> Method:
     return Method(name, title, fit, {**_SETTINGS, **settings}, _GRID, "stress" in settings, True, _no_passes)
 
 
 METHODS = (
-    _method("exact_gp", "exact GP", _of_energies),
+    _method("exact_gp", "exact GP", _of_energies, trend="constant"),
     _method("symmetric_gp", "exact GP, symmetric", _of_energies, symmetry=True),
     _method("gradient_gp", "exact GP, symmetric, with gradients", _of_both, symmetry=True, stress=True),
 )
