@@ -174,8 +174,12 @@ def test_weights_at_their_prior_have_no_divergence_from_it() -> None:
 def test_training_that_diverges_says_so() -> None:
     weight = torch.nn.Parameter(torch.ones(1))
     settings = {"learning_rate": 1e-2, "weight_decay": 0.0, "steps": 3}
+
+    def loss() -> torch.Tensor:
+        return (weight * torch.inf).sum()
+
     with pytest.raises(FloatingPointError, match="lower learning_rate"):
-        minimise((weight * torch.inf).sum, [weight], [torch.nn.Parameter(torch.ones(1))], settings)
+        minimise(loss, [weight], [torch.nn.Parameter(torch.ones(1))], settings)
 
 
 @pytest.fixture
