@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
 
 from ase_dkl.plots import BLUE, GREY, ORANGE
 from ase_dkl.study.settings import STRESSES
@@ -23,6 +23,7 @@ LOGARITHMIC = ("rmse", "mae", "crps", "fit_s", "predict_us", "single_ms")
 WANTED = {"coverage_95": 0.95}
 LINEAR_NLL = 10.0
 """Up to this the likelihood's axis is linear: hopeless forecasts have thousands."""
+NLL_TICKS = (-8, -4, 0, 10, 100, 1e3, 1e4, 1e5, 1e6)
 
 Panel = tuple[str, str]
 """Data and kind of labels."""
@@ -79,7 +80,7 @@ def by_method(blocks: Sequence[Block], scores: Sequence[str], title: str) -> Fig
 def against_cost(blocks: Sequence[Block], title: str) -> Figure:
     """Draw the energies' error at the largest number of rows against what the fit and a prediction cost."""
     panels = _panels(blocks)
-    styles = _styles(blocks)
+    styles = {label: style | {"ls": ""} for label, style in _styles(blocks).items()}
     figure, grid = _grid(2, len(panels), title)
     for column, (panel, of_panel) in enumerate(panels.items()):
         largest = max(of_panel, key=lambda block: block.n)
@@ -89,7 +90,7 @@ def against_cost(blocks: Sequence[Block], title: str) -> Figure:
             for line in largest.lines:
                 at, error = line.mean(cost), line.mean("energy_rmse_meV")
                 if at is not None and error is not None:
-                    axes.plot(at, error, **styles[line.case.entry.label] | {"ls": ""})
+                    axes.plot(at, error, **styles[line.case.entry.label])
             _score_axis(axes, cost, "x")
             _score_axis(axes, "energy_rmse_meV", "y")
             axes.set_xlabel(SCORES[cost].title)
@@ -100,7 +101,6 @@ def against_cost(blocks: Sequence[Block], title: str) -> Figure:
 
 
 def _panels(blocks: Sequence[Block]) -> dict[Panel, list[Block]]:
-    """Methods that learn from energies alone are drawn beside those with stresses too, to compare with."""
     panels: dict[Panel, list[Block]] = {}
     for block in blocks:
         panels.setdefault((block.data, block.labels), []).append(block)
@@ -148,10 +148,14 @@ def _draw(axes: Axes, lines: Sequence[Line], score: str, style: dict[str, Any]) 
 def _score_axis(axes: Axes, score: str, which: str) -> None:
     axis = axes.yaxis if which == "y" else axes.xaxis
     if _is_logarithmic(score):
-        axes.set(**{f"{which}scale": "log"})
+        getattr(axes, f"set_{which}scale")("log")
+        axis.set_major_locator(LogLocator(subs=(1, 3)))
         axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter(NullFormatter())
     elif score.endswith("nll"):
         getattr(axes, f"set_{which}scale")("symlog", linthresh=LINEAR_NLL, linscale=3)
+        axis.set_major_locator(FixedLocator(NLL_TICKS))
+        axis.set_major_formatter("{x:g}")
     for name, value in WANTED.items():
         if score.endswith(name):
             (axes.axhline if which == "y" else axes.axvline)(value, color=GREY, lw=1, ls=":")

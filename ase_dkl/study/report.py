@@ -19,8 +19,9 @@ Every number is a mean ± standard deviation over the seeds; the best mean of a 
 reference cell, errors those of rows that no fit was trained on. Likelihoods (NLL) are in nats, of energies in eV and of
 stress components in GPa. Coverages, likelihoods, CRPS, ENCE (10 bins) and sharpness (RMS σ) are of model uncertainty
 and label noise together; Spearman's correlation, the area under the risk–coverage curve (mean absolute error of the
-surest predictions) and AUROC are of the model uncertainty alone. Times are CPU seconds of one thread. Memory is by how
-much the peak of a fresh process grew in the fit and its predictions.
+surest predictions) and AUROC are of the model uncertainty alone. Times are CPU seconds of one thread, those of
+predictions for each structure in a batch (1,000 energies; 100 energies with stresses). Memory is by how much the peak
+of a fresh process grew in the fit and its predictions.
 """
 
 
