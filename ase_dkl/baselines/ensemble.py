@@ -28,7 +28,7 @@ from ase_dkl.baselines.rows import TRENDS, Rows
 from ase_dkl.dataset import Dataset
 
 DEFAULTS: Settings = {**SHARED, "members": 5, "beta": 0.5}
-GRID = {**TRENDS, "learning_rate": (3e-3, 1e-2), "weight_decay": (0.0, 0.1, 1.0), "beta": (0.0, 0.5, 1.0)}
+GRID = {**TRENDS, "learning_rate": (3e-3, 1e-2), "weight_decay": (0.0, 0.1, 0.3), "beta": (0.0, 0.5, 1.0)}
 
 
 def fit(dataset: Dataset, settings: Settings, seed: int) -> NetworkModel:

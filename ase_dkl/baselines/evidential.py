@@ -30,7 +30,7 @@ GRID = {
     **TRENDS,
     "evidence_penalty": (0.0, 0.01, 0.1, 1.0),
     "learning_rate": (3e-3, 1e-2),
-    "weight_decay": (0.0, 0.1, 1.0),
+    "weight_decay": (0.0, 0.1, 0.3),
 }
 LEAST = 1e-6
 """Of ν, α − 1 and β."""

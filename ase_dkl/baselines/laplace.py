@@ -25,7 +25,7 @@ from ase_dkl.dataset import Dataset
 from ase_dkl.features import silu
 
 DEFAULTS: Settings = {**SHARED}
-GRID = {**TRENDS, "learning_rate": (3e-3, 1e-2), "weight_decay": (0.0, 0.1, 1.0), "steps": (300, 600, 1200)}
+GRID = {**TRENDS, "learning_rate": (3e-3, 1e-2), "weight_decay": (0.0, 0.1, 0.3), "steps": (300, 600, 1200)}
 PRECISIONS = np.logspace(-4, 6, 101)
 """Of the prior, of which the evidence picks one."""
 

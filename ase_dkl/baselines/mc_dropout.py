@@ -26,7 +26,7 @@ GRID = {
     **TRENDS,
     "rate": (0.005, 0.02, 0.05, 0.1),
     "learning_rate": (3e-3, 1e-2),
-    "weight_decay": (0.0, 0.1, 1.0),
+    "weight_decay": (0.0, 0.1, 0.3),
 }
 
 

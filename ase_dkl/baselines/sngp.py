@@ -30,7 +30,7 @@ GRID = {
     "lengthscale": (1.0, 3.0, 8.0),
     "amplitude": (1.0, 3.0, 10.0),
     "learning_rate": (3e-3, 1e-2),
-    "weight_decay": (0.0, 0.1, 1.0),
+    "weight_decay": (0.0, 0.1, 0.3),
 }
 OFFSET_PRIOR = 10.0
 """Standard deviation of the labels' offset, in slope units."""

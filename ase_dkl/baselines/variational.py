@@ -32,7 +32,7 @@ DEFAULTS: Settings = {
 GRID = {
     **TRENDS,
     "prior": (0.5, 1.0, 2.0),
-    "temperature": (0.001, 0.01, 0.1, 1.0),
+    "temperature": (0.001, 0.003, 0.01, 1.0),
     "learning_rate": (3e-3, 1e-2),
 }
 INITIAL_DEVIATION = 0.02
