@@ -1,0 +1,38 @@
+from pathlib import Path
+
+import typer
+from typer.testing import CliRunner
+
+from ase_dkl.cli.benchmark import benchmark
+from ase_dkl.study.results import Results
+
+OWN = Path(__file__).parent / "studied.py"
+app = typer.Typer(pretty_exceptions_enable=False)
+app.command()(benchmark)
+
+
+def test_a_study_is_run_and_told(tmp_path: Path) -> None:
+    study, table = tmp_path / "mine.toml", tmp_path / "mine.csv"
+    methods = "".join(f'[[method]]\nname = "{OWN}:{name}"\n' for name in ("METHOD", "REFUSES"))
+    study.write_text(f'seeds = [0, 1]\n[[data]]\nname = "srtio3"\nsizes = [16]\n{methods}', encoding="utf-8")
+    done = CliRunner().invoke(app, [str(study), "--results", str(table)], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    assert not done.stdout
+    assert "Done: Least squares, srtio3, 16 rows, energies, seed 1" in done.stderr
+    assert "Failed: Refuses, srtio3, 16 rows, energies, seed 1: RuntimeError" in done.stderr
+    assert len(Results(table).rows) == 4
+    told = CliRunner().invoke(app, [str(study), "--results", str(table), "--report"], catch_exceptions=False)
+    assert told.exit_code == 0, told.stderr
+    assert "srtio3, 16 rows, energies" in told.stdout
+    assert "1 of 2" in told.stdout
+    assert (tmp_path / "mine-report" / "report.md").exists()
+
+
+def test_tables_that_cannot_be_written_are_told_before_the_work(tmp_path: Path) -> None:
+    study = tmp_path / "mine.toml"
+    study.write_text(
+        f'seeds = [0]\n[[data]]\nname = "srtio3"\nsizes = [16]\n[[method]]\nname = "{OWN}:METHOD"\n', encoding="utf-8"
+    )
+    done = CliRunner().invoke(app, [str(study), "--results", str(tmp_path / "no" / "t.csv")])
+    assert done.exit_code == 1
+    assert "there is no directory" in done.stderr
