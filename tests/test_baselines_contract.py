@@ -110,11 +110,11 @@ def test_answers_with_finite_numbers(fitted: Fitted, inside: Dataset) -> None:
     if not fitted.method.predicts_stress:
         assert stresses == [None, None, None]
         return
-    for values in stresses:
-        assert values is not None
-        assert values.shape == (n, 6)
-        assert values.dtype == np.float64
-        assert np.isfinite(values).all()
+    for given in stresses:
+        assert given is not None
+        assert given.shape == (n, 6)
+        assert given.dtype == np.float64
+        assert np.isfinite(given).all()
     assert answer.stress_uncertainty is not None
     assert (answer.stress_uncertainty > 0).all()
 

@@ -19,6 +19,9 @@ from ase_dkl.inputs import DEGREES, Scaling, basis_functions, observed, slopes_a
 from ase_dkl.prediction import Prediction
 from ase_dkl.records import KERNELS
 
+EVIDENCE = 512
+"""Labels, at most, whose evidence finds kernel and noise; the process is conditioned on all. With derivatives and many
+images more would take hours, and change little."""
 _CHUNK = 2**23
 """Numbers in the largest matrix of a prediction."""
 
@@ -100,7 +103,10 @@ def _fit(dataset: Dataset, settings: Settings) -> Model:
     rows = rows_of(coordinates, tangents, basis)
     labels = np.concatenate([values, slopes.ravel() / slope_unit])
     process = ExactProcess(rows, labels, ImageKernel(settings["kernel"], scaling.images))
-    process.maximise_evidence(settings["steps"])
+    # Evenly spaced structures, with all labels that they have.
+    step = -(-len(labels) // EVIDENCE)
+    with_slopes = n + np.arange(slopes.size).reshape(slopes.shape)[::step].ravel()
+    process.maximise_evidence(settings["steps"], np.concatenate([np.arange(n)[::step], with_slopes]))
     # The offset's column is the last basis function, and its coefficient the posterior mean of an observation of it.
     offset = BASIS_SCALE**2 * float(basis[:, -1] @ process.explained())
     return ExactModel(periodic, scaling, degree, process, slope_unit, offset * scaling.energy_scale)

@@ -22,6 +22,7 @@ import gpytorch
 import numpy as np
 import torch
 from gpytorch.distributions import MultivariateNormal
+from numpy.typing import NDArray
 from scipy.optimize import OptimizeResult, minimize
 from scipy.sparse.csgraph import connected_components
 from torch import Tensor, nn
@@ -163,11 +164,18 @@ class ExactProcess(gpytorch.models.ExactGP):  # type: ignore[misc]
         """The prior."""
         return MultivariateNormal(rows.new_zeros(len(rows)), self.covariance(rows))
 
-    def maximise_evidence(self, steps: int) -> None:
-        """Find kernel and noise by L-BFGS-B, in at most so many steps from the better of two starts."""
+    def maximise_evidence(self, steps: int, some: NDArray[np.int_]) -> None:
+        """Find kernel and noise by L-BFGS-B, in at most so many steps from the better of two starts.
+
+        Args:
+            steps: iterations.
+            some: places of the labels whose evidence is meant.
+        """
         evidence = gpytorch.mlls.ExactMarginalLogLikelihood(self.likelihood, self)
         parameters = list(self.parameters())
-        rows, labels = self.train_inputs[0], self.train_targets
+        everything = self.train_inputs[0], self.train_targets
+        rows, labels = (each[torch.tensor(some)] for each in everything)
+        self.set_train_data(rows, labels, strict=False)
 
         def loss(values: Floats) -> tuple[float, Floats]:
             nn.utils.vector_to_parameters(torch.tensor(values), parameters)
@@ -187,6 +195,7 @@ class ExactProcess(gpytorch.models.ExactGP):  # type: ignore[misc]
             tried = [_minimised(loss, start, bounds, TRIAL) for start in starts]
             best = _minimised(loss, min(tried, key=lambda each: float(each.fun)).x, bounds, steps)
         nn.utils.vector_to_parameters(torch.tensor(best.x), parameters)
+        self.set_train_data(*everything, strict=False)
         self.eval()
 
     @torch.no_grad()
