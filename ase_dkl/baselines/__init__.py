@@ -39,7 +39,8 @@ def method(name: str) -> Method:
     if name not in _MODULES:
         raise BadMethod(f"There is no method {name!r}. Choose one of {', '.join(NAMES)}.")
     module = importlib.import_module(f"{__name__}.{_MODULES[name]}")
-    return next(each for each in module.METHODS if each.name == name)
+    found: Method = next(each for each in module.METHODS if each.name == name)
+    return found
 
 
 __all__ = ["NAMES", "BadMethod", "Method", "Model", "Settings", "checked", "method"]

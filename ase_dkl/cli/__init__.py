@@ -3,6 +3,7 @@
 import typer
 
 from ase_dkl.cli.active import active
+from ase_dkl.cli.benchmark import benchmark
 from ase_dkl.cli.demo import demo
 from ase_dkl.cli.elastic import elastic
 from ase_dkl.cli.eos import eos
@@ -21,6 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-for command in (train, evaluate, predict, scan, eos, relax, elastic, report, info, demo):
+for command in (train, evaluate, predict, scan, eos, relax, elastic, report, info, demo, benchmark):
     app.command()(command)
 app.add_typer(active)

@@ -72,6 +72,8 @@ def _mistakes() -> tuple[type[Exception], ...]:
     from ase_dkl.active.stopping import BadStop
     from ase_dkl.active.store import BadStore
     from ase_dkl.active.target import BadTarget
+    from ase_dkl.baselines.method import BadMethod
+    from ase_dkl.calibration import BadCalibration
     from ase_dkl.crystal import BadReference, NotThisCrystal
     from ase_dkl.dataset import BadDataset
     from ase_dkl.mechanics.elastic import BadElasticity
@@ -80,13 +82,15 @@ def _mistakes() -> tuple[type[Exception], ...]:
     from ase_dkl.mechanics.scan import BadScan
     from ase_dkl.model_file import BadModelFile
     from ase_dkl.records import BadTraining
+    from ase_dkl.study.settings import BadStudy
 
     of_data = (BadDataset, BadReference, NotThisCrystal)
-    of_models = (BadModelFile, BadTraining)
+    of_models = (BadCalibration, BadModelFile, BadTraining)
     of_mechanics = (BadElasticity, BadEquationOfState, BadEquilibrium, BadScan)
     of_plans = (BadBox, BadCampaign, BadSettings, BadStop, BadTarget)
+    of_studies = (BadMethod, BadStudy)
     of_labels = (BadCalculation, BadExecutor, BadName, BadStore)
-    return (Mistake, *of_data, *of_models, *of_mechanics, *of_plans, *of_labels, OSError)
+    return (Mistake, *of_data, *of_models, *of_mechanics, *of_plans, *of_labels, *of_studies, OSError)
 
 
 def _words(error: Exception) -> str:
