@@ -20,7 +20,7 @@ from ase_dkl.lattice import independent_strains, strained
 from ase_dkl.metrics import auroc, rmse
 from ase_dkl.prediction import Prediction
 
-QUICK = {"steps": 80, "epochs": 120, "networks": 1, "members": 3, "passes": 8, "samples": 8}
+QUICK = {"steps": 60, "epochs": 120, "networks": 1, "members": 3, "passes": 8, "samples": 8}
 """Instead of defaults, where a method has such settings."""
 
 

@@ -43,7 +43,7 @@ def test_without_symmetry_it_is_the_stock_process(coordinates: Floats) -> None:
     stock.likelihood.noise = process.noises()[0] ** 2
     stock.radial.outputscale = torch.exp(2 * process.covariance.log_scale).detach()
     stock.radial.base_kernel.lengthscale = process.covariance.log_lengthscales.exp().detach()
-    stock.constant.constant = BASIS_SCALE**2
+    stock.constant.constant = torch.tensor(BASIS_SCALE**2)
     answer = stock.eval()(points[16:])
     mean, uncertainty = process.marginals(rows[16:])
     np.testing.assert_allclose(mean, answer.mean.detach(), atol=1e-6)
