@@ -7,32 +7,23 @@ of the operating system: what it grows by from one size to the next is to be the
 from __future__ import annotations
 
 import json
-import os
-import resource
 import subprocess
 import sys
 import time
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-from _common import Floats, arguments, console, print_environment, stderr, verdict
-from _copper import A, box, copper
-from ase.calculators.emt import EMT
+from _common import arguments, console, print_environment, stderr, verdict
+from _many import cache_of, label, peak, read
 from rich.progress import track
 from rich.table import Table
 
 if TYPE_CHECKING:
     from ase_dkl import TrainConfig
-from ase_dkl.atomic import written_whole
 
 SIZES = (16_384, 65_536, 262_144)
 QUICK = (256, 512)
 N_TEST = 1024
-CHUNK = 256
-"""Lattices that a process labels at a time."""
 SECONDS = 90.0
 """For a pass over the most rows."""
 COPIES = 4.0
@@ -48,7 +39,7 @@ def main() -> None:
     parser.add_argument("--rows", type=int, help="train on so many, print JSON, and nothing else")
     options = parser.parse_args()
     sizes = QUICK if options.quick else SIZES
-    cache = options.cache or _cache_folder() / f"emt_copper_{max(sizes)}.npz"
+    cache = cache_of(max(sizes), options.cache)
     seed = options.seeds[0]
     if options.rows:
         from ase_dkl import TrainConfig
@@ -57,8 +48,7 @@ def main() -> None:
         print(json.dumps(_measure(cache, options.rows, config)))
         return
     print_environment([seed], options.quick)
-    if not cache.exists():
-        _label(max(sizes), 64 if options.quick else N_TEST, cache)
+    label(max(sizes), 64 if options.quick else N_TEST, cache)
     rows = []
     for n in track(sizes, "training", console=stderr):
         command = [sys.executable, __file__, "--rows", str(n), "--cache", str(cache), "--seeds", str(seed)]
@@ -75,20 +65,12 @@ def main() -> None:
 
 def _measure(cache: Path, n: int, config: TrainConfig) -> dict[str, float]:
     """Train on the first n rows; memory in bytes."""
-    # Not imported by the processes that only label.
-    from ase_dkl import Crystal, Dataset, fit
+    # Not imported by the process that only starts others.
+    from ase_dkl import fit
     from ase_dkl.metrics import rmse
 
-    with np.load(cache) as labels:
-        cells, energies = labels["cells"][:n], labels["energies"][:n]
-        unseen, truth = labels["test_cells"], labels["test_energies"]
-    if len(cells) < n:
-        raise SystemExit(
-            f"{cache} holds labels of {len(cells)} rows, and {n} are asked for. Delete it, or name another."
-        )
-    crystal = Crystal.from_atoms(copper(np.array([A, A, A, 90, 90, 90])))
-    dataset = Dataset(crystal, cells, energies, np.full((n, 6), np.nan), np.arange(n), {"source": "EMT"}, ())
-    before = _peak()
+    dataset, unseen, truth = read(cache, n)
+    before = peak()
     start = time.perf_counter()
     surrogate = fit(dataset, config, progress=False)
     seconds = time.perf_counter() - start
@@ -98,9 +80,9 @@ def _measure(cache: Path, n: int, config: TrainConfig) -> dict[str, float]:
         "steps": surrogate.report.steps,
         "seconds": seconds,
         "rmse_meV": 1e3 * rmse(error),
-        "data": sum(array.nbytes for array in (cells, energies, dataset.stresses, dataset.ids)),
+        "data": sum(each.nbytes for each in (dataset.cells, dataset.energies, dataset.stresses, dataset.ids)),
         "before": before,
-        "peak": _peak(),
+        "peak": peak(),
     }
 
 
@@ -126,40 +108,6 @@ def _table(rows: list[dict[str, float]], passes: int) -> Table:
             *(f"{row[name] / MIB:,.1f}" for name in ("data", "before", "peak")),
         )
     return table
-
-
-def _peak() -> int:
-    """The largest memory that this process has had, bytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return unit * resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-
-
-def _label(n: int, n_test: int, cache: Path) -> None:
-    start = time.perf_counter()
-    chunks = [*np.array_split(box(1, n), n // CHUNK), box(2, n_test)]
-    # Processes that start afresh: those forked from one that has torch's threads may hang.
-    with ProcessPoolExecutor(os.cpu_count(), mp_context=get_context("spawn")) as pool:
-        results = pool.map(_cells_and_energies, chunks)
-        done = list(track(results, "labels", total=len(chunks), console=stderr))
-    cells, energies = (np.concatenate(part) for part in zip(*done, strict=True))
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with written_whole(cache) as beside, beside.open("wb") as file:
-        np.savez(file, cells=cells[:n], energies=energies[:n], test_cells=cells[n:], test_energies=energies[n:])
-    console.print(f"{n + n_test:,} labels in {time.perf_counter() - start:.0f} s, kept in {cache}")
-
-
-def _cells_and_energies(lattices: Floats) -> tuple[Floats, Floats]:
-    atoms = copper(lattices[0])
-    atoms.calc = EMT()
-    cells, energies = np.empty((len(lattices), 3, 3)), np.empty(len(lattices))
-    for i, lattice in enumerate(lattices):
-        atoms.set_cell(lattice, scale_atoms=True)
-        cells[i], energies[i] = atoms.cell.array, atoms.get_potential_energy()
-    return cells, energies
-
-
-def _cache_folder() -> Path:
-    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "ase_dkl"
 
 
 if __name__ == "__main__":

@@ -85,8 +85,8 @@ def table(models: Mapping[tuple[str, int], Surrogate]) -> Table:
 
 
 def drawn(models: Mapping[tuple[str, int], Surrogate]) -> Figure:
-    figure = Figure(figsize=(10, 4.4 * len(INDUCING)), layout="constrained", dpi=200)
-    colours = ScalarMappable(LogNorm(1e-4, 1), "viridis")
+    figure = Figure(figsize=(11, 4.4 * len(INDUCING)), layout="constrained", dpi=200)
+    colours = ScalarMappable(LogNorm(1e-4, 1e-1), "viridis")
     for i, ((name, m), model) in enumerate(models.items()):
         axes: Any = figure.add_subplot(len(INDUCING), 2, i + 1, projection="3d")
         reference = float(np.linalg.norm(model.crystal.cell[0]))
@@ -95,15 +95,16 @@ def drawn(models: Mapping[tuple[str, int], Surrogate]) -> Figure:
         lowest = float(model.predict_cells(model.crystal.cell[None], stress=False).energy[0])
         energy = (p.energy - lowest).reshape(lengths.shape)
         sigma = p.energy_uncertainty.reshape(lengths.shape)
-        axes.plot_surface(lengths, angles, energy, facecolors=colours.to_rgba(sigma), rstride=1, cstride=1, lw=0)
-        for along, select in (("a", "set=scan_a"), ("alpha", "set=scan_alpha")):
+        axes.plot_surface(lengths, angles, energy, facecolors=colours.to_rgba(sigma), rstride=1, cstride=1, shade=False)
+        for select in ("set=scan_a", "set=scan_alpha"):
             data = Dataset.read(srtio3(), select=select, reference=model.crystal)
             a, alpha = scanned(data.cells)
-            axes.plot(a, alpha, data.energies - lowest, ls="", marker="o", ms=3, color="red", zorder=10, label=along)
-        axes.set(xlabel="a (Å)", ylabel="α (°)", zlabel="energy (eV)", zlim=(-0.3, 4))
+            axes.plot(a, alpha, data.energies - lowest, ls="", marker="o", ms=3, color="red", zorder=10)
+        axes.set(xlabel="a (Å)", ylabel="α (°)", zlabel="energy (eV)", zlim=(-0.1, 2.6))
         axes.set_title(f"{name}, {m} inducing points")
         axes.view_init(elev=28, azim=-125)
-    bar = figure.colorbar(colours, ax=figure.axes, shrink=0.6, pad=0.08)
+        axes.set_box_aspect((1, 1, 0.8), zoom=0.9)
+    bar = figure.colorbar(colours, ax=figure.axes, shrink=0.6, pad=0.1, extend="both")
     bar.set_label("standard deviation of the energy (eV); red: DFT")
     return figure
 
