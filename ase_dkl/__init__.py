@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from ase_dkl.active.stopping import BadStop, Stop
     from ase_dkl.active.store import BadStore, StoreUnreachable
     from ase_dkl.active.target import BadTarget, Target
+    from ase_dkl.calibration import BadCalibration, Calibration, calibrate
     from ase_dkl.conditioning import conditioned
     from ase_dkl.crystal import BadReference, Crystal, NotThisCrystal
     from ase_dkl.dataset import BadDataset, Dataset, mgo_slab, mos2, silicon, srtio3, srtio3_direct
@@ -63,6 +64,7 @@ _MODULES = {
     "active.stopping": ("BadStop", "Stop"),
     "active.store": ("BadStore", "StoreUnreachable"),
     "active.target": ("BadTarget", "Target"),
+    "calibration": ("BadCalibration", "Calibration", "calibrate"),
     "conditioning": ("conditioned",),
     "crystal": ("BadReference", "Crystal", "NotThisCrystal"),
     "dataset": ("BadDataset", "Dataset", "mgo_slab", "mos2", "silicon", "srtio3", "srtio3_direct"),
@@ -99,6 +101,7 @@ __all__ = [
     "ActiveCalculator",
     "BadBox",
     "BadCalculation",
+    "BadCalibration",
     "BadCampaign",
     "BadDataset",
     "BadElasticity",
@@ -115,6 +118,7 @@ __all__ = [
     "BadTraining",
     "Box",
     "Calculation",
+    "Calibration",
     "Campaign",
     "Crystal",
     "DKLCalculator",
@@ -150,6 +154,7 @@ __all__ = [
     "TrainConfig",
     "TrainingReport",
     "__version__",
+    "calibrate",
     "conditioned",
     "database_fields",
     "directional_young_modulus",

@@ -140,7 +140,7 @@ def networks(surrogate: Surrogate) -> Section:
         "networks": f"{config.networks}, {config.width} wide, {config.depth} residual blocks",
         "features": f"{config.n_features}",
         "inducing points": f"{config.n_inducing}",
-        "spread of their fuzzy c-means centres": ", ".join(f"{value:.0%}" for value in report.centre_spread)
+        "spread of the centres that they start from": ", ".join(f"{value:.0%}" for value in report.centre_spread)
         + " of the data's",
         "kernel and mean": f"{config.kernel}, {config.mean}",
         "steps": f"{report.steps} in {report.seconds:.0f} s, {'' if report.converged else 'not '}converged",
