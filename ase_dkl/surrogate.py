@@ -24,7 +24,7 @@ from ase_dkl.features import propagate, silu
 from ase_dkl.inputs import DEGREES, Scaling, basis_functions
 from ase_dkl.model_file import BadModelFile, pack, unpack
 from ase_dkl.posterior import Posterior
-from ase_dkl.prediction import JointPosterior, Prediction
+from ase_dkl.prediction import JointPosterior, Prediction, as_cells, of_slopes
 from ase_dkl.records import TrainConfig, TrainingReport
 
 Layers = list[tuple[Floats, Floats]]
@@ -103,23 +103,14 @@ class Surrogate:
         Raises:
             ValueError: another shape, vectors that are not finite, or stress asked of a cell without volume.
         """
-        given = _as_cells(cells)
+        given = as_cells(cells, stress=stress)
         expected, uncertainty = self._all_marginals(given, stress)
-        n = len(given)
-        energies = (expected[:, 0], uncertainty[:, 0], np.full(n, self.report.energy_noise))
-        if not stress:
-            return Prediction(*energies)
-        volume = np.abs(np.linalg.det(given))[:, None]
-        if (volume < 1e-6).any():
-            raise ValueError(
-                "A cell without volume has no stress. Give the vacuum vector a length, or ask for energies."
-            )
-        noise = np.full((n, 6), self.report.derivative_noise or 0.0)
-        return Prediction(*energies, expected[:, 1:] / volume, uncertainty[:, 1:] / volume, noise / volume)
+        noises = self.report.energy_noise, self.report.derivative_noise or 0.0
+        return of_slopes(given, expected, uncertainty, *noises)
 
     def derivatives(self, cells: ArrayLike) -> Floats:
         """Expected ∂E/∂ε of cells in the reference's basis, (n, 3, 3), Å; a cell needs no volume. eV, shape (n, 6)."""
-        return self._all_marginals(_as_cells(cells), True)[0][:, 1:]
+        return self._all_marginals(as_cells(cells), True)[0][:, 1:]
 
     def posterior(self, cells: ArrayLike, *, derivatives: bool = True, spread: bool = True) -> JointPosterior:
         """The joint posterior of energies and strain derivatives of cells in the reference's basis.
@@ -130,7 +121,7 @@ class Surrogate:
             spread: whether the covariance contains the networks' disagreement. A few networks tell its size, and not
                 how it goes together at distant cells.
         """
-        given = _as_cells(cells)
+        given = as_cells(cells)
         means, covariances = self.process.joint(*self._observe(given, derivatives))
         networks, mean, covariance = len(means), means.mean(axis=0), covariances.mean(axis=0)
         if networks > 1 and spread:
@@ -141,7 +132,7 @@ class Surrogate:
 
     def extrapolation(self, cells: ArrayLike) -> Extrapolation:
         """Compare cells in the reference's basis, shape (n, 3, 3), Å, with the training lattices."""
-        return self._domain.judge(self._coordinates(_as_cells(cells)))
+        return self._domain.judge(self._coordinates(as_cells(cells)))
 
     @cached_property
     def stress_offset(self) -> float:
@@ -224,7 +215,7 @@ class Surrogate:
 
     @cached_property
     def _domain(self) -> Domain:
-        cells = _as_cells(self.cells)[:, self._periodic]
+        cells = as_cells(self.cells)[:, self._periodic]
         parts = (cells[start : start + _PART] for start in range(0, len(cells), _PART))
         return Domain((self.scaling.coordinates(part) for part in parts), self.scaling.scale)
 
@@ -295,13 +286,3 @@ def label_offset(process: Posterior) -> tuple[float, float]:
 def _by_cell(values: Floats, n: int) -> Floats:
     """N energies and then 6 n derivatives → rows of an energy and its derivatives, shape (n, 1) or (n, 7)."""
     return np.column_stack([values[:n], values[n:].reshape(n, -1)]) if len(values) > n else values[:, None]
-
-
-def _as_cells(cells: ArrayLike) -> Floats:
-    given = np.array(cells, dtype=np.float64)
-    if given.ndim != 3 or given.shape[1:] != (3, 3):
-        raise ValueError(f"Cells have the shape (n, 3, 3); these have {given.shape}.")
-    if not np.isfinite(given).all():
-        wrong = np.flatnonzero(~np.isfinite(given).all(axis=(1, 2)))
-        raise ValueError(f"Cell {wrong[0]} has lattice vectors that are not finite: {given[wrong[0]].tolist()}.")
-    return given

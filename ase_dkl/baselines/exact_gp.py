@@ -10,13 +10,12 @@ from numpy.typing import ArrayLike
 
 from ase_dkl import lattice
 from ase_dkl.arrays import Floats
-from ase_dkl.baselines.answer import as_cells, prediction
 from ase_dkl.baselines.method import BadMethod, Method, Model, Settings
 from ase_dkl.baselines.process import ExactProcess, ImageKernel, rows_of
 from ase_dkl.dataset import Dataset
 from ase_dkl.gp import BASIS_SCALE
 from ase_dkl.inputs import DEGREES, Scaling, basis_functions, observed, slopes_along
-from ase_dkl.prediction import Prediction
+from ase_dkl.prediction import Prediction, as_cells, of_slopes
 from ase_dkl.records import KERNELS
 
 EVIDENCE = 512
@@ -62,7 +61,7 @@ class ExactModel:
         noise = np.zeros(2)
         found = self.process.noises()
         noise[: len(found)] = found * self.scaling.energy_scale
-        return prediction(given, mean, uncertainty, float(noise[0]), float(noise[1] * self.slope_unit))
+        return of_slopes(given, mean, uncertainty, float(noise[0]), float(noise[1] * self.slope_unit))
 
     def _marginals(self, cells: Floats, stress: bool) -> Floats:
         """Mean and standard deviation in scaled units, shape (2, n, 1 or 7)."""

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ase_dkl.arrays import Floats
-from ase_dkl.baselines.answer import as_cells
 from ase_dkl.baselines.rows import Frame
 from ase_dkl.features import propagate, silu
-from ase_dkl.prediction import Prediction
+from ase_dkl.prediction import Prediction, as_cells
 
 Layers = Sequence[tuple[Floats, Floats]]
 Activation = Callable[[Floats, int], Floats]

@@ -17,12 +17,11 @@ from sklearn.preprocessing import PolynomialFeatures
 
 from ase_dkl import lattice
 from ase_dkl.arrays import Floats
-from ase_dkl.baselines.answer import as_cells, prediction
 from ase_dkl.baselines.method import BadMethod, Method, Model, Settings
 from ase_dkl.dataset import Dataset
 from ase_dkl.inputs import Scaling, slopes_along
 from ase_dkl.motif import Integers
-from ase_dkl.prediction import Prediction
+from ase_dkl.prediction import Prediction, as_cells, of_slopes
 
 ROUNDS = 4
 """Of finding the noises' ratio."""
@@ -112,7 +111,7 @@ class PolynomialModel:
             answers[1, part] = np.sqrt(np.maximum(((rows @ self.root) ** 2).sum(-1), LEAST_VARIANCE))
         mean, uncertainty = answers * self.monomials.scaling.energy_scale
         mean[:, 0] += self.monomials.scaling.energy_shift
-        return prediction(given, mean, uncertainty, *self.noises)
+        return of_slopes(given, mean, uncertainty, *self.noises)
 
     def _rows(self, cells: Floats, stress: bool) -> Floats:
         scaling, cells = self.monomials.scaling, cells[:, self.periodic]
