@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from ase_dkl.atomic import written_whole
@@ -33,7 +34,7 @@ def tables(study: Study, results: Results) -> list[Table]:
     """
     made = []
     for block in _blocks(study, results):
-        table = Table("method", title=block.title, title_justify="left")
+        table = Table("method", title=block.title, title_justify="left", box=SIMPLE_HEAD, collapse_padding=True)
         columns = _columns(block, SUMMARY)
         for score in columns:
             table.add_column(SCORES[score].title, justify="right")
