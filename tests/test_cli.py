@@ -61,7 +61,7 @@ class TestHelp:
         assert seconds < 3
 
     def test_every_command_explains_itself(self) -> None:
-        commands = "train evaluate predict scan eos relax elastic report info demo".split()
+        commands = "train evaluate predict scan eos relax elastic report info demo benchmark".split()
         assert [command.callback.__name__ for command in app.registered_commands if command.callback] == commands
         for command in commands:
             assert command in succeed("--help").stdout

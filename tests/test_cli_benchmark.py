@@ -1,5 +1,8 @@
+import json
+import sys
 from pathlib import Path
 
+import pytest
 import typer
 from typer.testing import CliRunner
 
@@ -26,6 +29,15 @@ def test_a_study_is_run_and_told(tmp_path: Path) -> None:
     assert "srtio3, 16 rows, energies" in told.stdout
     assert "1 of 2" in told.stdout
     assert (tmp_path / "mine-report" / "report.md").exists()
+    for more in ([], ["--report"]):
+        as_json = CliRunner().invoke(
+            app, [str(study), "--results", str(table), "--json", *more], catch_exceptions=False
+        )
+        good, other = json.loads(as_json.stdout)
+        assert (good["method"], good["n"], good["fits"], good["failed"]) == ("Least squares", 16, 2, 0)
+        assert good["scores"]["energy_rmse_meV"]["mean"] > 0
+        assert (other["method"], other["failed"]) == ("Refuses", 1)
+        assert other["scores"]["energy_rmse_meV"]["std"] == 0
 
 
 def test_tables_that_cannot_be_written_are_told_before_the_work(tmp_path: Path) -> None:
@@ -36,3 +48,16 @@ def test_tables_that_cannot_be_written_are_told_before_the_work(tmp_path: Path) 
     done = CliRunner().invoke(app, [str(study), "--results", str(tmp_path / "no" / "t.csv")])
     assert done.exit_code == 1
     assert "there is no directory" in done.stderr
+
+
+def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    study = tmp_path / "mine.toml"
+    study.write_text(
+        f'seeds = [0]\n[[data]]\nname = "srtio3"\nsizes = [16]\n[[method]]\nname = "{OWN}:METHOD"\n', encoding="utf-8"
+    )
+    for module in ("runner", "worker"):
+        monkeypatch.delitem(sys.modules, f"ase_dkl.study.{module}", raising=False)
+    monkeypatch.setitem(sys.modules, "scoringrules", None)
+    done = CliRunner().invoke(app, [str(study), "--results", str(tmp_path / "t.csv")])
+    assert done.exit_code == 1
+    assert "Studies need scoringrules. Install it: pip install 'ase-dkl[baselines]'" in " ".join(done.stderr.split())

@@ -2,6 +2,7 @@ import json
 import multiprocessing
 import signal
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,15 @@ def test_settings_are_searched_once(tmp_path: Path) -> None:
     assert [task.seed for task, _ in again] == [2]
 
 
+@pytest.fixture
+def python_interrupts() -> Iterator[None]:
+    """Ctrl-C as Python has it: dask_jobqueue takes it for itself where it is imported."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("python_interrupts")
 def test_an_interrupted_study_keeps_what_had_ended_and_leaves_no_process(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     before = set(multiprocessing.active_children())

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ase_dkl.cli.terminal import check_writable, in_words, note
+from ase_dkl.cli.terminal import Json, Mistake, check_writable, in_words, note, print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,27 +30,31 @@ def benchmark(
     report: Annotated[
         bool, typer.Option("--report", help="Fit nothing: show tables of what there is, and write them with figures.")
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Compare methods of getting energies with uncertainties, on the same rows of the same data sets.
 
     Interrupt it as you like: started again it does only the fits that the table has not. To have a failed one done
     again, take its row out of the table.
     """
+    from ase_dkl.study.report import numbers, tables, write_report
     from ase_dkl.study.results import Results
     from ase_dkl.study.settings import read_study
 
     described = read_study(study)
     path = results or Path(f"{described.name}.csv")
-    if not report:
+    if report:
+        found = Results(path)
+        shown = tables(described, found)
+        if not as_json:
+            _print(shown)
+        note(f"In full, with figures: {write_report(described, found, path.with_name(f'{path.stem}-report'))}")
+    else:
         check_writable(path)
         _run(described, path, workers)
         note(f"Results in {path}. For tables and figures: the same command with --report.")
-        return
-    from ase_dkl.study.report import tables, write_report
-
-    found = Results(path)
-    _print(tables(described, found))
-    note(f"In full, with figures: {write_report(described, found, path.with_name(f'{path.stem}-report'))}")
+    if as_json:
+        print_json(numbers(described, Results(path)))
 
 
 def _run(study: "Study", path: Path, workers: int) -> None:
@@ -64,8 +68,11 @@ def _run(study: "Study", path: Path, workers: int) -> None:
         TimeRemainingColumn,
     )
 
-    from ase_dkl.study.runner import run
-    from ase_dkl.study.worker import Task
+    try:
+        from ase_dkl.study.runner import run
+        from ase_dkl.study.worker import Task
+    except ModuleNotFoundError as error:
+        raise Mistake(f"Studies need {error.name}. Install it: pip install 'ase-dkl[baselines]'") from error
 
     columns = (
         BarColumn(),

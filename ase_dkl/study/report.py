@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -44,6 +45,27 @@ def tables(study: Study, results: Results) -> list[Table]:
             table.add_row(line.case.entry.label, *best, _failed(line))
         made.append(table)
     return made
+
+
+def numbers(study: Study, results: Results) -> list[dict[str, Any]]:
+    """What the tables show, unrounded, for JSON: one entry for each case that has fits."""
+    return [
+        {
+            "data": block.data,
+            "n": block.n,
+            "labels": block.labels,
+            "method": line.case.entry.label,
+            "fits": line.fits,
+            "failed": line.failed,
+            "scores": {
+                score: {"mean": line.mean(score), "std": line.spread(score)}
+                for score, values in line.values.items()
+                if values
+            },
+        }
+        for block in blocks(study, results.rows)
+        for line in block.lines
+    ]
 
 
 def write_report(study: Study, results: Results, folder: Path) -> Path:
