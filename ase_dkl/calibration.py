@@ -235,7 +235,7 @@ def calibrate(
 
 def _scores(surrogate: Surrogate, dataset: Dataset) -> tuple[Floats, Floats]:
     """Scores of energies, shape (n,), and of stress components, shape (n, 6), NaN where there is no label."""
-    from ase_dkl.metrics import label_offset, onto_lattice
+    from ase_dkl.metrics import stress_errors
 
     p = surrogate.predict_cells(dataset.cells, stress=bool(dataset.has_stress.any()))
     of_energy = (dataset.energies - p.energy) / np.hypot(p.energy_uncertainty, p.energy_noise)
@@ -243,11 +243,8 @@ def _scores(surrogate: Surrogate, dataset: Dataset) -> tuple[Floats, Floats]:
         return of_energy, np.full((len(dataset), 6), np.nan)
     assert p.stress_uncertainty is not None
     assert p.stress_noise is not None
-    projection = onto_lattice(surrogate, dataset.cells)
-    labels = np.einsum("nij,ni->nj", projection, dataset.stresses - label_offset(surrogate, dataset.cells))
-    exists = np.diagonal(projection, axis1=1, axis2=2) > 1e-9
-    total = np.where(exists, np.hypot(p.stress_uncertainty, p.stress_noise), np.nan)
-    return of_energy, (labels - p.stress) / total
+    errors = stress_errors(p, dataset, surrogate.stress_offset)
+    return of_energy, -errors / np.hypot(p.stress_uncertainty, p.stress_noise)
 
 
 def _of_chosen(chosen: int, n: int) -> str:

@@ -14,6 +14,7 @@ from ase_dkl.records import Evaluation
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
+    from ase_dkl.prediction import Prediction
     from ase_dkl.surrogate import Surrogate
 
 
@@ -130,17 +131,12 @@ def evaluate(surrogate: Surrogate, dataset: Dataset) -> Evaluation:
     total = np.hypot(prediction.energy_uncertainty, prediction.energy_noise)
     stress_rmse = stress_coverage = None
     if compare_stress:
-        rows = dataset.has_stress
-        assert prediction.stress is not None
         assert prediction.stress_uncertainty is not None
         assert prediction.stress_noise is not None
-        cells = dataset.cells[rows]
-        projection = onto_lattice(surrogate, cells)
-        labels = dataset.stresses[rows] - label_offset(surrogate, cells)
-        stress_error = prediction.stress[rows] - np.einsum("nij,ni->nj", projection, labels)
-        stress_total = np.hypot(prediction.stress_uncertainty[rows], prediction.stress_noise[rows])
-        exists = np.diagonal(projection, axis1=1, axis2=2) > 1e-9
-        stress_error, stress_total = stress_error[exists], stress_total[exists]
+        stress_error = stress_errors(prediction, dataset, surrogate.stress_offset)
+        compared = np.isfinite(stress_error)
+        stress_total = np.hypot(prediction.stress_uncertainty, prediction.stress_noise)[compared]
+        stress_error = stress_error[compared]
         stress_rmse = rmse(stress_error) / GPa
         stress_coverage = coverage(stress_error, stress_total, 0.95)
     return Evaluation(
@@ -157,6 +153,26 @@ def evaluate(surrogate: Surrogate, dataset: Dataset) -> Evaluation:
         stress_coverage_95=stress_coverage,
         n_outside_domain=int(surrogate.extrapolation(dataset.cells).outside.sum()),
     )
+
+
+def stress_errors(prediction: Prediction, dataset: Dataset, offset: float) -> Floats:
+    """Predicted stresses less labels.
+
+    Args:
+        prediction: of the dataset's cells, with stresses.
+        dataset: n rows, some of them with stress labels.
+        offset: the labels' constant in V·σ of xx, yy and zz (Pulay stress), eV.
+
+    Returns:
+        Shape (n, 6), eV/Å³; NaN where there is no label, and where a sheet or chain has no such stress.
+    """
+    assert prediction.stress is not None
+    labels = dataset.stresses.copy()
+    labels[:, :3] -= offset / np.abs(np.linalg.det(dataset.cells))[:, None]
+    projection = onto_lattice(dataset, dataset.cells)
+    errors = prediction.stress - np.einsum("nij,ni->nj", projection, labels)
+    errors[np.diagonal(projection, axis1=1, axis2=2) <= 1e-9] = np.nan
+    return np.asarray(errors)
 
 
 def label_offset(surrogate: Surrogate, cells: Floats) -> Floats:

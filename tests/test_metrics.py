@@ -6,7 +6,7 @@ from ase.units import GPa
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from ase_dkl import Dataset, Evaluation, Surrogate, metrics
+from ase_dkl import Dataset, Evaluation, Prediction, Surrogate, metrics, mos2
 from ase_dkl.arrays import Floats
 
 
@@ -147,6 +147,39 @@ def test_a_surrogate_is_exact_on_its_own_predictions(surrogate: Surrogate, srtio
     assert result.coverage_68 == result.coverage_95 == result.stress_coverage_95 == 1
     assert result.stress_rmse_GPa == pytest.approx(0, abs=1e-12)
     assert result.spearman is None
+
+
+def test_stresses_of_a_tilted_sheet_are_compared_in_its_plane() -> None:
+    """What a label says of the direction across the sheet, whichever that is, does not count; nor does the offset."""
+    rng = np.random.default_rng(0)
+    rows = Dataset.read(mos2()).subset(np.arange(4))
+    turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+    across = turn[:, 2]
+    in_plane = np.diag([1.0, 2.0, 0.0])
+    in_plane[0, 1] = in_plane[1, 0] = 0.5
+    # Q σ Qᵀ is what a frame that is turned by Q sees of σ.
+    stress = _voigt(turn @ in_plane @ turn.T)
+    tilted = replace(
+        rows, cells=rows.cells @ turn.T, stresses=np.tile(stress + _voigt(7 * np.outer(across, across)), (4, 1))
+    )
+    volumes = np.abs(np.linalg.det(rows.cells))
+    # The offset's part across the sheet is taken off like everything else there.
+    offset = 3.0
+    tilted.stresses[:, :3] += offset / volumes[:, None]
+    none, one = np.zeros(4), np.ones((4, 6))
+    prediction = Prediction(none, none, none, np.tile(stress, (4, 1)), one, one)
+    np.testing.assert_allclose(metrics.stress_errors(prediction, tilted, offset), 0, atol=1e-12)
+    tilted.stresses[2] = np.nan
+    assert np.isnan(metrics.stress_errors(prediction, tilted, offset)).all(axis=1).tolist() == [
+        False,
+        False,
+        True,
+        False,
+    ]
+
+
+def _voigt(tensor: Floats) -> Floats:
+    return tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
 
 
 def test_nothing_to_compare_is_none(surrogate: Surrogate, srtio3_dataset: Dataset) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 from ase_dkl.arrays import Floats
 from ase_dkl.baselines.method import BadMethod, Method, Model, Settings
 from ase_dkl.dataset import Dataset
-from ase_dkl.metrics import negative_log_likelihood, onto_lattice
+from ase_dkl.metrics import negative_log_likelihood, stress_errors
 
 
 def search(method: Method, dataset: Dataset, *, budget: int, folds: int = 3, seed: int) -> dict[str, Any]:
@@ -74,25 +74,17 @@ def _score(method: Method, settings: Settings, dataset: Dataset, part: np.ndarra
 
 def _loss(model: Model, held_out: Dataset, predicts_stress: bool) -> float:
     """Negative log likelihood of energies, and of stresses where there are any, in units of the labels' spread."""
-    rows = held_out.has_stress
-    stress = predicts_stress and bool(rows.any())
+    stress = predicts_stress and bool(held_out.has_stress.any())
     answer = model.predict_cells(held_out.cells, stress=stress)
     total = np.hypot(answer.energy_uncertainty, answer.energy_noise)
     losses = [_scaled(answer.energy - held_out.energies, total, held_out.energies)]
     if stress:
-        assert answer.stress is not None
         assert answer.stress_uncertainty is not None
         assert answer.stress_noise is not None
-        cells = held_out.cells[rows]
-        labels = held_out.stresses[rows]
-        labels[:, :3] -= model.stress_offset / np.abs(np.linalg.det(cells))[:, None]
-        # In a sheet or chain only these count.
-        projection = onto_lattice(held_out, cells)
-        labels = np.einsum("nij,nj->ni", projection, labels)
-        exists = np.diagonal(projection, axis1=1, axis2=2) > 1e-9
-        error = (answer.stress[rows] - labels)[exists]
-        total = np.hypot(answer.stress_uncertainty[rows], answer.stress_noise[rows])[exists]
-        losses.append(_scaled(error, total, labels[exists]))
+        errors = stress_errors(answer, held_out, model.stress_offset)
+        compared = np.isfinite(errors)
+        total = np.hypot(answer.stress_uncertainty, answer.stress_noise)
+        losses.append(_scaled(errors[compared], total[compared], held_out.stresses[compared]))
     return float(np.mean(losses))
 
 

@@ -64,7 +64,8 @@ def run(study: Study, path: Path, *, workers: int, begun: Callable[[int], None],
                     task = ready.popleft()
                     answer, process = _start(task, data(task.case.source))
                     running[answer] = process, task
-                for answer in [each for each in running if each in connection.wait(running)]:
+                answered = connection.wait(running)
+                for answer in [each for each in running if each in answered]:
                     process, task = running.pop(answer)
                     found = _received(answer, process)
                     ready.extendleft(reversed(_record(task, found, left[task.case], results, told)))

@@ -11,6 +11,7 @@ from ase_dkl import metrics
 from ase_dkl.arrays import Floats
 from ase_dkl.baselines import Model
 from ase_dkl.dataset import Dataset
+from ase_dkl.prediction import Prediction
 from ase_dkl.study.data import Data
 
 Scores = dict[str, float | None]
@@ -42,7 +43,7 @@ def scores(model: Model, training: Dataset, data: Data, *, stress: bool) -> Scor
     error = prediction.energy - test.energies
     found = _named("energy", "meV", 1e3, error, prediction.energy_uncertainty, total)
     if compared:
-        found |= _of_stress(model, training, test)
+        found |= _of_stress(model, prediction, training, test)
     around = model.predict_cells(data.around, stress=False).energy_uncertainty
     found["auroc"] = metrics.auroc(prediction.energy_uncertainty, _finite(around))
     if outside is not None:
@@ -55,13 +56,13 @@ def scores(model: Model, training: Dataset, data: Data, *, stress: bool) -> Scor
     return found
 
 
-def _of_stress(model: Model, training: Dataset, test: Dataset) -> Scores:
-    offset = model.stress_offset or _offset(model, training)
-    rows = test.subset(test.has_stress)
-    errors, own, noise = _stress_errors(model, rows, offset)
-    exists = np.isfinite(errors)
-    errors, own, noise = errors[exists] / GPa, own[exists] / GPa, noise[exists] / GPa
-    return _named("stress", "GPa", 1, errors, own, np.hypot(own, noise))
+def _of_stress(model: Model, prediction: Prediction, training: Dataset, test: Dataset) -> Scores:
+    assert prediction.stress_uncertainty is not None
+    assert prediction.stress_noise is not None
+    errors = _stress_errors(prediction, test, model.stress_offset or _offset(model, training))
+    compared = np.isfinite(errors)
+    own, noise = prediction.stress_uncertainty[compared] / GPa, prediction.stress_noise[compared] / GPa
+    return _named("stress", "GPa", 1, errors[compared] / GPa, own, np.hypot(own, noise))
 
 
 def _offset(model: Model, training: Dataset) -> float:
@@ -72,23 +73,16 @@ def _offset(model: Model, training: Dataset) -> float:
     rows = training.subset(training.has_stress)
     if not len(rows):
         return 0.0
-    errors, _, _ = _stress_errors(model, rows, 0.0)
+    errors = _stress_errors(model.predict_cells(rows.cells), rows, 0.0)
     volumes = np.abs(np.linalg.det(rows.cells))[:, None]
     return -float(np.nanmedian(volumes * errors[:, :3]))
 
 
-def _stress_errors(model: Model, rows: Dataset, offset: float) -> tuple[Floats, Floats, Floats]:
-    """Errors, uncertainties and noise, eV/Å³, shape (n, 6); errors are NaN where a sheet or chain has no stress."""
-    prediction = model.predict_cells(rows.cells)
+def _stress_errors(prediction: Prediction, rows: Dataset, offset: float) -> Floats:
+    """Of stresses that are finite: NaN then says that there is nothing to compare."""
     assert prediction.stress is not None
-    assert prediction.stress_uncertainty is not None
-    assert prediction.stress_noise is not None
-    labels = rows.stresses.copy()
-    labels[:, :3] -= offset / np.abs(np.linalg.det(rows.cells))[:, None]
-    projection = metrics.onto_lattice(rows, rows.cells)
-    errors = _finite(prediction.stress) - np.einsum("nij,nj->ni", projection, labels)
-    errors[np.diagonal(projection, axis1=1, axis2=2) <= 1e-9] = np.nan
-    return errors, prediction.stress_uncertainty, prediction.stress_noise
+    _finite(prediction.stress)
+    return metrics.stress_errors(prediction, rows, offset)
 
 
 def _named(what: str, unit: str, factor: float, error: Floats, own: Floats, total: Floats) -> Scores:
