@@ -76,6 +76,7 @@ METHOD = Method(
     predicts_stress=False,
     passes=lambda _: 0,
 )
+FIXED = replace(METHOD, name="fixed", title="The same with every seed", random=False)
 REFUSES, DIES, WAITS, NO_NUMBER = (
     _like(name, fit)
     for name, fit in {"refuses": _refuse, "dies": _die, "waits": _wait, "no number": _without_number}.items()

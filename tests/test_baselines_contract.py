@@ -209,6 +209,12 @@ def test_the_same_rows_and_seed_give_the_same_model(of_sheet: Fitted, sheet: Dat
         np.testing.assert_array_equal(first, second)
 
 
+def test_another_seed_gives_another_model_where_it_matters(of_sheet: Fitted, sheet: Dataset) -> None:
+    other = of_sheet.method.fit(sheet, of_sheet.settings, 1).predict_cells(sheet.cells, stress=False)
+    first = of_sheet.model.predict_cells(sheet.cells, stress=False)
+    assert np.array_equal(other.energy, first.energy) != of_sheet.method.random
+
+
 def test_energies_alone(of_sheet: Fitted, sheet: Dataset) -> None:
     without = of_sheet.method.fit(sheet.without_stresses(), of_sheet.settings, 0)
     answer = without.predict_cells(sheet.cells)

@@ -48,6 +48,17 @@ def test_fits_are_recorded_and_not_done_again(tmp_path: Path) -> None:
     assert Results(path).rows[:2] == rows
 
 
+def test_a_method_without_chance_is_fitted_once(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    told = ran(study_of(tmp_path, "FIXED", "METHOD", seeds="[1, 2]"), path)
+    assert [(task.case.entry.method.name, task.seed) for task, _ in told] == [
+        ("fixed", 1),
+        ("quadratic", 1),
+        ("quadratic", 2),
+    ]
+    assert not ran(study_of(tmp_path, "FIXED", "METHOD", seeds="[1, 2]"), path)
+
+
 def test_failures_are_rows_that_say_why(tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     ran(study_of(tmp_path, "REFUSES", "DIES", "NO_NUMBER"), path, workers=2)

@@ -128,7 +128,7 @@ _GRID = {"kernel": KERNELS, "trend": tuple(DEGREES)}
 
 
 def _method(name: str, title: str, fit: Callable[[Dataset, Settings, int], Model], **settings: bool | str) -> Method:
-    return Method(name, title, fit, {**_SETTINGS, **settings}, _GRID, "stress" in settings, True, _no_passes)
+    return Method(name, title, fit, {**_SETTINGS, **settings}, _GRID, "stress" in settings, True, _no_passes, False)
 
 
 METHODS = (

@@ -53,6 +53,7 @@ class Method:
         learns_from_stress: whether stress labels are used; otherwise `fit` leaves them aside.
         predicts_stress: whether predictions have stresses.
         passes: forward passes of a network for one prediction, from the settings; 0 without networks.
+        random: whether fits differ by their seed. Of a method whose fits do not, studies make one.
     """
 
     name: str
@@ -63,6 +64,7 @@ class Method:
     learns_from_stress: bool
     predicts_stress: bool
     passes: Callable[[Settings], int]
+    random: bool = True
 
 
 def checked(method: Method, settings: Settings) -> dict[str, Any]:

@@ -190,5 +190,6 @@ METHODS = (
         learns_from_stress=True,
         predicts_stress=True,
         passes=_no_passes,
+        random=False,
     ),
 )

@@ -113,10 +113,11 @@ def _blocks(study: Study, results: Results) -> list[Block]:
 
 def _page(study: Study, results: Results, found: Sequence[Block], figures: Sequence[str]) -> Iterator[str]:
     fits = sum(line.fits for block in found for line in block.lines)
+    planned = sum(len(case.seeds) for case in study.cases)
     failed = sum(line.failed for block in found for line in block.lines)
     yield f"# {study.name}\n"
     yield (
-        f"{fits} of {len(study.cases) * len(study.seeds)} fits are done and {failed} of them failed; seeds "
+        f"{fits} of {planned} fits are done and {failed} of them failed; seeds "
         f"{', '.join(map(str, study.seeds))}. Searches: {_searches(study)}.\n"
     )
     yield MEANING
@@ -146,12 +147,12 @@ def _markdown(block: Block, columns: Sequence[str]) -> Iterator[str]:
 
 
 def _failures(study: Study, results: Results) -> Iterator[str]:
-    keys = {case.key: case for case in study.cases}
-    failures = [row for row in results.rows if row["error"] and row["key"] in keys and int(row["seed"]) in study.seeds]
+    keys = {(case.key, seed): case for case in study.cases for seed in case.seeds}
+    failures = [row for row in results.rows if row["error"] and (row["key"], int(row["seed"])) in keys]
     if failures:
         yield "## Failed fits\n"
         for row in failures:
-            yield f"- {keys[row['key']]}, seed {row['seed']}: {row['error']}"
+            yield f"- {keys[row['key'], int(row['seed'])]}, seed {row['seed']}: {row['error']}"
         yield ""
 
 

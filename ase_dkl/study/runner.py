@@ -27,7 +27,7 @@ Told = Callable[[Task, str | None], None]
 def unfinished(study: Study, results: Results) -> dict[Case, list[int]]:
     """Cases with the seeds that have no row yet."""
     done = results.done()
-    left = {case: [seed for seed in study.seeds if (case.key, seed) not in done] for case in study.cases}
+    left = {case: [seed for seed in case.seeds if (case.key, seed) not in done] for case in study.cases}
     return {case: seeds for case, seeds in left.items() if seeds}
 
 

@@ -89,12 +89,13 @@ class Entry:
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """Fits that differ by their seed alone."""
+    """Fits that differ by their seed alone; one fit of a method whose fits do not."""
 
     source: Source
     entry: Entry
     n: int
     labels: str
+    seeds: tuple[int, ...]
 
     @cached_property
     def key(self) -> str:
@@ -114,7 +115,7 @@ class Study:
 
     Attributes:
         name: the file's, without its ending.
-        seeds: every case is fitted with each of them.
+        seeds: every case is fitted with each of them, or with the first where they make no difference.
         sources: data sets.
         entries: methods.
     """
@@ -128,7 +129,7 @@ class Study:
     def cases(self) -> list[Case]:
         """In the order in which they are fitted."""
         return [
-            Case(source, entry, n, labels)
+            Case(source, entry, n, labels, self.seeds if entry.method.random else self.seeds[:1])
             for source in self.sources
             for n in source.sizes
             for labels in LABELS

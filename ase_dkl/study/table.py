@@ -126,11 +126,10 @@ def blocks(study: Study, rows: Sequence[Row]) -> list[Block]:
     """Order the rows of a study's table; rows of other studies, or of earlier settings, are left out."""
     fits: dict[str, list[Row]] = {}
     for row in rows:
-        if int(row["seed"]) in study.seeds:
-            fits.setdefault(row["key"], []).append(row)
+        fits.setdefault(row["key"], []).append(row)
     grouped: dict[tuple[str, int, str], list[Line]] = {}
     for case in study.cases:
-        if own := fits.get(case.key):
+        if own := [row for row in fits.get(case.key, ()) if int(row["seed"]) in case.seeds]:
             good = [row for row in own if not row["error"]]
             values = {score: [float(row[score]) for row in good if row[score]] for score in SCORES}
             line = Line(case, values, len(own), len(own) - len(good))
