@@ -5,7 +5,18 @@ from pathlib import Path
 
 import pytest
 
-SCRIPTS = ["active", "active_load", "coverage", "emt_copper", "mechanics", "scaling", "speed", "srtio3", "stochastic"]
+SCRIPTS = [
+    "active",
+    "active_load",
+    "calibration",
+    "coverage",
+    "emt_copper",
+    "mechanics",
+    "scaling",
+    "speed",
+    "srtio3",
+    "stochastic",
+]
 FOLDER = Path(__file__).parent.parent / "examples" / "benchmarks"
 
 

@@ -253,7 +253,7 @@ def shares(found: Sequence[Measured]) -> str:
 
 
 def drawn(against_rows: Sequence[Measured], against_inducing: Sequence[Measured]) -> Figure:
-    figure = Figure(figsize=(14, 4.6), layout="constrained", dpi=200)
+    figure = Figure(figsize=(14, 5.6), layout="constrained", dpi=120)
     axes: Any = figure.subplots(1, 3)
     panels = (
         (axes[0], against_rows, "rows", "gradient"),
@@ -272,7 +272,7 @@ def drawn(against_rows: Sequence[Measured], against_inducing: Sequence[Measured]
         panel.set_ylabel(
             "processor seconds for a gradient over all rows" if value == "gradient" else "memory of the fit (GiB)"
         )
-        panel.legend(frameon=False, fontsize=8)
+        panel.legend(frameon=False, fontsize=9, loc="upper center", bbox_to_anchor=(0.5, -0.12), ncols=2)
         panel.grid(alpha=0.3)
     return figure
 
