@@ -12,7 +12,7 @@ from torch import Tensor
 from ase_dkl import lattice
 from ase_dkl.arrays import Floats
 from ase_dkl.dataset import Dataset
-from ase_dkl.inputs import DEGREES, Scaling, basis_functions, observed, slopes_along
+from ase_dkl.inputs import DEGREES, Labels, Scaling, basis_functions
 from ase_dkl.posterior import Posterior
 from ase_dkl.records import TrainConfig
 
@@ -59,37 +59,29 @@ class TrainingData:
     def __init__(
         self, dataset: Dataset, images: NDArray[np.int_], config: TrainConfig, scaling: Scaling | None = None
     ) -> None:
-        self.n_stress = int(dataset.has_stress.sum())
+        self._labels = Labels.of(dataset, scaling or images)
+        self.scaling = self._labels.scaling
+        self.n_stress = len(self._labels.slopes)
         self._config = config
-        self._cells = dataset.cells[:, list(dataset.crystal.periodic)]
-        self.scaling = scaling or Scaling.of(images, self._cells, dataset.energies)
-        self._values = (dataset.energies - self.scaling.energy_shift) / self.scaling.energy_scale
-        with_stress = slice(self.n_stress)
-        self._directions = lattice.independent_strains(self._cells[with_stress])
-        slopes = slopes_along(dataset.cells[with_stress], dataset.stresses[with_stress], self._directions)
-        self._slopes = slopes / self.scaling.energy_scale
         self._independent = self._independent_functions()
 
     def __len__(self) -> int:
-        return len(self._cells)
+        return len(self._labels.values)
 
     @property
     def n_labels(self) -> int:
         """Energies and derivatives together."""
-        return len(self._values) + int(self._slopes.size)
+        return len(self) + int(self._labels.slopes.size)
 
     def batch(self, index: NDArray[np.int_]) -> Batch:
         """Some structures, in rising order."""
-        stressed = index[index < self.n_stress]
-        coordinates, tangents, basis = observed(
-            self.scaling, self._cells[index], self._directions[stressed], degree=DEGREES[self._config.mean]
-        )
-        labels = np.concatenate([self._values[index], self._slopes[stressed].ravel()])
+        labels = self._labels.part(index)
+        coordinates, tangents, basis = labels.observed(degree=DEGREES[self._config.mean])
         return Batch(
             _tensor(coordinates),
             None if tangents is None else _tensor(tangents),
             _tensor(basis @ self._independent),
-            _tensor(labels),
+            _tensor(labels.together()),
         )
 
     def all(self) -> Batch:
@@ -105,7 +97,7 @@ class TrainingData:
         if networks == 1 or n < networks:
             return None
         fold = rng.permutation(n) % networks
-        of_labels = np.concatenate([fold, np.repeat(fold[: self.n_stress], self._directions.shape[1])])
+        of_labels = np.concatenate([fold, np.repeat(fold[: self.n_stress], self._labels.slopes.shape[1])])
         return _tensor((of_labels != np.arange(networks)[:, None]).astype(float))
 
     def subset(self, rng: np.random.Generator) -> Tensor:
@@ -114,10 +106,11 @@ class TrainingData:
         A structure with stresses is worth several observations, and then there may be more inducing points than
         structures. The subset is filled up with lattices between the labelled ones: mixtures of two metrics.
         """
-        cells = self._cells[rng.permutation(len(self))[:SUBSET]]
+        every = self._labels.cells
+        cells = every[rng.permutation(len(self))[:SUBSET]]
         missing = 8 * self._config.n_inducing - len(cells)
         if self.n_stress and missing > 0:
-            metrics = lattice.metric(self._cells)
+            metrics = lattice.metric(every)
             first, second = metrics[rng.integers(len(self), size=(2, missing))]
             share = rng.random((missing, 1, 1))
             cells = np.concatenate([cells, _cells_of(share * first + (1 - share) * second)])
@@ -141,7 +134,7 @@ class TrainingData:
         """
         degree = DEGREES[self._config.mean]
         rng = np.random.default_rng(0)
-        cells = self._cells[rng.integers(len(self), size=SYNTHETIC)]
+        cells = self._labels.cells[rng.integers(len(self), size=SYNTHETIC)]
         cells = lattice.strained(cells, rng.uniform(-0.1, 0.1, (SYNTHETIC, 6)))
         values = basis_functions(self.scaling.coordinates(cells), degree=degree)
         _, sizes, directions = np.linalg.svd(values, full_matrices=False)

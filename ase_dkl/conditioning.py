@@ -11,10 +11,9 @@ from dataclasses import replace
 import numpy as np
 from ase.units import GPa
 
-from ase_dkl import lattice
 from ase_dkl.dataset import Dataset
 from ase_dkl.features import propagate, silu
-from ase_dkl.inputs import DEGREES, observed, slopes_along
+from ase_dkl.inputs import DEGREES, Labels
 from ase_dkl.surrogate import Surrogate, label_offset
 
 
@@ -33,19 +32,13 @@ def conditioned(surrogate: Surrogate, dataset: Dataset) -> Surrogate:
     """
     if surrogate.report.derivative_noise is None:
         dataset = dataset.without_stresses()
-    dataset = dataset.subset(np.argsort(~dataset.has_stress, kind="stable"))
-    m = int(dataset.has_stress.sum())
-    scaling = surrogate.scaling
-    periodic = dataset.cells[:, list(surrogate.crystal.periodic)]
-    directions = lattice.independent_strains(periodic[:m])
-    coordinates, tangents, basis = observed(scaling, periodic, directions, degree=DEGREES[surrogate.config.mean])
+    labels = Labels.of(dataset, surrogate.scaling)
+    m = len(labels.slopes)
+    coordinates, tangents, basis = labels.observed(degree=DEGREES[surrogate.config.mean])
     features, derivatives = propagate(surrogate.layers, silu, coordinates[:m], tangents)
     if m < len(dataset):
         features = np.concatenate([features, propagate(surrogate.layers, silu, coordinates[m:], None)[0]], axis=1)
-    values = (dataset.energies - scaling.energy_shift) / scaling.energy_scale
-    slopes = slopes_along(dataset.cells[:m], dataset.stresses[:m], directions) / scaling.energy_scale
-    labels = np.concatenate([values, slopes.ravel()])
-    process = surrogate.process.conditioned(features, derivatives if m else None, basis, labels)
+    process = surrogate.process.conditioned(features, derivatives if m else None, basis, labels.together())
 
     report = replace(
         surrogate.report,
@@ -54,8 +47,8 @@ def conditioned(surrogate: Surrogate, dataset: Dataset) -> Surrogate:
         test=None,
     )
     if report.derivative_noise is not None:
-        to_GPa = scaling.energy_scale / abs(float(np.linalg.det(surrogate.crystal.cell))) / GPa
+        to_GPa = surrogate.scaling.energy_scale / abs(float(np.linalg.det(surrogate.crystal.cell))) / GPa
         offset, offset_std = label_offset(process)
         report = replace(report, stress_offset_GPa=offset * to_GPa, stress_offset_std_GPa=offset_std * to_GPa)
     cells = np.concatenate([surrogate.cells, dataset.cells])
-    return Surrogate(surrogate.crystal, surrogate.config, report, cells, scaling, surrogate.layers, process)
+    return Surrogate(surrogate.crystal, surrogate.config, report, cells, surrogate.scaling, surrogate.layers, process)

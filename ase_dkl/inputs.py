@@ -1,16 +1,19 @@
-"""From cells to what does not depend on the networks: scaled image coordinates, and the basis functions of the mean."""
+"""From cells to what does not depend on the networks: scaled coordinates, scaled labels, and the mean's functions."""
 
 from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ase_dkl import lattice
 from ase_dkl.arrays import Floats
+
+if TYPE_CHECKING:
+    from ase_dkl.dataset import Dataset
 
 ENOUGH = 4096
 """Cells that tell the spread of all."""
@@ -70,33 +73,65 @@ class Scaling:
         return (parameters - self.centre) / self.scale, tangents / self.scale
 
 
-def observed(
-    scaling: Scaling, cells: Floats, directions: Floats, *, degree: int
-) -> tuple[Floats, Floats | None, Floats]:
-    """What labels are observations of: image coordinates, their tangents, and basis functions with the labels' offset.
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Cells and their labels in scaled units; the m of n structures that have stress labels come first.
 
-    Args:
-        scaling: units.
-        cells: periodic rows, shape (n, d, 3), Å; the first m have slopes as labels.
-        directions: strains along which those were taken, shape (m, t, 6).
-        degree: of the mean's polynomials.
-
-    Returns:
-        Arrays of shape (n, g, p), (m, g, t, p) or None, and (n + m t, P).
+    Attributes:
+        scaling: the units.
+        cells: periodic rows, shape (n, d, 3), Å.
+        directions: strains along which energies of the first m are differentiated, shape (m, t, 6).
+        values: energies, shape (n,).
+        slopes: ∂E/∂ε along the directions, shape (m, t).
     """
-    m = len(directions)
-    coordinates = scaling.coordinates(cells)
-    if not m:
-        return coordinates, None, basis_functions(coordinates, degree=degree)
-    tangents = directions[:, None] @ scaling.coordinates_and_tangents(cells[:m])[1]
-    traces = directions[..., :3].sum(-1)
-    return coordinates, tangents, basis_functions(coordinates, tangents, traces, degree=degree)
 
+    scaling: Scaling
+    cells: Floats
+    directions: Floats
+    values: Floats
+    slopes: Floats
 
-def slopes_along(cells: Floats, stresses: Floats, directions: Floats) -> Floats:
-    """Labels of ∂E/∂ε = V σ along directions (n, t, 6) of cells (n, 3, 3) with stresses (n, 6), eV, shape (n, t)."""
-    virial = np.abs(np.linalg.det(cells))[:, None] * stresses
-    return np.asarray((directions @ virial[..., None])[..., 0])
+    @classmethod
+    def of(cls, dataset: Dataset, scaling: Scaling | NDArray[np.int_]) -> Self:
+        """Labels of a dataset, in given units or, where images are given, in its own."""
+        dataset = dataset.subset(np.argsort(~dataset.has_stress, kind="stable"))
+        m = int(dataset.has_stress.sum())
+        cells = dataset.cells[:, list(dataset.crystal.periodic)]
+        if not isinstance(scaling, Scaling):
+            scaling = Scaling.of(scaling, cells, dataset.energies)
+        directions = lattice.independent_strains(cells[:m])
+        values = (dataset.energies - scaling.energy_shift) / scaling.energy_scale
+        # ∂E/∂ε = V σ
+        virial = np.abs(np.linalg.det(dataset.cells[:m]))[:, None] * dataset.stresses[:m]
+        slopes = (directions @ virial[..., None])[..., 0] / scaling.energy_scale
+        return cls(scaling, cells, directions, values, slopes)
+
+    def part(self, index: NDArray[np.int_]) -> Self:
+        """Some of the structures, in rising order."""
+        stressed = index[index < len(self.directions)]
+        directions, slopes = self.directions[stressed], self.slopes[stressed]
+        return type(self)(self.scaling, self.cells[index], directions, self.values[index], slopes)
+
+    def together(self) -> Floats:
+        """Values of all structures, then slopes point by point, shape (n + m t,)."""
+        return np.concatenate([self.values, self.slopes.ravel()])
+
+    def observed(self, *, degree: int) -> tuple[Floats, Floats | None, Floats]:
+        """What the labels are observations of: coordinates, tangents, and basis functions with the labels' offset.
+
+        Args:
+            degree: of the mean's polynomials.
+
+        Returns:
+            Arrays of shape (n, g, p), (m, g, t, p) or None, and (n + m t, P).
+        """
+        m = len(self.directions)
+        coordinates = self.scaling.coordinates(self.cells)
+        if not m:
+            return coordinates, None, basis_functions(coordinates, degree=degree)
+        tangents = self.directions[:, None] @ self.scaling.coordinates_and_tangents(self.cells[:m])[1]
+        traces = self.directions[..., :3].sum(-1)
+        return coordinates, tangents, basis_functions(coordinates, tangents, traces, degree=degree)
 
 
 def basis_functions(

@@ -83,8 +83,6 @@ def fit(
         raise BadTraining('No row has a stress label, and stress="use" demands some. Use "auto" or "ignore".')
     crystal = dataset.crystal if config.symmetry else replace(dataset.crystal, images=dataset.crystal.images[:1])
 
-    # Structures with stress come first: only those need tangents.
-    dataset = dataset.subset(np.argsort(~dataset.has_stress, kind="stable"))
     if start is not None:
         _check_start(start, crystal, config)
         start = start if len(dataset) > COLD else None

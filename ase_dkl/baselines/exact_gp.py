@@ -8,13 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ase_dkl import lattice
 from ase_dkl.arrays import Floats
 from ase_dkl.baselines.method import BadMethod, Method, Model, Settings
 from ase_dkl.baselines.process import ExactProcess, ImageKernel, rows_of
 from ase_dkl.dataset import Dataset
 from ase_dkl.gp import BASIS_SCALE
-from ase_dkl.inputs import DEGREES, Scaling, basis_functions, observed, slopes_along
+from ase_dkl.inputs import DEGREES, Labels, Scaling, basis_functions
 from ase_dkl.prediction import Prediction, as_cells, of_slopes
 from ase_dkl.records import KERNELS
 
@@ -85,30 +84,25 @@ def _fit(dataset: Dataset, settings: Settings) -> Model:
     for name, known in (("kernel", KERNELS), ("trend", tuple(DEGREES))):
         if settings[name] not in known:
             raise BadMethod(f"{name} is {settings[name]!r}; choose one of {', '.join(known)}.")
-    dataset = dataset.subset(np.argsort(~dataset.has_stress, kind="stable"))
-    n, m = len(dataset), int(dataset.has_stress.sum())
-    periodic = list(dataset.crystal.periodic)
-    cells, degree = dataset.cells[:, periodic], DEGREES[settings["trend"]]
-    images = dataset.crystal.images if settings["symmetry"] else dataset.crystal.images[:1]
-    scaling = Scaling.of(images, cells, dataset.energies)
-    directions = lattice.independent_strains(cells[:m])
-    values = (dataset.energies - scaling.energy_shift) / scaling.energy_scale
-    slopes = slopes_along(dataset.cells[:m], dataset.stresses[:m], directions) / scaling.energy_scale
-    slope_unit = float(np.sqrt(np.mean(slopes**2))) if m else 1.0
+    labels = Labels.of(dataset, dataset.crystal.images if settings["symmetry"] else dataset.crystal.images[:1])
+    n, scaling, slopes, degree = len(labels.values), labels.scaling, labels.slopes, DEGREES[settings["trend"]]
+    slope_unit = float(np.sqrt(np.mean(slopes**2))) if slopes.size else 1.0
 
-    coordinates, tangents, basis = observed(scaling, cells, directions, degree=degree)
+    coordinates, tangents, basis = labels.observed(degree=degree)
     tangents = None if tangents is None else tangents / slope_unit
     basis[n:] /= slope_unit
     rows = rows_of(coordinates, tangents, basis)
-    labels = np.concatenate([values, slopes.ravel() / slope_unit])
-    process = ExactProcess(rows, labels, ImageKernel(settings["kernel"], scaling.images))
+    scaled = np.concatenate([labels.values, slopes.ravel() / slope_unit])
+    process = ExactProcess(rows, scaled, ImageKernel(settings["kernel"], scaling.images))
     # Evenly spaced structures, with all labels that they have.
-    step = -(-len(labels) // EVIDENCE)
+    step = -(-len(scaled) // EVIDENCE)
     with_slopes = n + np.arange(slopes.size).reshape(slopes.shape)[::step].ravel()
     process.maximise_evidence(settings["steps"], np.concatenate([np.arange(n)[::step], with_slopes]))
     # The offset's column is the last basis function, and its coefficient the posterior mean of an observation of it.
     offset = BASIS_SCALE**2 * float(basis[:, -1] @ process.explained())
-    return ExactModel(periodic, scaling, degree, process, slope_unit, offset * scaling.energy_scale)
+    return ExactModel(
+        list(dataset.crystal.periodic), scaling, degree, process, slope_unit, offset * scaling.energy_scale
+    )
 
 
 def _of_energies(dataset: Dataset, settings: Settings, _: int) -> Model:

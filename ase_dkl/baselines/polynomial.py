@@ -15,11 +15,10 @@ from numpy.typing import ArrayLike
 from sklearn.linear_model import BayesianRidge
 from sklearn.preprocessing import PolynomialFeatures
 
-from ase_dkl import lattice
 from ase_dkl.arrays import Floats
 from ase_dkl.baselines.method import BadMethod, Method, Model, Settings
 from ase_dkl.dataset import Dataset
-from ase_dkl.inputs import Scaling, slopes_along
+from ase_dkl.inputs import Labels, Scaling
 from ase_dkl.motif import Integers
 from ase_dkl.prediction import Prediction, as_cells, of_slopes
 
@@ -130,33 +129,25 @@ def _fit(dataset: Dataset, settings: Settings, _: int) -> Model:
         )
     if not settings["stress"]:
         dataset = dataset.without_stresses()
-    dataset = dataset.subset(np.argsort(~dataset.has_stress, kind="stable"))
-    n, m = len(dataset), int(dataset.has_stress.sum())
-    periodic = list(dataset.crystal.periodic)
-    cells = dataset.cells[:, periodic]
-    images = dataset.crystal.images if settings["symmetry"] else dataset.crystal.images[:1]
-    scaling = Scaling.of(images, cells, dataset.energies)
+    labels = Labels.of(dataset, dataset.crystal.images if settings["symmetry"] else dataset.crystal.images[:1])
+    m, scaling, directions = len(labels.slopes), labels.scaling, labels.directions
     monomials = Monomials.up_to(settings["degree"], settings["decay"], scaling)
-    rows = monomials.values(scaling.coordinates(cells))
-    labels = (dataset.energies - scaling.energy_shift) / scaling.energy_scale
+    rows = monomials.values(scaling.coordinates(labels.cells))
     if m:
-        directions = lattice.independent_strains(cells[:m])
-        coordinates, tangents = scaling.coordinates_and_tangents(cells[:m])
+        coordinates, tangents = scaling.coordinates_and_tangents(labels.cells[:m])
         of_slopes = monomials.slopes(coordinates, directions[:, None] @ tangents)
         # The last column is the labels' offset, of which values have nothing.
         traces = directions[..., :3].sum(-1)[..., None]
         slope_rows = np.concatenate([of_slopes, traces], axis=-1).reshape(-1, rows.shape[1] + 1)
         rows = np.concatenate([np.pad(rows, ((0, 0), (0, 1))), slope_rows])
-        slopes = slopes_along(dataset.cells[:m], dataset.stresses[:m], directions) / scaling.energy_scale
-        labels = np.concatenate([labels, slopes.ravel()])
-    regression, noises = _regression(rows, labels, n)
+    regression, noises = _regression(rows, labels.together(), len(labels.values))
 
     P, scale = len(monomials.powers), scaling.energy_scale
-    variances, directions = np.linalg.eigh(regression.sigma_[:P, :P])
-    root = directions * np.sqrt(np.maximum(variances, 0))
+    variances, axes = np.linalg.eigh(regression.sigma_[:P, :P])
+    root = axes * np.sqrt(np.maximum(variances, 0))
     offset = float(regression.coef_[P]) * scale if m else 0.0
     noise = float(noises[0] * scale), float(noises[1] * scale) if m else 0.0
-    return PolynomialModel(periodic, monomials, regression.coef_[:P], root, noise, offset)
+    return PolynomialModel(list(dataset.crystal.periodic), monomials, regression.coef_[:P], root, noise, offset)
 
 
 def _regression(rows: Floats, labels: Floats, n: int) -> tuple[BayesianRidge, Floats]:

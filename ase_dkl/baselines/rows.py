@@ -12,11 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ase_dkl import lattice
 from ase_dkl.arrays import Floats
 from ase_dkl.baselines.method import BadMethod, Settings
 from ase_dkl.dataset import Dataset
-from ase_dkl.inputs import DEGREES, Scaling, basis_functions, observed, slopes_along
+from ase_dkl.inputs import DEGREES, Labels, Scaling, basis_functions
 
 SHARED: Settings = {"trend": "cubic", "stress": True, "symmetry": True}
 """Settings of every network method: degree of the trend, whether stress labels are used, and whether a prediction
@@ -105,18 +104,10 @@ class Rows:
             raise BadMethod(f"The trend is {settings['trend']!r}; choose one of {', '.join(DEGREES)}.")
         if not settings["stress"]:
             dataset = dataset.without_stresses()
-        dataset = dataset.subset(np.argsort(~dataset.has_stress, kind="stable"))
-        n, m = len(dataset), int(dataset.has_stress.sum())
-        periodic = list(dataset.crystal.periodic)
-        cells = dataset.cells[:, periodic]
-        images = dataset.crystal.images if settings["symmetry"] else dataset.crystal.images[:1]
-        scaling = Scaling.of(images, cells, dataset.energies)
-        directions = lattice.independent_strains(cells[:m])
-        values = (dataset.energies - scaling.energy_shift) / scaling.energy_scale
-        slopes = slopes_along(dataset.cells[:m], dataset.stresses[:m], directions) / scaling.energy_scale
-
-        coordinates, tangents, basis = observed(scaling, cells, directions, degree=3)
-        labels = np.concatenate([values, slopes.ravel()])
+        given = Labels.of(dataset, dataset.crystal.images if settings["symmetry"] else dataset.crystal.images[:1])
+        n, scaling, slopes = len(given.values), given.scaling, given.slopes
+        coordinates, tangents, basis = given.observed(degree=3)
+        labels = given.together()
         # A slope's error is as many times a value's as slopes are larger than values.
         weights = np.repeat([1.0, 1 / _size(slopes)], [n, slopes.size])
         # The slopes of a low polynomial are wrong by a constant too: only the cubic one can tell an offset.
@@ -127,16 +118,25 @@ class Rows:
         trend = _ridge(polynomials, labels, weights)
         left = labels - polynomials @ trend
         unit = _size(left[:n])
-        slope_unit = _size(left[n:]) / unit if m else _size(scaling.coordinates_and_tangents(cells)[1])
+        slope_unit = _size(left[n:]) / unit if slopes.size else _size(scaling.coordinates_and_tangents(given.cells)[1])
         energy_scale = scaling.energy_scale
-        frame = Frame(periodic, scaling, degree, trend, offset * energy_scale, unit * energy_scale, slope_unit, m > 0)
+        frame = Frame(
+            list(dataset.crystal.periodic),
+            scaling,
+            degree,
+            trend,
+            offset * energy_scale,
+            unit * energy_scale,
+            slope_unit,
+            slopes.size > 0,
+        )
         return cls(
             frame,
             _single(coordinates),
             None if tangents is None else _single(tangents / slope_unit),
             _single(left[:n] / unit),
             _single(left[n:].reshape(slopes.shape) / (unit * slope_unit)),
-            _single(directions[..., :3].sum(-1)),
+            _single(given.directions[..., :3].sum(-1)),
         )
 
     @property
