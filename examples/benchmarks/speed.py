@@ -1,11 +1,14 @@
-"""Wall times, as medians: training, one calculator call, batches, what follows from the energy, and starting up."""
+"""Wall times, as medians: training, one calculator call, batches, what follows from the energy, and starting up.
+
+Beside an ensemble of five networks of the same size, each on one thread, its batches stand in turns with ours.
+"""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +21,7 @@ from ase.cell import Cell
 from ase.stress import get_elasticity_tensor
 from rich.progress import track
 from rich.table import Table
+from threadpoolctl import threadpool_limits
 
 from ase_dkl import (
     Dataset,
@@ -31,10 +35,12 @@ from ase_dkl import (
     scan_along,
     srtio3,
 )
+from ase_dkl.baselines import Model, method
 
 LENGTH = 3.945
 """Å, of SrTiO3."""
 ONE, DEFAULT = TrainConfig(networks=1), TrainConfig()
+ENSEMBLE = "ensemble of five"
 
 
 def main() -> None:
@@ -50,6 +56,10 @@ def main() -> None:
     table.add_section()
     _batches(table, "one network", one, 200 if quick else 10_000, 20_000, 3_000)
     _batches(table, _networks(DEFAULT), default, 200 if quick else 10_000, None, None)
+    table.add_section()
+    _beside_ensemble(
+        table, {"one network": one, _networks(DEFAULT): default}, 200 if quick else 2_000, 2 if quick else 15
+    )
     table.add_section()
     _properties(table, default, 200 if quick else 10_000, 3 if quick else 30)
     table.add_section()
@@ -140,6 +150,30 @@ def _batches(
             rates.append(n / (time.perf_counter() - start))
         what = "energies and stresses" if stress else "energies"
         _add(table, f"batch of {n:,}, {what} with uncertainties, {name}", rates, "a second", target, at_least=True)
+
+
+def _beside_ensemble(table: Table, models: Mapping[str, Model], n: int, repeats: int) -> None:
+    """Microseconds of one thread for each structure; how long an ensemble was trained makes no difference to them."""
+    ensemble = method("ensemble")
+    rows = Dataset.read(srtio3(), select="set=pool,index<16")
+    models = {**models, ENSEMBLE: ensemble.fit(rows, {**ensemble.defaults, "steps": 4}, 0)}
+    cells = _cells(LENGTH, n, 1.0)
+    for stress in (False, True):
+        times: dict[str, list[float]] = {name: [] for name in models}
+        with threadpool_limits(1):
+            for _ in range(repeats):
+                for name, model in models.items():
+                    start = time.perf_counter()
+                    model.predict_cells(cells, stress=stress)
+                    times[name].append(1e6 / n * (time.perf_counter() - start))
+        what = "energy and stress" if stress else "energy"
+        for name, each in times.items():
+            _add(table, f"{what} of one of {n:,}, one thread, {name}", each, "µs", None)
+        longest = np.median(times.pop(ENSEMBLE))
+        for name, each in times.items():
+            ratio = longest / np.median(each)
+            target = verdict(ratio, 4.0, at_least=True) if name == "one network" else ""
+            table.add_row(f"ratio of the {ENSEMBLE} to {name}", f"{ratio:.2f}", "", target)
 
 
 def _properties(table: Table, surrogate: Surrogate, points: int, repeats: int) -> None:
