@@ -76,7 +76,7 @@ class TrainingData:
     def batch(self, index: NDArray[np.int_]) -> Batch:
         """Some structures, in rising order."""
         labels = self._labels.part(index)
-        coordinates, tangents, basis = labels.observed(degree=DEGREES[self._config.mean])
+        coordinates, tangents, basis = labels.observed(self._config.mean)
         return Batch(
             _tensor(coordinates),
             None if tangents is None else _tensor(tangents),
@@ -132,6 +132,8 @@ class TrainingData:
         Averages of different monomials over the images are often the same function. With these combinations the
         process is the same, and its linear algebra a fraction.
         """
+        if self._config.mean == "sextic":
+            return np.eye(self.scaling.invariants.count + 1)
         degree = DEGREES[self._config.mean]
         rng = np.random.default_rng(0)
         cells = self._labels.cells[rng.integers(len(self), size=SYNTHETIC)]

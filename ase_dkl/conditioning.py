@@ -13,7 +13,7 @@ from ase.units import GPa
 
 from ase_dkl.dataset import Dataset
 from ase_dkl.features import propagate, silu
-from ase_dkl.inputs import DEGREES, Labels
+from ase_dkl.inputs import Labels
 from ase_dkl.surrogate import Surrogate, label_offset
 
 
@@ -34,7 +34,7 @@ def conditioned(surrogate: Surrogate, dataset: Dataset) -> Surrogate:
         dataset = dataset.without_stresses()
     labels = Labels.of(dataset, surrogate.scaling)
     m = len(labels.slopes)
-    coordinates, tangents, basis = labels.observed(degree=DEGREES[surrogate.config.mean])
+    coordinates, tangents, basis = labels.observed(surrogate.config.mean)
     features, derivatives = propagate(surrogate.layers, silu, coordinates[:m], tangents)
     if m < len(dataset):
         features = np.concatenate([features, propagate(surrogate.layers, silu, coordinates[m:], None)[0]], axis=1)

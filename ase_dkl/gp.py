@@ -38,6 +38,8 @@ JITTER = 1e-9
 """Added to the diagonal of K_ZZ, in units of the prior variance."""
 BASIS_SCALE = 10.0
 """τ: prior standard deviation of the mean's coefficients, in units of the energies' spread."""
+INITIAL_BREADTH = 0.3
+"""What τ is multiplied by where training begins, if that is learnt."""
 INITIAL_NOISE, INITIAL_DERIVATIVE_NOISE = 0.1, 0.02
 """Standard deviations of the noise where training begins, in units of the energies' spread. From larger ones on
 derivatives, networks of few structures end where everything is noise; from smaller ones on energies, those of many."""
@@ -97,19 +99,25 @@ class SparseGP(nn.Module):
     Args:
         inducing_points: Z, shape (K, M, f).
         kernel: shares the batch shape (K,).
+        learnt: basis functions whose prior is as broad as the bound finds it, True or False, shape (P,); none by
+            default.
     """
 
-    def __init__(self, inducing_points: Tensor, kernel: RadialKernel) -> None:
+    def __init__(self, inducing_points: Tensor, kernel: RadialKernel, learnt: Tensor | None = None) -> None:
         super().__init__()
         self.inducing_points = nn.Parameter(inducing_points)
         self.kernel = kernel
         each = inducing_points.new_ones(inducing_points.shape[:1])
         self.log_value_noise = nn.Parameter(each * math.log(INITIAL_NOISE))
         self.log_derivative_noise = nn.Parameter(each * math.log(INITIAL_DERIVATIVE_NOISE))
+        self._learnt = learnt
+        self.log_breadth = None if learnt is None else nn.Parameter(each * math.log(INITIAL_BREADTH))
 
     @torch.no_grad()
-    def go_on_from(self, posterior: Posterior) -> None:
+    def go_on_from(self, posterior: Posterior, breadth: list[float] | None = None) -> None:
         """Take the hyperparameters of a trained process, and its inducing points where there are as many."""
+        if self.log_breadth is not None and breadth is not None:
+            self.log_breadth.copy_(torch.tensor(breadth).log())
         if posterior.points.shape == self.inducing_points.shape:
             self.inducing_points.copy_(torch.tensor(posterior.points))
         self.kernel.log_lengthscale.copy_(torch.tensor(posterior.lengthscale).log())
@@ -143,6 +151,13 @@ class SparseGP(nn.Module):
         root: Tensor = psd_safe_cholesky(covariance + JITTER * variance * _identity(covariance))
         return root
 
+    def basis_scale(self) -> Tensor:
+        """τ, of every basis function, shape (K, P, 1), or of all of them."""
+        if self.log_breadth is None or self._learnt is None:
+            return torch.tensor(BASIS_SCALE, dtype=torch.float64)
+        breadth = torch.exp(self.log_breadth)[:, None, None]
+        return BASIS_SCALE * torch.where(self._learnt[:, None], breadth, 1.0)
+
     def noise(self, observations: Observations) -> Tensor:
         """D, the noise variance of every observation, shape (K, n + m t)."""
         n = observations.features.shape[1]
@@ -169,7 +184,7 @@ class SparseGP(nn.Module):
             root = root * used.unsqueeze(1)
         cross = self.cross_covariances(observations).mT * root
         inducing_part = torch.linalg.solve_triangular(self.chol_inducing(), cross, upper=False)
-        basis_part = BASIS_SCALE * observations.basis.T * root
+        basis_part = self.basis_scale() * observations.basis.T * root
         return inducing_part, torch.cat([inducing_part, basis_part], dim=1), labels * root.squeeze(1)
 
     def collapsed_bound(self, observations: Observations, labels: Tensor, used: Tensor | None = None) -> Tensor:
@@ -215,7 +230,8 @@ class SparseGP(nn.Module):
         chol_precision = psd_safe_cholesky(precision + _identity(precision))
         whitening = torch.linalg.inv(self.chol_inducing())
         n_inducing = whitening.shape[-1]
-        scaling = BASIS_SCALE * _identity(precision).repeat(len(whitening), 1, 1)
+        scaling = _identity(precision).repeat(len(whitening), 1, 1)
+        scaling[:, n_inducing:] *= self.basis_scale()
         scaling[:, :n_inducing, :n_inducing] = whitening
         # T = L_B⁻¹ diag(L⁻¹, τ), and the mean of the weights is Tᵀ L_B⁻¹ A r
         factor = torch.linalg.solve_triangular(chol_precision, scaling, upper=False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from ase_dkl import lattice
 from ase_dkl.arrays import Floats
+from ase_dkl.invariants import Invariants
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -23,7 +25,9 @@ LEAST_ANGLE_SCALE = 0.3
 """The same for angles, degrees."""
 
 DEGREES = {"constant": 0, "quadratic": 2, "cubic": 3}
-"""Of the polynomials in the mean."""
+"""Of the polynomials of lattice parameters in a mean."""
+SEXTIC = 6
+"""Degree of the polynomials of the strain in the mean of that name."""
 CUBIC = 2e-3
 """Prior standard deviation of a cubic coefficient over that of the others. Crystals are nearly harmonic in their
 lattice parameters: a prior as broad for cubic terms lets them run wild between few data."""
@@ -39,6 +43,8 @@ class Scaling:
         scale: the standard deviation likewise, shape (p,).
         energy_shift: eV.
         energy_scale: eV.
+        metric: mean of all images of the training cells, about which strains are, shape (d, d), Å²; None in models from
+            before there were any.
     """
 
     images: Floats
@@ -46,12 +52,14 @@ class Scaling:
     scale: Floats
     energy_shift: float
     energy_scale: float
+    metric: Floats | None = None
 
     @classmethod
     def of(cls, images: NDArray[np.int_], cells: Floats, energies: Floats) -> Self:
         """Standardise training cells (n, d, 3), periodic rows, and energies (n,)."""
         sample = cells[:: max(1, len(cells) // ENOUGH)]
         parameters = lattice.image_parameters(sample, images.astype(float)).reshape(-1, _numbers(cells.shape[1]))
+        metric = (images @ lattice.metric(sample).mean(axis=0) @ images.mT).mean(axis=0)
         least = np.full_like(parameters[0], LEAST_ANGLE_SCALE)
         lengths = slice(cells.shape[1])
         least[lengths] = LEAST_LENGTH_SCALE * parameters[:, lengths].mean()
@@ -61,7 +69,14 @@ class Scaling:
             np.maximum(parameters.std(axis=0), least),
             float(energies.mean()),
             max(float(energies.std()), 1e-6),
+            metric,
         )
+
+    @cached_property
+    def invariants(self) -> Invariants:
+        """Polynomials of the strain."""
+        assert self.metric is not None
+        return Invariants.of(self.metric, self.images, SEXTIC)
 
     def coordinates(self, cells: Floats) -> Floats:
         """Scaled lattice parameters of every image of cells (n, d, 3), shape (n, g, p)."""
@@ -116,22 +131,38 @@ class Labels:
         """Values of all structures, then slopes point by point, shape (n + m t,)."""
         return np.concatenate([self.values, self.slopes.ravel()])
 
-    def observed(self, *, degree: int) -> tuple[Floats, Floats | None, Floats]:
+    def observed(self, mean: str) -> tuple[Floats, Floats | None, Floats]:
         """What the labels are observations of: coordinates, tangents, and basis functions with the labels' offset.
 
         Args:
-            degree: of the mean's polynomials.
+            mean: the prior's; see `TrainConfig`.
 
         Returns:
             Arrays of shape (n, g, p), (m, g, t, p) or None, and (n + m t, P).
         """
         m = len(self.directions)
-        coordinates = self.scaling.coordinates(self.cells)
-        if not m:
-            return coordinates, None, basis_functions(coordinates, degree=degree)
-        tangents = self.directions[:, None] @ self.scaling.coordinates_and_tangents(self.cells[:m])[1]
+        coordinates, tangents = self.scaling.coordinates(self.cells), None
+        if m:
+            tangents = self.directions[:, None] @ self.scaling.coordinates_and_tangents(self.cells[:m])[1]
         traces = self.directions[..., :3].sum(-1)
-        return coordinates, tangents, basis_functions(coordinates, tangents, traces, degree=degree)
+        if mean != "sextic":
+            return coordinates, tangents, basis_functions(coordinates, tangents, traces, degree=DEGREES[mean])
+        return coordinates, tangents, strain_functions(self.scaling, self.cells, self.directions, traces)
+
+
+def strain_functions(scaling: Scaling, cells: Floats, directions: Floats, traces: Floats | None = None) -> Floats:
+    """Basis functions of the sextic mean: invariant polynomials of the strain, and the labels' offset.
+
+    Args:
+        scaling: has the polynomials.
+        cells: periodic rows, shape (n, d, 3), Å.
+        directions: strains along which the first m are differentiated, shape (m, t, 6).
+        traces: as for `basis_functions`, whose result this is like.
+    """
+    values, slopes = scaling.invariants.functions(cells, directions)
+    offset = np.zeros(slopes.shape[:2]) if traces is None else traces
+    slopes = np.concatenate([slopes, offset[..., None]], axis=2)
+    return np.concatenate([np.pad(values, ((0, 0), (0, 1))), slopes.reshape(-1, slopes.shape[2])])
 
 
 def basis_functions(

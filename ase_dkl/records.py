@@ -28,7 +28,8 @@ class TrainConfig:
         depth: number of residual blocks.
         spectral_coefficient: largest singular value of a residual branch's weights, c'; None for no limit.
         kernel: "rbf" or "matern52".
-        mean: the prior mean, "cubic" or "quadratic" in the scaled lattice parameters, or "constant".
+        mean: the prior mean, "cubic" or "quadratic" in the scaled lattice parameters, "sextic" in the strain, with a
+            prior as broad as the bound finds it, or "constant".
         folds: train each of the networks without its share of the structures, 1/K of them, before all structures enter
             the Gaussian processes. Networks that explain labels too well then disagree about them. Under the
             collapsed bound.
@@ -57,7 +58,7 @@ class TrainConfig:
     depth: int = 6
     spectral_coefficient: float | None = 0.9
     kernel: Literal["rbf", "matern52"] = "rbf"
-    mean: Literal["cubic", "quadratic", "constant"] = "cubic"
+    mean: Literal["sextic", "cubic", "quadratic", "constant"] = "cubic"
     folds: bool = True
     symmetry: bool = True
     stress: Literal["auto", "use", "ignore"] = "auto"
@@ -79,7 +80,7 @@ class TrainConfig:
         choices = {
             "inducing": STARTS,
             "kernel": KERNELS,
-            "mean": ("cubic", "quadratic", "constant"),
+            "mean": ("sextic", "cubic", "quadratic", "constant"),
             "stress": ("auto", "use", "ignore"),
             "bound": ("auto", "collapsed", "stochastic"),
         }
@@ -177,6 +178,7 @@ class TrainingReport:
         seconds: wall time of training.
         dataset: provenance of the rows.
         warnings: what the user should know.
+        mean_breadth: what the prior of the sextic mean is multiplied by, by network; None of other means.
     """
 
     n_rows: int
@@ -196,6 +198,7 @@ class TrainingReport:
     seconds: float
     dataset: dict[str, Any]
     warnings: tuple[str, ...]
+    mean_breadth: list[float] | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""

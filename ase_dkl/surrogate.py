@@ -21,7 +21,7 @@ from ase_dkl.calibration import Calibration
 from ase_dkl.crystal import Crystal
 from ase_dkl.domain import Domain, Extrapolation
 from ase_dkl.features import propagate, silu
-from ase_dkl.inputs import DEGREES, Scaling, basis_functions
+from ase_dkl.inputs import DEGREES, Scaling, basis_functions, strain_functions
 from ase_dkl.model_file import BadModelFile, pack, unpack
 from ase_dkl.posterior import Posterior
 from ase_dkl.prediction import JointPosterior, Prediction, as_cells, of_slopes
@@ -181,7 +181,8 @@ class Surrogate:
             report = TrainingReport.from_dict(header["report"])
             cells = tensors["cells"]
             images, centre, scale = (tensors[f"scaling.{name}"] for name in ("images", "centre", "scale"))
-            scaling = Scaling(images, centre, scale, **header["energy"])
+            # Nor of a metric those from before there were means of the strain.
+            scaling = Scaling(images, centre, scale, **header["energy"], metric=tensors.get("scaling.metric"))
             layers = [(tensors[f"layer{i}.weight"], tensors[f"layer{i}.bias"]) for i in range(config.depth + 2)]
             posterior = Posterior(config.kernel, *(tensors[f"posterior.{name}"] for name in _POSTERIOR))
             surrogate = cls(crystal, config, report, cells, scaling, layers, posterior)
@@ -201,13 +202,15 @@ class Surrogate:
         return {"crystal": self.crystal.to_dict(), "config": asdict(self.config), "energy": energy}
 
     def _tensors(self) -> dict[str, Floats]:
-        scaling = {f"scaling.{name}": getattr(self.scaling, name) for name in ("images", "centre", "scale")}
+        scaling = {f"scaling.{name}": getattr(self.scaling, name) for name in ("images", "centre", "scale", "metric")}
         posterior = {f"posterior.{name}": getattr(self.process, name) for name in _POSTERIOR}
         layers = {
             f"layer{i}.{name}": array
             for i, layer in enumerate(self.layers)
             for name, array in zip(("weight", "bias"), layer, strict=True)
         }
+        if self.scaling.metric is None:
+            del scaling["scaling.metric"]
         return {"cells": self.cells, **scaling, **layers, **posterior}
 
     def __reduce__(self) -> tuple[Any, tuple[bytes]]:
@@ -228,7 +231,10 @@ class Surrogate:
             coordinates = self._coordinates(cells)
         with np.errstate(over="ignore"):  # where exp overflows, SiLU is exactly zero
             features, slopes = propagate(self.layers, silu, coordinates, tangents)
-        return features, slopes, basis_functions(coordinates, tangents, degree=DEGREES[self.config.mean])
+        if self.config.mean != "sextic":
+            return features, slopes, basis_functions(coordinates, tangents, degree=DEGREES[self.config.mean])
+        strains = np.broadcast_to(np.eye(6), (len(cells) if derivatives else 0, 6, 6))
+        return features, slopes, strain_functions(self.scaling, cells[:, self._periodic], strains)
 
     def _coordinates(self, cells: Floats) -> Floats:
         """Image coordinates. A calculator asks for a cell's domain and then its energy: the last answer is kept."""

@@ -27,6 +27,17 @@ def test_all_at_once_or_one_by_one_is_the_same(surrogate: Surrogate, new: Datase
     assert at_once.report.stress_offset_GPa == pytest.approx(in_turn.report.stress_offset_GPa)
 
 
+def test_the_sextic_mean_learns_as_well(new: Dataset, srtio3_dataset: Dataset) -> None:
+    config = TrainConfig(networks=1, steps=40, mean="sextic")
+    before = fit(srtio3_dataset.subset(np.arange(24)), config, progress=False)
+    at_once = conditioned(before, new)
+    in_turn = conditioned(conditioned(before, new.subset(np.arange(3))), new.subset(np.arange(3, 6)))
+    cells = srtio3_dataset.cells[100:120]
+    after = at_once.predict_cells(cells)
+    assert after.energy == pytest.approx(in_turn.predict_cells(cells).energy, abs=1e-8)
+    assert (after.energy_uncertainty < before.predict_cells(cells).energy_uncertainty).all()
+
+
 def test_one_energy_is_worth_what_the_textbook_says(surrogate: Surrogate, new: Dataset) -> None:
     row = new.without_stresses().subset(np.array([1]))
     before = surrogate.predict_cells(row.cells, stress=False)

@@ -62,13 +62,17 @@ def models(srtio3_dataset: Dataset) -> dict[str, Surrogate]:
         "sheet": fit(
             elastic([True, False, True], 16), TrainConfig(networks=3, kernel="matern52", **quick), progress=False
         ),
+        "bulk, sextic mean": fit(few, TrainConfig(networks=2, mean="sextic", **quick), progress=False),
+        "sheet, sextic mean": fit(
+            elastic([True, False, True], 16), TrainConfig(networks=1, mean="sextic", **quick), progress=False
+        ),
         "chain": fit(
             elastic([False, False, True], 12), TrainConfig(networks=1, mean="constant", **quick), progress=False
         ),
     }
 
 
-@pytest.fixture(scope="module", params=["bulk", "sheet", "chain"])
+@pytest.fixture(scope="module", params=["bulk", "sheet", "chain", "bulk, sextic mean", "sheet, sextic mean"])
 def surrogate(request: pytest.FixtureRequest, models: dict[str, Surrogate]) -> Surrogate:
     return models[request.param]
 

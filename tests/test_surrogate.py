@@ -204,6 +204,22 @@ def test_files_from_before_the_choice_of_inducing_points_are_read(surrogate: Sur
     assert Surrogate.from_bytes(pack(header, tensors)).config == surrogate.config
 
 
+def test_a_file_from_before_there_were_metrics_is_read(surrogate: Surrogate, cells: np.ndarray) -> None:
+    header, tensors = unpack(surrogate.to_bytes(), "old.dkl")
+    del tensors["scaling.metric"]
+    old = Surrogate.from_bytes(pack(header, tensors))
+    assert_same(old.predict_cells(cells), surrogate.predict_cells(cells))
+    assert Surrogate.from_bytes(old.to_bytes()).digest == old.digest
+
+
+def test_a_sextic_mean_is_kept_in_the_file(srtio3_dataset: Dataset, cells: np.ndarray) -> None:
+    config = TrainConfig(networks=1, steps=4, mean="sextic")
+    surrogate = fit(srtio3_dataset.subset(np.arange(12)), config, progress=False)
+    again = Surrogate.from_bytes(surrogate.to_bytes())
+    assert_same(again.predict_cells(cells), surrogate.predict_cells(cells))
+    assert again.report == surrogate.report
+
+
 def test_a_missing_file_is_told_by_its_name(tmp_path: Path) -> None:
     with pytest.raises(BadModelFile, match=r"no\.dkl cannot be read as a model: no such file"):
         Surrogate.load(tmp_path / "no.dkl")

@@ -9,6 +9,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_dkl import BadTraining, Dataset, Prediction, Surrogate, TrainConfig, evaluate, fit
 from ase_dkl.arrays import Floats
+from ase_dkl.gp import INITIAL_BREADTH
 from ase_dkl.lattice import STRAIN_GENERATORS
 from ase_dkl.records import KERNELS
 from ase_dkl.training import COLD
@@ -53,6 +54,28 @@ def test_stress_labels_help(few: Dataset, unseen: Dataset) -> None:
     with_stress = evaluate(fit(few, QUICK, progress=False), unseen)
     without = evaluate(fit(few, replace(QUICK, stress="ignore"), progress=False), unseen)
     assert with_stress.energy_rmse_meV < 0.5 * without.energy_rmse_meV < 0.5 * spread_of(unseen)
+
+
+@pytest.mark.parametrize("stress", ["use", "ignore"])
+def test_a_sextic_mean_in_the_strain_helps(few: Dataset, unseen: Dataset, stress: Literal["use", "ignore"]) -> None:
+    sextic, cubic = (
+        evaluate(fit(few, replace(QUICK, mean=mean, stress=stress), progress=False), unseen).energy_rmse_meV
+        for mean in ("sextic", "cubic")
+    )
+    assert sextic < 0.5 * cubic
+
+
+def test_the_sextic_mean_is_as_broad_as_the_bound_finds(few: Dataset) -> None:
+    surrogate = fit(few, replace(QUICK, mean="sextic", networks=2), progress=False)
+    assert surrogate.report.mean_breadth is not None
+    assert len(surrogate.report.mean_breadth) == 2
+    assert max(surrogate.report.mean_breadth) < 0.9 * INITIAL_BREADTH
+    assert fit(few, replace(QUICK, steps=1), progress=False).report.mean_breadth is None
+
+
+def test_without_symmetry_the_sextic_mean_has_all_monomials(few: Dataset) -> None:
+    config = replace(QUICK, steps=1, mean="sextic", symmetry=False, stress="ignore")
+    assert fit(few, config, progress=False).process.weights.shape[1] == 20 + 924 + 1
 
 
 def test_symmetry_helps(few: Dataset, unseen: Dataset) -> None:
@@ -239,6 +262,12 @@ class TestGoingOn:
         afresh = evaluate(fit(many, replace(QUICK, steps=1), progress=False), unseen).energy_rmse_meV
         assert errors[0] < 1.2 * errors[1]
         assert errors[0] < 0.5 * afresh
+
+    def test_takes_the_breadth_of_the_mean_along(self, many: Dataset) -> None:
+        sextic = replace(QUICK, mean="sextic")
+        start = fit(many.subset(np.arange(COLD)), sextic, progress=False)
+        one = fit(many, replace(sextic, steps=1), start=start, progress=False)
+        assert one.report.mean_breadth == pytest.approx(start.report.mean_breadth, rel=0.01)
 
     def test_few_rows_are_trained_from_the_beginning(self, start: Surrogate, many: Dataset) -> None:
         few = many.subset(np.arange(COLD))

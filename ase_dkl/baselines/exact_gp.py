@@ -88,7 +88,7 @@ def _fit(dataset: Dataset, settings: Settings) -> Model:
     n, scaling, slopes, degree = len(labels.values), labels.scaling, labels.slopes, DEGREES[settings["trend"]]
     slope_unit = float(np.sqrt(np.mean(slopes**2))) if slopes.size else 1.0
 
-    coordinates, tangents, basis = labels.observed(degree=degree)
+    coordinates, tangents, basis = labels.observed(settings["trend"])
     tangents = None if tangents is None else tangents / slope_unit
     basis[n:] /= slope_unit
     rows = rows_of(coordinates, tangents, basis)

@@ -106,7 +106,7 @@ class Rows:
             dataset = dataset.without_stresses()
         given = Labels.of(dataset, dataset.crystal.images if settings["symmetry"] else dataset.crystal.images[:1])
         n, scaling, slopes = len(given.values), given.scaling, given.slopes
-        coordinates, tangents, basis = given.observed(degree=3)
+        coordinates, tangents, basis = given.observed("cubic")
         labels = given.together()
         # A slope's error is as many times a value's as slopes are larger than values.
         weights = np.repeat([1.0, 1 / _size(slopes)], [n, slopes.size])

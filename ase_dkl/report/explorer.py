@@ -10,6 +10,7 @@ import numpy as np
 from ase_dkl.arrays import Floats
 from ase_dkl.domain import MARGIN, NAMES
 from ase_dkl.inputs import CUBIC, DEGREES
+from ase_dkl.invariants import UNIT
 from ase_dkl.lattice import image_parameters
 from ase_dkl.model_file import unpack
 from ase_dkl.plots import BLUE, GREY, ORANGE
@@ -89,8 +90,9 @@ def model_data(surrogate: Surrogate) -> dict[str, Any]:
         "images": crystal.images.tolist(),
         "networks": config.networks,
         "kernel": config.kernel,
-        "degree": DEGREES[config.mean],
+        "degree": DEGREES.get(config.mean),
         "cubic": CUBIC,
+        "strain": _strain(surrogate) if config.mean == "sextic" else None,
         "spread_factor": spread_factor(config.networks) if config.networks > 1 else 0.0,
         "reach": surrogate.extrapolation(crystal.cell[None]).reach,
         **header["energy"],
@@ -101,6 +103,16 @@ def model_data(surrogate: Surrogate) -> dict[str, Any]:
         "colours": {"blue": BLUE, "orange": ORANGE, "grey": GREY},
         "layout": _layout(),
     }
+
+
+def _strain(surrogate: Surrogate) -> dict[str, Any]:
+    """What the script makes invariant polynomials of the strain from."""
+    invariants = surrogate.scaling.invariants
+    degrees = [
+        {"first": each.first.tolist(), "rest": each.rest.tolist(), "mixing": _encoded(each.mixing)}
+        for each in invariants.degrees
+    ]
+    return {"root": invariants.root.tolist(), "unit": UNIT, "degrees": degrees}
 
 
 def _encoded(array: Floats) -> dict[str, Any]:
@@ -134,7 +146,9 @@ def _layout() -> dict[str, Any]:
     drawn = empty_figure(2, 1, height=420, shared_xaxes=True, vertical_spacing=0.06, row_heights=[0.65, 0.35])
     drawn.update_yaxes(title_text="energy above the reference (eV)", row=1)
     drawn.update_yaxes(title_text="σ (meV)", row=2, **LOG_TICKS)
-    drawn.update_layout(margin_t=10)
+    # A margin that follows the labels would move the panels with the sliders.
+    drawn.update_yaxes(automargin=False)
+    drawn.update_layout(margin={"t": 10, "l": 84})
     layout: dict[str, Any] = drawn.layout.to_plotly_json()
     # The axis that both panels share carries the title.
     layout["xaxis"] |= {"anchor": "y2", "showticklabels": True, "title": {"text": ""}}

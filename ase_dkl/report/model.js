@@ -51,9 +51,24 @@ function standardCell(G) {
   return C;
 }
 
+/* The inverse of a symmetric matrix of up to three rows, by its Cholesky factor. */
+function inverse(A) {
+  const L = standardCell(A);
+  const columns = A.map((_, k) => {
+    const y = [];
+    for (let i = 0; i < A.length; i++) y.push(((i === k) - dot(L[i].slice(0, i), y)) / L[i][i]);
+    return y;
+  });
+  return columns.map((y) => columns.map((z) => dot(y, z)));
+}
+
+/* A symmetric matrix as a vector of the same norm. */
+const mandel = (A) => A.flatMap((row, i) => row.slice(i).map((value, j) => value * (j ? Math.SQRT2 : 1)));
+
 class Surrogate {
   constructor(model) {
     Object.assign(this, model);
+    for (const degree of model.strain?.degrees ?? []) degree.mixing.values = decode(degree.mixing);
     for (const name of ["centre", "scale", "low", "high", "lattices"]) this[name] = decode(model[name]);
     const array = (stored) => ({ shape: stored.shape, values: decode(stored) });
     this.layers = model.layers.map(([weight, bias]) => ({ ...array(weight), bias: decode(bias) }));
@@ -129,6 +144,30 @@ class Surrogate {
     });
   }
 
+  /* The same of the sextic mean: invariant polynomials of the strain (C − I)(C + I)⁻¹ with C = L⁻¹ G L⁻ᵀ. */
+  strainBasis(G, directions) {
+    const { root, unit, degrees } = this.strain;
+    const halved = inverse(congruent(root, G).map((row, i) => row.map((value, j) => value + (i === j))));
+    const strain = halved.map((row, i) => row.map((value, j) => (i === j) - 2 * value));
+    const changes = directions.map((dG) => congruent(halved, congruent(root, dG)).map((row) => row.map((c) => 2 * c)));
+    const x = [strain, ...changes].map((A) => mandel(A).map((value) => value / unit));
+    let monomials = x.map((_, r) => [r ? 0 : 1]);
+    const basis = monomials.map((row) => [...row]);
+    for (const { first, rest, mixing } of degrees) {
+      const lower = monomials;
+      monomials = x.map((row, r) =>
+        first.map((i, n) => row[i] * lower[0][rest[n]] + (r ? x[0][i] * lower[r][rest[n]] : 0)),
+      );
+      const count = mixing.shape[1];
+      monomials.forEach((row, r) => {
+        const mixed = new Float64Array(count);
+        mixing.values.forEach((value, at) => (mixed[at % count] += value * row[Math.floor(at / count)]));
+        basis[r].push(...mixed);
+      });
+    }
+    return basis.map((row) => [...row, 0]);
+  }
+
   /* k and k̇ as functions of the squared distance. */
   profile(squared) {
     if (this.kernel === "rbf") return [Math.exp(-squared / 2), -Math.exp(-squared / 2) / 2];
@@ -168,7 +207,7 @@ class Surrogate {
   /* Energy (eV) and its derivatives along changes of the metric, each with its standard deviation. */
   predict(G, directions = []) {
     const images = this.coordinates(G, directions);
-    const basis = this.basis(images);
+    const basis = this.strain ? this.strainBasis(G, directions) : this.basis(images);
     const K = this.networks;
     const each = Array.from({ length: K }, (_, network) => this.marginals(network, images, basis));
     return each[0].map((_, r) => {
