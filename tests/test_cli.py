@@ -84,9 +84,11 @@ class TestTrain:
 
     def test_keep_split_saves_the_model_that_was_tested(self, tmp_path: Path) -> None:
         select = ["--select", "set=pool,index<12"]
-        size = ["--networks", 1, "--inducing", 20, "--test-fraction", 0.25, "--keep-split"]
+        size = ["--networks", 1, "--inducing", 20, "--test-fraction", 0.25, "--keep-split", "--mean", "sextic"]
         result = succeed("train", srtio3(), "-o", tmp_path / "x.dkl", *select, *size)
         assert Surrogate.load(tmp_path / "x.dkl").report.n_rows == 9
+        assert Surrogate.load(tmp_path / "x.dkl").config.mean == "sextic"
+        assert "sextic mean" in " ".join(result.stdout.split())
         assert "Pm-3m" in result.stderr
         assert "12 rows of SrTiO3" in result.stderr
         assert "clamped" in result.stderr
@@ -329,6 +331,7 @@ class TestMistakes:
             (["--networks", "none"], "--networks"),
             (["--test-fraction", "1"], "--test-fraction"),
             (["--stress", "some"], "'some' is not one of"),
+            (["--mean", "cubist"], "'cubist' is not one of"),
             (["--reference", "nowhere.cif"], "nowhere.cif"),
             (["--select", "set=pool,index<1"], "row"),
         ],

@@ -51,7 +51,7 @@ def print_model(name: str, surrogate: "Surrogate") -> None:
         rows[f"range of {parameter}"] = f"{low:.4g} to {high:.4g} {unit}, reference {reference:.4g} {unit}"
     rows["model"] = (
         f"{config.networks} network{'s' * (config.networks > 1)} of {config.n_features} features, "
-        f"{config.n_inducing} inducing points"
+        f"{config.n_inducing} inducing points, {config.mean} mean"
     )
     rows["training"] = (
         f"{report.steps} steps in {report.seconds:.0f} s, {'' if report.converged else 'not '}converged; "

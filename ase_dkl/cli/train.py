@@ -25,6 +25,15 @@ class StressLabels(StrEnum):
     ignore = "ignore"
 
 
+class Mean(StrEnum):
+    """The values of `--mean`."""
+
+    sextic = "sextic"
+    cubic = "cubic"
+    quadratic = "quadratic"
+    constant = "constant"
+
+
 @in_words
 def train(
     database: Database,
@@ -45,6 +54,10 @@ def train(
     networks: Annotated[
         int, typer.Option(min=1, help="Networks in the mixture; more mend the error bars.")
     ] = DEFAULTS.networks,
+    mean: Annotated[
+        Mean,
+        typer.Option(help="Of the prior. sextic, a polynomial of the strain, needs the fewest rows."),
+    ] = Mean.cubic,
     stress: Annotated[
         StressLabels, typer.Option(help="auto: use stresses where rows have them; use: demand some.")
     ] = StressLabels.auto,
@@ -78,6 +91,7 @@ def train(
         n_inducing=inducing,
         n_features=features,
         networks=networks,
+        mean=mean.value,
         stress=stress.value,
         symmetry=symmetry,
         seed=seed,
