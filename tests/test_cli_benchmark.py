@@ -1,5 +1,6 @@
 import json
 import sys
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -21,6 +22,7 @@ def test_a_study_is_run_and_told(tmp_path: Path) -> None:
     done = CliRunner().invoke(app, [str(study), "--results", str(table)], catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
     assert not done.stdout
+    assert f"torch {version('torch')}" in done.stderr
     assert "Done: Least squares, srtio3, 16 rows, energies, seed 1" in done.stderr
     assert "Failed: Refuses, srtio3, 16 rows, energies, seed 1: RuntimeError" in done.stderr
     assert len(Results(table).rows) == 4

@@ -69,11 +69,13 @@ def _run(study: "Study", path: Path, workers: int) -> None:
     )
 
     try:
+        from ase_dkl.study.environment import environment
         from ase_dkl.study.runner import run
         from ase_dkl.study.worker import Task
     except ModuleNotFoundError as error:
         raise Mistake(f"Studies need {error.name}. Install it: pip install 'ase-dkl[baselines]'") from error
 
+    note(environment())
     columns = (
         BarColumn(),
         MofNCompleteColumn(),

@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
-import platform
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from importlib.metadata import version
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
+
+from ase_dkl.study.environment import environment
 
 if TYPE_CHECKING:
     from ase_dkl import Dataset, Surrogate, TrainConfig
@@ -52,14 +50,8 @@ def arguments(description: str) -> argparse.ArgumentParser:
 def print_environment(seeds: Sequence[int], quick: bool) -> None:
     import torch
 
-    versions = {name: version(name) for name in ("torch", "numpy", "scipy", "scikit-learn", "ase", "ase-dkl")}
     console.print(
-        f"{_processor()}, {_cores()} cores, {torch.get_num_threads()} torch threads, "
-        f"load {os.getloadavg()[0]:.1f} at the start\n"
-        f"{platform.system()}, Python {platform.python_version()}, "
-        f"{', '.join(f'{name} {number}' for name, number in versions.items())}\n"
-        f"seeds {', '.join(map(str, seeds))}",
-        highlight=False,
+        f"{environment()}\n{torch.get_num_threads()} torch threads; seeds {', '.join(map(str, seeds))}", highlight=False
     )
     if quick:
         console.print("[bold]--quick: the numbers below mean nothing.[/]")
@@ -126,14 +118,3 @@ def verdict(value: float, target: float, *, at_least: bool = False) -> str:
     """The target, and whether the value meets it."""
     met = value >= target if at_least else value <= target
     return f"{'≥' if at_least else '≤'} {target:,g} {'[green]met[/]' if met else '[bold red]missed[/]'}"
-
-
-def _processor() -> str:
-    cpuinfo = Path("/proc/cpuinfo")
-    lines = cpuinfo.read_text(encoding="utf-8").splitlines() if cpuinfo.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
