@@ -93,13 +93,15 @@ class Invariants:
             first = np.array([monomial[0] for monomial in monomials])
             rest = np.array([lower[monomial[1:]] for monomial in monomials])
             # An image of x_i m is Σ_j R_ij x_j times the image of m: coefficients (images, of monomial, in monomial).
-            factors, turned = turned[:, rest], np.zeros((len(turns), len(monomials), len(monomials)))
+            factors, shape = turned[:, rest], (len(monomials), len(monomials))
+            mean, turned = np.zeros(shape), np.zeros((len(turns) if k < degree else 0, *shape))
             for j in range(p):
                 times_j = [place[tuple(sorted((*monomial, j)))] for monomial in lower]
-                turned[:, :, times_j] += turns[:, first, j, None] * factors
+                weights = turns[:, first, j]
+                mean[:, times_j] += np.einsum("gi,gij->ij", weights, factors) / len(turns)
+                turned[:, :, times_j] += weights[: len(turned), :, None] * factors[: len(turned)]
             norms = np.sqrt([_multinomial(monomial) for monomial in monomials])
-            projector = turned.mean(axis=0) * norms[:, None] / norms
-            basis = _independent(projector)
+            basis = _independent(mean * norms[:, None] / norms)
             degrees.append(Degree(first, rest, DECAY ** max(k - 2, 0) * norms[:, None] * basis))
         return cls(root, tuple(degrees))
 
