@@ -72,6 +72,13 @@ def test_report_is_written_with_its_figures(tmp_path: Path, sizes: tuple[int, ..
         assert imread(page.parent / f"{name}.png").std() > 0.01
 
 
+def test_a_method_alone_is_not_drawn_beside_others(tmp_path: Path) -> None:
+    study = study_of(16)
+    alone = Study("one", (0, 1), study.sources, study.entries[:1])
+    page = write_report(alone, results_of(alone, tmp_path / "t.csv"), tmp_path / "report")
+    assert sorted(path.name for path in page.parent.iterdir()) == ["cost.png", "report.md"]
+
+
 def test_tables_for_the_terminal_have_the_best_in_bold(tmp_path: Path) -> None:
     study = study_of(16)
     console = Console(width=200, force_terminal=True, color_system="truecolor")

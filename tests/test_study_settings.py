@@ -82,7 +82,7 @@ def test_settings_of_a_method_are_checked(tmp_path: Path) -> None:
         read(tmp_path, f'seeds = [0]\n{DATA}[[method]]\nname = "gp"\n')
 
 
-@pytest.mark.parametrize("name", ["methods", "ablations", "quick"])
+@pytest.mark.parametrize("name", ["methods", "ablations", "ablations_paper", "quick"])
 def test_shipped_studies_are_read(name: str) -> None:
     study = read_study(EXAMPLES / f"{name}.toml")
     assert study.cases

@@ -86,7 +86,8 @@ def write_report(study: Study, results: Results, folder: Path) -> Path:
     folder.mkdir(exist_ok=True)
     figures = []
     growing = [block for block in found if len({b.n for b in found if b.data == block.data}) > 1]
-    single = [block for block in found if block not in growing]
+    # A method alone has nothing beside it to be drawn with.
+    single = [block for block in found if block not in growing and len(block.lines) > 1]
     scores = [["energy_rmse_meV", "stress_rmse_GPa"], ["energy_nll", "energy_coverage_95"]]
     for name, wanted in zip(("error", "calibration"), scores, strict=True):
         if growing:
