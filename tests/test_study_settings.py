@@ -82,10 +82,10 @@ def test_settings_of_a_method_are_checked(tmp_path: Path) -> None:
         read(tmp_path, f'seeds = [0]\n{DATA}[[method]]\nname = "gp"\n')
 
 
-@pytest.mark.parametrize("name", ["methods", "ablations", "ablations_paper", "quick"])
+@pytest.mark.parametrize("name", ["methods", "ablations", "ablations_paper", "means", "quick"])
 def test_shipped_studies_are_read(name: str) -> None:
     study = read_study(EXAMPLES / f"{name}.toml")
     assert study.cases
-    if name != "quick":
+    if name not in ("means", "quick"):
         assert len(study.seeds) >= 5
         assert {source.name for source in study.sources} == {"srtio3", "emt:Cu"}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, LogLocator, NullFormatter
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullFormatter
 
 from ase_dkl.plots import BLUE, GREY, ORANGE
 from ase_dkl.study.settings import STRESSES
@@ -68,6 +68,7 @@ def by_method(blocks: Sequence[Block], scores: Sequence[str], title: str) -> Fig
                     axes.plot(line.values[score], [at] * len(line.values[score]), "|", color=colour, alpha=0.6)
                     axes.plot(mean, at, "o", color=colour, ms=5)
             _score_axis(axes, score, "x")
+            _unbend(axes, score)
             axes.set_ylim(len(names) - 0.5, -0.5)
             axes.set_yticks(range(len(names)), names, fontsize="small")
         grid[row, 0].set_title(block.title, fontsize="small", loc="left")
@@ -161,6 +162,14 @@ def _score_axis(axes: Axes, score: str, which: str) -> None:
             (axes.axhline if which == "y" else axes.axvline)(value, color=GREY, lw=1, ls=":")
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(color=GREY, alpha=0.2, lw=0.5)
+
+
+def _unbend(axes: Axes, score: str) -> None:
+    """Make the horizontal axis linear where it spans too little for the ticks of another scale."""
+    low, high = axes.xaxis.get_data_interval()
+    if high < 3 * low if _is_logarithmic(score) else score.endswith("nll") and high < LINEAR_NLL:
+        axes.set_xscale("linear")
+        axes.xaxis.set_major_locator(MaxNLocator(4))
 
 
 def _is_logarithmic(score: str) -> bool:
