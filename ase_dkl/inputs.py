@@ -74,8 +74,13 @@ class Scaling:
 
     @cached_property
     def invariants(self) -> Invariants:
-        """Polynomials of the strain."""
-        assert self.metric is not None
+        """Polynomials of the strain.
+
+        Raises:
+            ValueError: there is no metric.
+        """
+        if self.metric is None:
+            raise ValueError("Without a metric there are no strains.")
         return Invariants.of(self.metric, self.images, SEXTIC)
 
     def coordinates(self, cells: Floats) -> Floats:
@@ -145,9 +150,9 @@ class Labels:
         if m:
             tangents = self.directions[:, None] @ self.scaling.coordinates_and_tangents(self.cells[:m])[1]
         traces = self.directions[..., :3].sum(-1)
-        if mean != "sextic":
-            return coordinates, tangents, basis_functions(coordinates, tangents, traces, degree=DEGREES[mean])
-        return coordinates, tangents, strain_functions(self.scaling, self.cells, self.directions, traces)
+        if mean == "sextic":
+            return coordinates, tangents, strain_functions(self.scaling, self.cells, self.directions, traces)
+        return coordinates, tangents, basis_functions(coordinates, tangents, traces, degree=DEGREES[mean])
 
 
 def strain_functions(scaling: Scaling, cells: Floats, directions: Floats, traces: Floats | None = None) -> Floats:
@@ -157,7 +162,13 @@ def strain_functions(scaling: Scaling, cells: Floats, directions: Floats, traces
         scaling: has the polynomials.
         cells: periodic rows, shape (n, d, 3), Å.
         directions: strains along which the first m are differentiated, shape (m, t, 6).
-        traces: as for `basis_functions`, whose result this is like.
+        traces: as for `basis_functions`.
+
+    Returns:
+        Values of all structures, then slopes point by point, shape (n + m t, P); the last column is the offset.
+
+    Raises:
+        ValueError: the scaling has no metric.
     """
     values, slopes = scaling.invariants.functions(cells, directions)
     offset = np.zeros(slopes.shape[:2]) if traces is None else traces

@@ -172,11 +172,7 @@ def _initialise(data: TrainingData, config: TrainConfig, start: Surrogate | None
     points = torch.tensor(np.array([each.points for each in centres]))
     spread = features.std(dim=1, keepdim=True).mean(dim=-1, keepdim=True)
     lengthscale = LENGTH_SCALE * config.n_features**0.5 * spread
-    learnt = None
-    if config.mean == "sextic":
-        # All but the constant and the labels' offset.
-        learnt = torch.arange(data.scaling.invariants.count + 1) % data.scaling.invariants.count > 0
-    gp = SparseGP(points, RadialKernel(config.kernel, lengthscale.log()), learnt)
+    gp = SparseGP(points, RadialKernel(config.kernel, lengthscale.log()), data.learnt())
     if start is not None:
         gp.go_on_from(start.process, start.report.mean_breadth)
     return _Model(extractor, gp, centres)

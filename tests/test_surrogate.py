@@ -218,6 +218,10 @@ def test_a_sextic_mean_is_kept_in_the_file(srtio3_dataset: Dataset, cells: np.nd
     again = Surrogate.from_bytes(surrogate.to_bytes())
     assert_same(again.predict_cells(cells), surrogate.predict_cells(cells))
     assert again.report == surrogate.report
+    header, tensors = unpack(surrogate.to_bytes(), "sextic.dkl")
+    del tensors["scaling.metric"]
+    with pytest.raises(BadModelFile, match="does not fit together"):
+        Surrogate.from_bytes(pack(header, tensors))
 
 
 def test_a_missing_file_is_told_by_its_name(tmp_path: Path) -> None:
