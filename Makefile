@@ -6,41 +6,45 @@ PINS := pyproject.toml .ci/constraints.txt
 # Two processes of one thread each beat one process whose threads wait for each other on matrices this small.
 PYTEST ?= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test lint clean chromium postgresql gpaw
+.PHONY: help demo test test-all lint clean chromium postgresql gpaw
 
 help:
-	@echo 'make demo   install into $(VENV) and run the main job on the shipped DFT data'
-	@echo 'make test   the same, with the test extra, then pytest'
-	@echo 'make lint   ruff and mypy'
-	@echo 'make clean  remove $(VENV)'
+	@echo 'make demo      install into $(VENV) and run the main job on the shipped DFT data'
+	@echo 'make test      the same, with the test extra, then the tests that need nothing else'
+	@echo 'make test-all  these, then those that take long or need Chromium, PostgreSQL or GPAW, which root gets from apt'
+	@echo 'make lint      ruff and mypy'
+	@echo 'make clean     remove $(VENV)'
 	@echo 'Another Python: make demo PYTHON=python3.12'
 
 demo: $(VENV)/.installed
 	$(BIN)/ase-dkl demo
 
-test: $(VENV)/.installed-test chromium postgresql gpaw
-	$(PYTEST)
+test: $(VENV)/.installed-test
+	$(PYTEST) -m 'not (slow or tools)'
+
+test-all: test chromium postgresql gpaw
+	$(PYTEST) -m 'slow or tools'
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# What some tests need and pip does not bring. Without it they are skipped, in CI they fail.
+# What the marker `tools` needs and pip does not bring.
 APT = apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes
 CAN_APT = [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
 
 chromium:
 	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
 		if $(CAN_APT); then $(APT) chromium; else \
-			echo 'There is no Chromium for the tests of the report: install the package chromium.' >&2; [ -z "$$CI" ]; \
+			echo 'There is no Chromium for the tests of the report: install the package chromium.' >&2; exit 1; \
 		fi
 
 postgresql:
 	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
 		if $(CAN_APT); then $(APT) postgresql; else \
 			echo 'There is no PostgreSQL for the tests of shared databases: install the package postgresql.' >&2; \
-			[ -z "$$CI" ]; \
+			exit 1; \
 		fi
 
 # Its own build needs a C++ compiler for both languages.
@@ -48,7 +52,7 @@ gpaw: $(VENV)/.installed-test
 	@$(BIN)/python -c 'import gpaw' 2>/dev/null || \
 		if { ! $(CAN_APT) || $(APT) g++ libxc-dev libopenblas-dev python3-dev; } && CC=g++ CXX=g++ $(PIP) gpaw; then :; else \
 			echo 'GPAW, which the tests of the examples compute with, needs the packages g++, libxc-dev and' >&2; \
-			echo 'libopenblas-dev.' >&2; [ -z "$$CI" ]; \
+			echo 'libopenblas-dev.' >&2; exit 1; \
 		fi
 
 clean:

@@ -1,8 +1,11 @@
 """One small model of the shipped data, for everything that needs a model and not a good one."""
 
-from collections.abc import Callable
+import importlib.util
+import shutil
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,9 +15,50 @@ from ase_dkl import Dataset, Surrogate, TrainConfig, fit, srtio3
 from ase_dkl.arrays import Floats
 from ase_dkl.posterior import Posterior
 
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+    from postgres import Server
+
 Moved = Callable[[Surrogate, float], Surrogate]
 
+TOOLS = {"browser", "server", "gpaw"}
+"""Fixtures that need what pip does not bring. Where it is missing their tests fail: `make test` leaves them out."""
+
 torch.set_num_threads(1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if TOOLS & set(getattr(item, "fixturenames", ())):
+            item.add_marker("tools")
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator["Browser"]:
+    from playwright.sync_api import sync_playwright
+
+    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
+    assert found, "There is no Chromium on the path; on Debian and Ubuntu: apt-get install chromium."
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=found[0])
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator["Server"]:
+    """A PostgreSQL server."""
+    from postgres import running_server
+
+    with running_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def gpaw() -> None:
+    assert importlib.util.find_spec("gpaw"), (
+        "GPAW is not installed; with libxc and BLAS there: CC=g++ pip install gpaw."
+    )
 
 
 @pytest.fixture(scope="session")

@@ -19,7 +19,7 @@ from typing import Any
 import ase.db
 import pytest
 from campaigns import computed, copper, decisions, rows
-from postgres import Server, running_server
+from postgres import Server
 
 from ase_dkl import Surrogate
 from ase_dkl.active.campaign import Campaign
@@ -27,6 +27,8 @@ from ase_dkl.active.plan import Plan
 from ase_dkl.active.record import read_stages
 from ase_dkl.active.status import Status
 from ase_dkl.active.stopping import Stop
+
+pytestmark = pytest.mark.slow
 
 LOT = random.Random(4)
 
@@ -211,12 +213,6 @@ def test_killed_while_labels_fail_hang_and_are_not_numbers(
     assert driver.end() == 0
     run.equals(undisturbed[12])
     assert max(row.label_attempts for row in ase.db.connect(run.plan.database).select()) > 1
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running_server() as found:
-        yield found
 
 
 def test_killed_together_with_the_server_of_its_database(

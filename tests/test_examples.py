@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 FOLDER = Path(__file__).parent.parent / "examples"
 NOT_RUN = {"active_silicon", "active_srtio3", "dft_data"}
 """These need GPAW, which is no dependency; `test_examples_dft.py` runs the first."""

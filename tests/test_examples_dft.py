@@ -1,6 +1,5 @@
 """The examples of active learning, with DFT that is really computed."""
 
-import importlib.util
 import os
 import re
 import subprocess
@@ -13,15 +12,6 @@ import pytest
 from ase_dkl import Dataset, Surrogate
 
 SCRIPT = Path(__file__).parent.parent / "examples" / "active_silicon.py"
-
-
-@pytest.fixture(scope="module")
-def gpaw() -> None:
-    if importlib.util.find_spec("gpaw") is None:
-        reason = "GPAW is not installed; with libxc and BLAS there: CC=g++ pip install gpaw."
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
 
 
 @pytest.mark.usefixtures("gpaw")

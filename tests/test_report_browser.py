@@ -1,7 +1,5 @@
 """The report in a real browser, without a network."""
 
-import os
-import shutil
 from collections.abc import Iterator
 from typing import Any
 
@@ -9,7 +7,7 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from ase_dkl import Dataset, Surrogate, TrainConfig, fit
 from ase_dkl.arrays import Floats
@@ -20,20 +18,6 @@ from ase_dkl.report.page import sections
 ANGLES: dict[int, list[tuple[int, int]]] = {1: [], 2: [(0, 1)], 3: [(1, 2), (0, 2), (0, 1)]}
 FRAME = {1: [0], 2: [0, 1, 5], 3: [0, 1, 2, 3, 4, 5]}
 """Voigt components that the page shows, by the number of periodic axes."""
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    found = [path for name in ("chromium", "chromium-browser", "google-chrome") if (path := shutil.which(name))]
-    if not found:
-        reason = "There is no Chromium on the path; on Debian and Ubuntu: apt-get install chromium."
-        if os.environ.get("CI"):
-            pytest.fail(reason)
-        pytest.skip(reason)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found[0])
-        yield browser
-        browser.close()
 
 
 def elastic(pbc: list[bool], number: int) -> Dataset:

@@ -16,7 +16,7 @@ import psycopg2
 import pytest
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
-from postgres import Server, running_server
+from postgres import Server
 from store_checks import Writers, finish_and_compare, picture, writers
 from store_writer import outcome, request, run
 
@@ -24,12 +24,6 @@ from ase_dkl import Dataset
 from ase_dkl.active.database import without_password
 from ase_dkl.active.store import BadStore, Store, StoreUnreachable
 from ase_dkl.dataset.sources import read_rows
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    with running_server() as server:
-        yield server
 
 
 @pytest.fixture
