@@ -22,10 +22,18 @@ from ase.calculators.calculator import (
 )
 from ase.outputs import Properties, all_outputs
 
+from ase_dkl.mapping import CLAMPED_TOLERANCE
+
 if TYPE_CHECKING:
     from ase_dkl.surrogate import Surrogate
 
 EXTRAPOLATION = ("warn", "raise", "ignore")
+
+_OF_DISPLACED = (
+    "An ion is {:.2g} Å from where the model has it, and this model knows nothing of displaced ions: no forces, no "
+    "phonons and no dynamics. rigid_ions=True answers zeros to clients that strain the lattice alone. Give them "
+    "calc.surrogate.crystal.atoms(cell), whose ions are where the model has them; for phonons use another calculator."
+)
 
 
 class ExtrapolationWarning(UserWarning):
@@ -55,7 +63,7 @@ class DKLCalculator(Calculator):
         extrapolation: what to do with a lattice that the training data say little about: "warn" once for each such
             lattice (`ExtrapolationWarning`), "raise" an `ExtrapolationError`, or "ignore" it.
         rigid_ions: answer zero forces, for clients that insist on some. They are not the forces on the ions: they
-            say that the ions follow the lattice.
+            say that the ions follow the lattice, and are refused where the ions do not.
     """
 
     implemented_properties = [  # noqa: RUF012
@@ -148,7 +156,10 @@ class DKLCalculator(Calculator):
             assert prediction.stress_uncertainty is not None
             self.results.update(stress=prediction.stress[0], stress_uncertainty=prediction.stress_uncertainty[0])
         if self.parameters["rigid_ions"]:
-            self.results["forces"] = np.zeros((len(self.atoms), 3))
+            if mapped.displacement <= CLAMPED_TOLERANCE:
+                self.results["forces"] = np.zeros((len(self.atoms), 3))
+            elif "forces" in properties:
+                raise PropertyNotImplementedError(_OF_DISPLACED.format(mapped.displacement))
 
     def export_properties(self) -> Properties:
         """Results under names that ASE knows; it rejects the others."""

@@ -12,13 +12,13 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from ase_dkl.mapping import CLAMPED_TOLERANCE, LOOSEST, NotThisCrystal, Target
+from ase_dkl.mapping import CLAMPED_TOLERANCE, LOOSEST, DisplacedIons, NotThisCrystal, Target
 from ase_dkl.motif import Floats, Integers, Motif, normals, unusable
 from ase_dkl.reference import mean_crystal
 from ase_dkl.setting import Setting
 from ase_dkl.symmetry import BadReference, Symmetry, find_symmetry
 
-__all__ = ["BadReference", "Crystal", "Mapped", "NotThisCrystal"]
+__all__ = ["BadReference", "Crystal", "DisplacedIons", "Mapped", "NotThisCrystal"]
 
 _RELAXED_TOLERANCE = 1e-2
 """Distance within which relaxed ions are symmetric, Å: the residue of a relaxation."""
@@ -35,10 +35,12 @@ class Mapped:
             right-handed, shape (3, 3), Å. Rows along vacuum are the structure's own.
         multiplicity: number of reference cells in the structure: a whole number for a supercell, a fraction (¼) for the
             primitive cell where the reference is a centred one.
+        displacement: how far the ion that is furthest from its site is from there, Å.
     """
 
     cell: Floats
     multiplicity: float
+    displacement: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,15 +177,17 @@ class Crystal:
             atoms: the structure.
 
         Raises:
-            NotThisCrystal: it is something else, or its ions are elsewhere.
+            NotThisCrystal: it is something else.
+            DisplacedIons: its ions are elsewhere.
         """
-        if atoms in self._setting:
-            return Mapped(atoms.cell.array.copy(), 1.0)
-        basis = self._target.lay(atoms)
+        displacement = self._setting.displacement(atoms)
+        if displacement is not None:
+            return Mapped(atoms.cell.array.copy(), 1.0, displacement)
+        basis, displacement = self._target.lay(atoms)
         cell = np.empty((3, 3))
         cell[self.pbc] = basis @ atoms.cell.array[atoms.pbc]
         cell[~self.pbc] = atoms.cell.array[~atoms.pbc]
-        return Mapped(_right_handed(cell, self.pbc), len(atoms) / len(self.numbers))
+        return Mapped(_right_handed(cell, self.pbc), len(atoms) / len(self.numbers), displacement)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything that `from_dict` needs, for JSON."""

@@ -27,6 +27,21 @@ class NotThisCrystal(ValueError):
     """A structure that is not the reference crystal under strain; the message says why."""
 
 
+class DisplacedIons(NotThisCrystal):
+    """The reference crystal under strain, but for ions that are off their sites.
+
+    Attributes:
+        displacement: how far the one that is furthest from its site is from there, Å.
+    """
+
+    def __init__(self, message: str, displacement: float) -> None:
+        super().__init__(message)
+        self.displacement = displacement
+
+    def __reduce__(self) -> tuple[type[DisplacedIons], tuple[str, float]]:
+        return type(self), (str(self), self.displacement)
+
+
 @dataclass(frozen=True, eq=False)
 class Target:
     """What structures are laid on.
@@ -43,15 +58,17 @@ class Target:
     ions: str
     tolerance: float
 
-    def lay(self, atoms: Atoms) -> Floats:
+    def lay(self, atoms: Atoms) -> tuple[Floats, float]:
         """Find the basis of a structure's lattice in which it is the reference crystal under the least strain.
 
         Returns:
             The rational matrix B, shape (d, d), that makes B @ lattice the counterparts of the reference's periodic
-            lattice vectors, lattice the structure's own.
+            lattice vectors, lattice the structure's own; and how far the ion that is furthest from its site is from
+            there, Å.
 
         Raises:
-            NotThisCrystal: there is none, or ions are off their sites.
+            NotThisCrystal: there is none.
+            DisplacedIons: ions are off their sites.
         """
         self._refuse_other_kind(atoms)
         motif = Motif.from_atoms(atoms)
@@ -67,13 +84,14 @@ class Target:
         worst = int(np.argmax(distances))
         if distances[worst] > self.tolerance:
             remedy = (
-                "from its clamped site; this model knows clamped ions only: give every ion the reference's fractional "
-                "coordinates (set_cell(..., scale_atoms=True) keeps them)."
+                "from its clamped site. This model knows lattices, no positions: no phonons and no dynamics. Give "
+                "every ion the reference's fractional coordinates (set_cell(..., scale_atoms=True) keeps them)."
                 if self.ions == "clamped"
                 else f"from its site; this model of relaxed ions has room for {self.tolerance:.2g} Å: relax the ions."
             )
-            raise NotThisCrystal(f"Atom {worst} ({atoms.symbols[worst]}) is {distances[worst]:.2g} Å {remedy}")
-        return basis
+            words = f"Atom {worst} ({atoms.symbols[worst]}) is {distances[worst]:.2g} Å {remedy}"
+            raise DisplacedIons(words, float(distances[worst]))
+        return basis, float(distances[worst])
 
     @cached_property
     def _primitive(self) -> tuple[Motif, Floats]:

@@ -50,30 +50,36 @@ class Setting:
         d = len(metric)
         self._yardstick = np.linalg.inv(np.linalg.cholesky(metric)) * np.linalg.det(metric) ** (0.5 / d) / math.sqrt(d)
 
-    def __contains__(self, atoms: Atoms) -> bool:
-        """Whether atoms are the reference but for strain and translation; False too for what takes longer to tell."""
+    def displacement(self, atoms: Atoms) -> float | None:
+        """How far the ions of atoms that are the reference but for strain and translation are from their sites, Å.
+
+        None where they are something else, and where it takes longer to tell.
+        """
         arrays, d = atoms.arrays, len(self._axes)
         if len(atoms) != len(self._numbers) or d == 1 or (atoms.pbc != self._pbc).any():
-            return False
+            return None
         if (arrays["numbers"] != self._numbers).any():
-            return False
+            return None
         if (self._magnetic or "initial_magmoms" in arrays) and not np.array_equal(
             atoms.get_initial_magnetic_moments(), self._moments
         ):
-            return False
+            return None
         cell = atoms.cell.array
         framed = self._framed(cell.tolist())
         if framed is None:
-            return False
+            return None
         frame, size = framed
         stretched = self._yardstick @ (cell if d == 3 else cell[self._pbc])
         if np.vdot(stretched, stretched) > (1 + _SURE_DISTORTION) * size ** (2 / d):
-            return False
+            return None
         offsets = arrays["positions"] @ np.linalg.inv(frame) - self._positions
         offsets -= offsets[0]
         offsets -= np.rint(offsets) * self._pbc
         # Half, because this measures from the first atom's place and not from the mean.
-        return bool((np.abs(offsets) @ self._lengths).max() <= 0.5 * self._tolerance)
+        if not (np.abs(offsets) @ self._lengths).max() <= 0.5 * self._tolerance:  # nor NaN
+            return None
+        displacements = (offsets - offsets.sum(axis=0) / len(offsets)) @ np.asarray(frame)
+        return math.sqrt(np.einsum("ij,ij->i", displacements, displacements).max())
 
     def _framed(self, cell: list[list[float]]) -> tuple[list[list[float]], float] | None:
         """Lattice vectors, with a unit normal for vacuum, and their volume (area, for sheets).

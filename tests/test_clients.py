@@ -12,13 +12,15 @@ from ase.filters import FrechetCellFilter, StrainFilter
 from ase.optimize import BFGS
 from ase.stress import get_elasticity_tensor
 from ase.units import GPa
+from phonopy import Phonopy
+from phonopy.structure.atoms import PhonopyAtoms
 from pymatgen.core.elasticity.elastic import ElasticTensor, diff_fit
 from pymatgen.core.elasticity.strain import DeformedStructureSet, Strain
 from pymatgen.core.elasticity.stress import Stress
 from pymatgen.io.ase import AseAtomsAdaptor
 from scipy.spatial.transform import Rotation
 
-from ase_dkl import DKLCalculator, Surrogate
+from ase_dkl import Dataset, DKLCalculator, NotThisCrystal, Surrogate, TrainConfig, fit, silicon
 from ase_dkl.arrays import Floats
 from ase_dkl.lattice import VOIGT, strained
 from ase_dkl.mechanics.elastic import ElasticConstants, elastic_constants
@@ -33,6 +35,12 @@ SMALL = (-1e-3, 1e-3)
 @pytest.fixture(scope="module", params=[0.0, 5.0], ids=["0 GPa", "5 GPa"])
 def constants(request: pytest.FixtureRequest, surrogate: Surrogate) -> ElasticConstants:
     return elastic_constants(surrogate, pressure_GPa=request.param)
+
+
+@pytest.fixture(scope="module")
+def relaxed() -> Surrogate:
+    rows = Dataset.read(silicon(), select="ions=relaxed,id<60")
+    return fit(rows, TrainConfig(networks=1, steps=10, n_inducing=8), progress=False)
 
 
 @pytest.fixture
@@ -214,6 +222,45 @@ def test_pymatgens_third_order_constants(surrogate: Surrogate) -> None:
     _, third_order = diff_fit(strains, stresses, eq_stress=np.zeros((3, 3)), order=3)
     assert np.abs(ours.C_GPa).max() > 3000
     np.testing.assert_allclose(third_order.voigt, ours.C_GPa, atol=0.5)
+
+
+class TestPhonons:
+    """Zeros would be phonons of frequency zero."""
+
+    def test_phonopy(self, relaxed: Surrogate) -> None:
+        crystal = relaxed.crystal.atoms()
+        unit = PhonopyAtoms(crystal.symbols, cell=crystal.cell.array, scaled_positions=crystal.get_scaled_positions())
+        phonons = Phonopy(unit, supercell_matrix=np.diag([2, 2, 2]))
+        phonons.generate_displacements(distance=0.01)
+        for displaced in phonons.supercells_with_displacements:
+            atoms = Atoms(displaced.symbols, cell=displaced.cell, positions=displaced.positions, pbc=True)
+            atoms.calc = DKLCalculator(relaxed, rigid_ions=True)
+            with pytest.raises(PropertyNotImplementedError, match=r"0\.0\d+ Å from where .* no phonons"):
+                atoms.get_forces()
+
+    def test_matcalc(self, relaxed: Surrogate) -> None:
+        calculator = DKLCalculator(relaxed, rigid_ions=True)
+        client = matcalc.PhononCalc(calculator, relax_structure=False, min_length=6, write_phonon=False)
+        with pytest.raises(PropertyNotImplementedError, match="no phonons"):
+            client.calc(relaxed.crystal.atoms())
+
+    def test_clamped_ions(self, surrogate: Surrogate) -> None:
+        atoms = attached(surrogate, surrogate.crystal.cell, rigid_ions=True)
+        atoms.positions[2, 1] += 0.01
+        with pytest.raises(NotThisCrystal, match="no phonons"):
+            atoms.get_forces()
+
+    def test_the_lattice_alone(self, relaxed: Surrogate) -> None:
+        """Ions at the model's own sites follow the lattice; displaced ones have an energy and no forces."""
+        atoms = attached(relaxed, relaxed.crystal.cell * 1.02, rigid_ions=True).repeat((2, 1, 1))
+        atoms.calc = DKLCalculator(relaxed, rigid_ions=True)
+        np.testing.assert_array_equal(atoms.get_forces(), np.zeros((4, 3)))
+        relax(FrechetCellFilter(atoms))
+        energy = atoms.get_potential_energy()
+        atoms.positions[1, 0] += 0.02
+        assert atoms.get_potential_energy() == pytest.approx(energy, abs=1e-9)
+        with pytest.raises(PropertyNotImplementedError, match="no phonons"):
+            atoms.get_forces()
 
 
 def elasticity_calc(
