@@ -19,6 +19,7 @@ from typer.testing import CliRunner, Result
 from ase_dkl import Dataset, Evaluation, Surrogate, srtio3
 from ase_dkl.cli import app
 from ase_dkl.mechanics.scan import ALONG
+from ase_dkl.wording import plus_minus
 
 
 def run(*arguments: object) -> Result:
@@ -161,7 +162,10 @@ class TestPredict:
             assert database.count() == 2
         assert {path.name for path in tmp_path.iterdir()} == {"out.db", "structures.xyz"}
 
-    def test_table(self, model_file: Path, structures: Path) -> None:
+    def test_table(self, model_file: Path, structures: Path, surrogate: Surrogate) -> None:
+        prediction = surrogate.predict(surrogate.crystal.atoms())
+        words = plus_minus(float(prediction.energy[0]), float(prediction.energy_uncertainty[0]))
+        assert words in succeed("predict", model_file, structures).stdout
         assert "Sr2Ti2O6" in succeed("predict", model_file, structures).stdout.replace("SrTiO3SrTiO3", "Sr2Ti2O6")
 
 

@@ -24,6 +24,7 @@ from ase_dkl.report.page import page, sections
 from ase_dkl.report.properties import elasticity, state
 from ase_dkl.report.scans import distinct_parameters, scans
 from ase_dkl.report.training_data import domain
+from ase_dkl.wording import number
 
 
 class Links(HTMLParser):
@@ -91,7 +92,7 @@ def test_numbers_of_the_errors_are_those_of_evaluate(surrogate: Surrogate, unsee
     section = accuracy(surrogate, unseen)
     expected = evaluate(surrogate, unseen)
     html = section.html()
-    assert f"{expected.energy_rmse_meV:.3f} meV per cell" in html
+    assert f"{number(expected.energy_rmse_meV, 3)} meV per cell" in html
     coverage = figure_in(html, "coverage")["data"][0]
     assert coverage["text"][4] == f"{expected.coverage_95:.0%}"
     assert {"parity-energy", "parity-stress", "uncertainty-energy", "calibration"} <= {
@@ -105,7 +106,7 @@ def test_rows_of_the_training_are_not_counted(surrogate: Surrogate, srtio3_datas
     section = accuracy(surrogate, both)
     expected = evaluate(surrogate, srtio3_dataset.subset(np.arange(24, 44)))
     assert "20 labelled rows that the model never saw" in section.html()
-    assert f"{expected.energy_rmse_meV:.3f} meV per cell" in section.html()
+    assert f"{number(expected.energy_rmse_meV, 3)} meV per cell" in section.html()
     assert not section.warnings
 
 
@@ -133,7 +134,7 @@ def test_without_labels_the_page_says_what_is_missing(
     held_out: Evaluation = evaluate(surrogate, unseen)
     monkeypatch.setattr(surrogate, "report", type("Report", (), {"test": held_out})())
     section = accuracy(surrogate, None)
-    assert f"{held_out.energy_rmse_meV:.3f} meV per cell" in section.html()
+    assert f"{number(held_out.energy_rmse_meV, 3)} meV per cell" in section.html()
     assert "--data" in section.missing[0]
 
 

@@ -100,7 +100,7 @@ def test_a_property() -> None:
     assert reason(stop, stages) == StopReason.target
     verdict = stop.verdict(stages)
     assert verdict is not None
-    assert verdict[1] == "C44 = 90 ± 0.9 is known."
+    assert verdict[1] == "C44 = 90.00 ± 0.90 is known."
     assert reason(stop, [*stages[:-1], replace(stages[-1], calibration=1.2)]) is None
 
 

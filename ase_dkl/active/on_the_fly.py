@@ -196,8 +196,8 @@ class ActiveCalculator(DKLCalculator):
         misfit = MISFIT * np.hypot(self.surrogate.scaling.energy_scale, total)
         if abs(energy - expected) > misfit and self._outside(cell) is None:
             raise NoLabel(
-                f"The reference calculator ({name_of(self.reference)}) gives {energy:.6g} eV per cell {place(atoms)}, "
-                f"and the model, which has training lattices all around, expects {expected:.6g} eV: it was trained on "
+                f"The reference calculator ({name_of(self.reference)}) gives {energy:.4f} eV per cell {place(atoms)}, "
+                f"and the model, which has training lattices all around, expects {expected:.4f} eV: it was trained on "
                 "labels of another calculator, or with other settings. Nothing was learnt. Use the calculator of the "
                 "training labels, or train on labels of this one."
             )

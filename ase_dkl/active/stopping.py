@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import chdtri
 
 from ase_dkl.arrays import Floats
+from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:
     from ase_dkl.active.target import Target
@@ -178,14 +179,14 @@ class Stop:
             assert latest.target_value is not None
             return (
                 StopReason.target,
-                f"{self.target.name} = {latest.target_value:.6g} ± {latest.target_std:.2g} is known.",
+                f"{self.target.name} = {plus_minus(latest.target_value, latest.target_std)} is known.",
             )
         below = "The RMS error over the box is" if self.measure == "rms" else "The largest σ over the box is"
         with_95 = ", with a probability of 95 %" if self.measure == "rms" else ""
         value = latest.rms_bound if self.measure == "rms" else latest.largest_uncertainty
         return (
             StopReason.tolerance,
-            f"{below} at most {1e3 * latest.calibration * value:.2g} meV{with_95}: within the tolerance of "
+            f"{below} at most {number(1e3 * latest.calibration * value, 2)} meV{with_95}: within the tolerance of "
             f"{self.tolerance_meV:g} meV.",
         )
 

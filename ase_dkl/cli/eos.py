@@ -19,7 +19,7 @@ from ase_dkl.cli.terminal import (
     print_table,
     warnings_told,
 )
-from ase_dkl.wording import of_state
+from ase_dkl.wording import number, of_state
 
 if TYPE_CHECKING:
     from ase_dkl.arrays import Floats
@@ -85,7 +85,7 @@ def eos(
     if as_json:
         print_json({**_json(result), "warnings": told})
     else:
-        missed = {"surrogate from the fit, RMS": f"{result.residual_meV:.4f} meV per cell"}
+        missed = {"surrogate from the fit, RMS": f"{number(result.residual_meV, 3)} meV per cell"}
         print_table(f"{model}: {kind.value} equation of state", of_state(result) | missed)
 
 

@@ -4,7 +4,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ase_dkl.cli.terminal import Json, Model, in_words, print_json, print_table
-from ase_dkl.wording import of_evaluation
+from ase_dkl.wording import number, of_evaluation, plus_minus
 
 if TYPE_CHECKING:
     from ase_dkl.surrogate import Surrogate
@@ -57,9 +57,10 @@ def print_model(name: str, surrogate: "Surrogate") -> None:
         f"{report.steps} steps in {report.seconds:.0f} s, {'' if report.converged else 'not '}converged; "
         f"{report.bound} bound {report.bound_per_label:.2f} nats a label"
     )
-    rows["noise of the energies"] = f"{1e3 * report.energy_noise:.2f} meV per cell"
+    rows["noise of the energies"] = f"{number(1e3 * report.energy_noise, 3)} meV per cell"
     if report.stress_offset_GPa is not None:
-        rows["label offset (Pulay stress)"] = f"{report.stress_offset_GPa:.3f} GPa at the reference volume"
+        offset = plus_minus(report.stress_offset_GPa, report.stress_offset_std_GPa, "GPa")
+        rows["label offset (Pulay stress)"] = f"{offset} at the reference volume"
     for warning in report.warnings:
         rows.setdefault("warnings", "")
         rows["warnings"] += f"{warning} "

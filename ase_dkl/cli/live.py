@@ -16,7 +16,7 @@ from rich.table import Table
 
 from ase_dkl.cli.terminal import note
 from ase_dkl.metrics import rmse
-from ase_dkl.wording import plus_minus
+from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:
     from ase_dkl.active.status import Status
@@ -82,13 +82,15 @@ def _of_stage(status: Status, stage: Stage) -> dict[str, str]:
     rows = {}
     if (aim := _aim(status, stage)) is not None:
         rows["aim"] = aim
-    rms, largest = (f"{1e3 * value:.3g}" for value in (stage.rms_uncertainty, stage.largest_uncertainty))
+    rms, largest = (number(1e3 * value, 3) for value in (stage.rms_uncertainty, stage.largest_uncertainty))
     rows["σ over the box"] = f"RMS {rms}, largest {largest} meV per cell"
     if stage.batch_errors:
-        off, expected = (f"{1e3 * rmse(each):.2g}" for each in (stage.batch_errors, stage.batch_uncertainties))
+        off, expected = (number(1e3 * rmse(each), 2) for each in (stage.batch_errors, stage.batch_uncertainties))
         rows["newest errors"] = f"{off} meV, where {expected} meV were expected (RMS, noise included)"
     made = "trained" if stage.refitted else "conditioned on new labels"
-    rows["model"] = f"of {stage.labels} labels, {made} in {stage.seconds:.1f} s; noise {1e3 * stage.noise:.2g} meV"
+    rows["model"] = (
+        f"of {stage.labels} labels, {made} in {stage.seconds:.1f} s; noise {number(1e3 * stage.noise, 2)} meV"
+    )
     return rows
 
 

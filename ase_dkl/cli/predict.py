@@ -9,6 +9,7 @@ import typer
 from ase_dkl.atomic import written_whole
 from ase_dkl.cli.output import as_csv, rows_of
 from ase_dkl.cli.terminal import Json, Mistake, Model, check_writable, in_words, note, print_json
+from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -187,7 +188,7 @@ def _print(rows: list[dict[str, Any]], level: float | None) -> None:
 
     table = Table(box=None, pad_edge=False)
     interval = () if level is None else (f"{100 * level:.6g} % interval (eV)",)
-    for heading in ("file", "frame", "formula", "energy (eV)", "±", *interval, "pressure (GPa)", ""):
+    for heading in ("file", "frame", "formula", "energy (eV)", *interval, "pressure (GPa)", ""):
         table.add_column(heading, justify="left" if heading in ("file", "formula", "") else "right")
     for row in rows:
         pressure = -sum(row[f"stress_{c}_GPa"] for c in ("xx", "yy", "zz")) / 3
@@ -195,10 +196,9 @@ def _print(rows: list[dict[str, Any]], level: float | None) -> None:
             Path(row["file"]).name,
             str(row["frame"]),
             row["formula"],
-            f"{row['energy_eV']:.5f}",
-            f"{row['energy_uncertainty_eV']:.5f}",
+            plus_minus(row["energy_eV"], row["energy_uncertainty_eV"]),
             *(() if level is None else (_interval(row),)),
-            f"{pressure:.3f}",
+            number(pressure, 4),
             "extrapolation" if row["outside_domain"] else "",
         )
     Console().print(table)

@@ -16,6 +16,7 @@ from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.lattice import metric
 from ase_dkl.mechanics.equilibrium import equilibrium
 from ase_dkl.mechanics.forms import FEWEST, BadEquationOfState, Form, check_fit
+from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:
     from ase_dkl.surrogate import Surrogate
@@ -242,11 +243,11 @@ def _warn_of_misfit(fitted: EquationOfState) -> None:
     moved = np.abs(narrow.values - fitted.values) / fitted.std
     worst = int(moved.argmax())
     if moved[worst] > MISFIT:
+        near, far = (plus_minus(float(each.values[worst]), float(each.std[worst])) for each in (narrow, fitted))
         warnings.warn(
-            f"{kind} does not follow the energies over this range (by {fitted.residual_meV:.2g} meV RMS): fitted to "
-            f"the nearer half of the points, {fitted.names[worst]} is {narrow.values[worst]:.6g}, not "
-            f"{fitted.values[worst]:.6g} ± {fitted.std[worst]:.2g}. The error bars know nothing of this; choose "
-            "narrower bounds or another form.",
+            f"{kind} does not follow the energies over this range (by {number(fitted.residual_meV, 2)} meV RMS): "
+            f"fitted to the nearer half of the points, {fitted.names[worst]} is {near}, not {far}. The error bars know "
+            "nothing of this; choose narrower bounds or another form.",
             MisfitWarning,
             stacklevel=3,
         )

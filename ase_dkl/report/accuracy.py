@@ -14,7 +14,7 @@ from ase_dkl.report.blocks import Section, facts, figure, side_by_side
 from ase_dkl.report.calibration import calibration_figure, coverage_figure
 from ase_dkl.report.compared import Compared, compared
 from ase_dkl.report.figures import DECADES, LOG_TICKS, empty_figure
-from ase_dkl.wording import of_evaluation
+from ase_dkl.wording import number, of_evaluation
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -71,9 +71,9 @@ def accuracy(surrogate: Surrogate, dataset: Dataset | None) -> Section:
 
 
 def _headlines(found: Evaluation) -> dict[str, str]:
-    shown = {"energy error (RMS)": f"{found.energy_rmse_meV:.2g} meV"}
+    shown = {"energy error (RMS)": f"{number(found.energy_rmse_meV, 2)} meV"}
     if found.stress_rmse_GPa is not None:
-        shown["stress error (RMS)"] = f"{found.stress_rmse_GPa:.2g} GPa"
+        shown["stress error (RMS)"] = f"{number(found.stress_rmse_GPa, 2)} GPa"
     return shown | {"energies in the 95 % band": f"{found.coverage_95:.1%}"}
 
 

@@ -18,7 +18,7 @@ from ase_dkl.plots import BLUE, ORANGE
 from ase_dkl.report.attempt import attempt
 from ase_dkl.report.blocks import Section, facts, figure, measured, side_by_side
 from ase_dkl.report.figures import banded, empty_figure
-from ase_dkl.wording import of_equilibrium, of_moduli, of_probability, of_sheet, of_stability, of_state
+from ase_dkl.wording import number, of_equilibrium, of_moduli, of_probability, of_sheet, of_stability, of_state
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -69,7 +69,7 @@ def _curve(surrogate: Surrogate, fitted: EquationOfState, dataset: Dataset | Non
     drawn.update_xaxes(title_text="volume of a cell (Å³)" if bulk else "area of a cell (Å²)", row=2)
     caption = (
         "Birch–Murnaghan curve through the model's energies; beneath it, how far they and the labels are from it, with "
-        f"the curve's ± 2σ. It misses the model's energies by {fitted.residual_meV:.3f} meV (root mean square)."
+        f"the curve's ± 2σ. It misses the model's energies by {number(fitted.residual_meV, 3)} meV (root mean square)."
     )
     return figure("eos-curve", drawn, caption)
 
