@@ -27,6 +27,14 @@ def test_results_are_those_of_the_calculator() -> None:
     assert found["forces"] == tuple(map(tuple, atoms.get_forces()))
 
 
+def test_magnetic_moments() -> None:
+    atoms = bulk("Fe", cubic=True)
+    answers = {"energy": -16.0, "magmom": 4.4, "magmoms": np.array([2.2, 2.2])}
+    found = results_of(SinglePointCalculator(atoms, **answers), atoms)
+    assert (found["magmom"], found["magmoms"]) == (4.4, [2.2, 2.2])
+    assert "magmom" not in results("good")
+
+
 def test_energies_alone() -> None:
     found = results("energies_alone")
     assert found["stress"] is None

@@ -63,7 +63,8 @@ def test_a_request_is_a_row_and_so_is_its_label(address: str) -> None:
     assert found.request.atoms == structure(3)
     assert found.request.atoms.calc is None
 
-    [finished] = mine.finish([replace(good(asked), free_energy=-1.75)])
+    results = replace(good(asked), free_energy=-1.75, magmom=2.25, magmoms=[2.25])
+    [finished] = mine.finish([results])
     for label in (finished, *mine.labels()):
         assert (label.status, label.attempts) == ("done", 1)
         assert label.atoms is not None
@@ -72,6 +73,8 @@ def test_a_request_is_a_row_and_so_is_its_label(address: str) -> None:
         assert label.atoms.get_potential_energy(force_consistent=True) == -1.75
         assert label.atoms.get_stress().tolist() == [1, 2, 3, 4, 5, 6]
         assert label.atoms.get_forces().tolist() == [[0, 0.5, 1]]
+        assert label.atoms.get_magnetic_moment() == 2.25
+        assert label.atoms.get_magnetic_moments().tolist() == [2.25]
     row = ase.db.connect(address).get(label_key=asked.request.key)
     assert (row.calculator, row.calculator_parameters) == ("emt", {"xc": "PBE", "kpts": [3, 3, 3]})
     assert row.label_seconds == 2.5

@@ -76,6 +76,8 @@ class Outcome:
         error: what went wrong, in a line or two; None where nothing did.
         calculator: the calculator's name.
         free_energy: eV, the energy that forces and stresses are derivatives of, where the calculator tells it.
+        magmom: the total magnetic moment, μB, a vector of a non-collinear calculation, where the calculator tells it.
+        magmoms: the sites' magnetic moments, μB, where the calculator tells them.
     """
 
     key: str
@@ -86,6 +88,8 @@ class Outcome:
     error: str | None
     calculator: str
     free_energy: float | None = None
+    magmom: float | list[float] | None = None
+    magmoms: list[float] | list[list[float]] | None = None
 
     @property
     def good(self) -> bool:

@@ -22,7 +22,8 @@ def results_of(calculator: Any, atoms: Atoms) -> dict[str, Any]:
         atoms: the structure, whose calculator it becomes.
 
     Returns:
-        energy (eV); stress (eV/Å³, Voigt) and forces (eV/Å), None where there are none; free_energy where it is told.
+        energy (eV); stress (eV/Å³, Voigt) and forces (eV/Å), None where there are none; free_energy, and the total and
+        the sites' magnetic moments (μB), where they are told.
 
     Raises:
         BadResult: something is missing, not finite, or not converged. What the calculator itself raises comes through.
@@ -43,6 +44,9 @@ def results_of(calculator: Any, atoms: Atoms) -> dict[str, Any]:
         found["forces"] = tuple(map(tuple, np.asarray(forces, dtype=float).tolist()))
     if (free := results.get("free_energy")) is not None and np.isfinite(free):
         found["free_energy"] = float(free)
+    for name in ("magmom", "magmoms"):
+        if (moments := results.get(name)) is not None and np.isfinite(moments).all():
+            found[name] = np.asarray(moments, dtype=float).tolist()
     return found
 
 

@@ -92,7 +92,9 @@ def set_results(row: AtomsRow, outcome: Outcome, parameters: Mapping[str, Any]) 
     row["energy"] = outcome.energy
     if outcome.free_energy is not None:
         row["free_energy"] = outcome.free_energy
-    for name, value in (("forces", outcome.forces), ("stress", outcome.stress)):
+    if isinstance(outcome.magmom, float):  # ASE's databases have a column for a number, none for a vector
+        row["magmom"] = outcome.magmom
+    for name, value in (("forces", outcome.forces), ("stress", outcome.stress), ("magmoms", outcome.magmoms)):
         if value is not None:
             row[name] = np.array(value, dtype=float)
 
