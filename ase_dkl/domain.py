@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import coo_array
+from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from ase_dkl.arrays import Floats
@@ -15,6 +17,8 @@ MARGIN = 0.02
 """Of the range's width: how far beyond the outermost training lattice is still inside."""
 FAR = 1.5
 """A lattice is far when no training lattice is within this many times the largest gap between those."""
+SAME = 1e-3
+"""Standard deviations of the lattice parameters by which images of one lattice differ at most, as files round them."""
 _ENOUGH = 2000
 """Training lattices whose gaps are looked at."""
 NAMES = {1: ("a",), 3: ("a", "b", "gamma"), 6: ("a", "b", "c", "alpha", "beta", "gamma")}
@@ -94,15 +98,30 @@ class Domain:
         self._low, self._high = low - margin, high + margin
         self._unit = unit
         self._tree = KDTree(np.concatenate(lattices))
-        images = np.concatenate(some)[:_ENOUGH]
-        distance, neighbour = self._tree.query(images, k=[1, 2])
-        # An image of a lattice may lie close to the lattice itself, which is no other training lattice.
-        distance[neighbour == np.arange(len(images))[:, None, None]] = np.inf
-        gaps = distance.min(axis=(1, 2))
-        self.reach = float(FAR * gaps.max(initial=0.0, where=np.isfinite(gaps)))
+        self.reach = FAR * _largest_gap(np.concatenate(some)[:_ENOUGH])
 
     def judge(self, coordinates: Floats) -> Extrapolation:
         """Compare n lattices with the training data, from scaled parameters of every image, shape (n, g, p)."""
         excess = np.maximum(np.maximum(coordinates - self._high, self._low - coordinates), 0) * self._unit
         distance, _ = self._tree.query(coordinates)
         return Extrapolation(excess, distance.min(axis=1), self.reach)
+
+
+def _largest_gap(images: Floats) -> float:
+    """Of n lattices, from all images of each, shape (n, g, p), the largest distance to the nearest other one."""
+    images = images[_one_of_equals(images)]
+    distance, neighbour = KDTree(images[:, 0]).query(images, k=[1, 2])
+    # An image of a lattice may lie close to the lattice itself, which is no other one.
+    distance[neighbour == np.arange(len(images))[:, None, None]] = np.inf
+    gaps = distance.min(axis=(1, 2))
+    return float(gaps.max(initial=0.0, where=np.isfinite(gaps)))
+
+
+def _one_of_equals(images: Floats) -> NDArray[np.int_]:
+    """Indices of lattices, the first of each set that are images of each other."""
+    # Equal lattices have equal sets of images, and so the same image is the lowest along any direction.
+    direction = np.random.default_rng(0).normal(size=images.shape[2])
+    lowest = images[np.arange(len(images)), (images @ direction).argmin(axis=1)]
+    pairs = KDTree(lowest).query_pairs(SAME, output_type="ndarray")
+    graph = coo_array((np.ones(len(pairs)), pairs.T), shape=(len(images),) * 2)
+    return np.unique(connected_components(graph, directed=False)[1], return_index=True)[1]

@@ -60,3 +60,14 @@ def test_two_images_of_one_lattice_are_no_gap() -> None:
     points = np.linspace(0, 1, 11)[:, None] * np.ones(6)
     coordinates = np.stack([points, points + 1e-3], axis=1)
     assert Domain(np.array_split(coordinates, 3), np.ones(6)).reach == pytest.approx(1.5 * 0.1 * np.sqrt(6), rel=0.05)
+
+
+def test_rows_that_are_images_of_each_other_are_no_gap() -> None:
+    """As in the usual set of strains of a cubic crystal, whose rows come in three copies."""
+    points = np.linspace(-1, 1, 11)[:, None] * np.eye(3)[0]
+    rows = np.concatenate([np.roll(points, by, axis=1) for by in range(3)])
+    noise = 1e-5 * np.random.default_rng(0).normal(size=rows.shape)
+    images = np.stack([np.roll(rows + noise, by, axis=1) for by in range(3)], axis=1)
+    region = Domain([images], np.ones(3))
+    assert region.reach == pytest.approx(1.5 * 0.2, rel=1e-3)
+    assert not region.judge(np.full((1, 3, 3), 0.1)).outside[0]
