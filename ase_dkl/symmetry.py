@@ -140,6 +140,14 @@ def _unique(operations: Integers) -> Integers:
     return operations[np.argsort(others, kind="stable")]
 
 
+@contextlib.contextmanager
+def quietly() -> Iterator[None]:
+    """Where spglib finds nothing it answers None or raises, as whatever else is loaded has told it to: here neither."""
+    with warnings.catch_warnings(), contextlib.suppress(spglib.SpglibError):
+        warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
+        yield
+
+
 def _confirm(motif: Motif) -> Symmetry:
     """Read images and name off a symmetric motif with spglib, at a tight tolerance."""
     d = motif.dimension
@@ -157,9 +165,7 @@ def _confirm(motif: Motif) -> Symmetry:
     cell = lattice.tolist(), positions.tolist(), kinds.tolist()
     magnetic_cell = *cell[:2], motif.numbers.tolist(), motif.moments.tolist()
     group = magnetic = None
-    # Where spglib finds nothing it answers None or raises, as whatever else is loaded has told it to.
-    with warnings.catch_warnings(), contextlib.suppress(spglib.SpglibError):
-        warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
+    with quietly():
         if d == 2:
             group = spglib.get_layergroup(cell, 2, SYMMETRY_TOLERANCE)
         else:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,6 +14,7 @@ from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
 from ase_dkl.lattice import metric, on_strains, strained
 from ase_dkl.mechanics.equilibrium import STEP, Equilibrium, equilibrium
+from ase_dkl.mechanics.frame import standard_frame
 from ase_dkl.mechanics.linear import Linear
 from ase_dkl.mechanics.strains import laue_group
 
@@ -148,13 +148,7 @@ def in_standard_frame(crystal: Crystal, found: Equilibrium) -> Equilibrium:
         z = normal / np.linalg.norm(normal)
         rotation = np.array([x, np.cross(z, x), z])
     else:
-        from pymatgen.core.tensors import Tensor
-        from pymatgen.io.ase import AseAtomsAdaptor
-
-        structure = AseAtomsAdaptor.get_structure(crystal.atoms(found.cell))
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "Set OLD_ERROR_HANDLING", DeprecationWarning)
-            rotation = np.asarray(Tensor.get_ieee_rotation(structure))
+        rotation = standard_frame(crystal, found.cell)
     on_strain = on_strains(rotation[None])[0]
     return replace(
         found,

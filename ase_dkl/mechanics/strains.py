@@ -40,6 +40,15 @@ def laue_group(crystal: Crystal, cell: Floats) -> Floats:
     Returns:
         Shape (g, 6, 6).
     """
+    return on_strains(lattice_rotations(crystal, cell))
+
+
+def lattice_rotations(crystal: Crystal, cell: Floats) -> Floats:
+    """Rotations of the crystal that leave a lattice as it is, W and −W once, as a rotation; arguments as `laue_group`.
+
+    Returns:
+        Q with W C = C Q, shape (g, 3, 3).
+    """
     rows = cell[list(crystal.periodic)]
     d = len(rows)
     metric = lattice.metric(rows)
@@ -48,5 +57,5 @@ def laue_group(crystal: Crystal, cell: Floats) -> Floats:
     whole = np.repeat(np.eye(3)[None], same.sum(), axis=0)
     whole[:, :d, :d] = images[same]
     frame = np.vstack([rows, normals(rows)])
-    # W C = C Q
-    return on_strains(np.linalg.inv(frame) @ whole @ frame)
+    turns = np.linalg.inv(frame) @ whole @ frame
+    return np.asarray(turns * np.sign(np.linalg.det(turns))[:, None, None])
