@@ -232,7 +232,9 @@ class TestPhonons:
         unit = PhonopyAtoms(crystal.symbols, cell=crystal.cell.array, scaled_positions=crystal.get_scaled_positions())
         phonons = Phonopy(unit, supercell_matrix=np.diag([2, 2, 2]))
         phonons.generate_displacements(distance=0.01)
-        for displaced in phonons.supercells_with_displacements:
+        supercells = phonons.supercells_with_displacements
+        assert supercells
+        for displaced in supercells:
             atoms = Atoms(displaced.symbols, cell=displaced.cell, positions=displaced.positions, pbc=True)
             atoms.calc = DKLCalculator(relaxed, rigid_ions=True)
             with pytest.raises(PropertyNotImplementedError, match=r"0\.0\d+ Å from where .* no phonons"):

@@ -29,6 +29,9 @@ SECONDARY = frozenset(
 )
 """Settings that add noise at worst; some follow the cell by design, as k-points of a fixed density do."""
 
+ORDERED = ("fmax", "magmom")
+"""Results that a selection can name; they vary from row to row, so that only bounds of them mean anything."""
+
 ASYMMETRY = 1e-3
 """A 3×3 stress counts as symmetric up to this fraction of its largest component."""
 
@@ -43,10 +46,14 @@ class Columns:
         energies: eV, NaN where a row has none or no finite one, shape (n,).
         free_energies: eV, NaN where a row has none, shape (n,).
         stresses: eV/Å³, Voigt, NaN where a row has no usable one, shape (n, 6).
+        forces: eV/Å, without what constraints take up, shape (atoms, 3); None where a row has no finite ones.
+        moments: total magnetic moments of the results, μB, lengths of vectors, NaN where a row has none, shape (n,).
+        site_moments: magnetic moments of the results, μB, shape (atoms,) or (atoms, 3); None where a row has none.
         stress_notes: what was the matter with a row's stress, or how it was read; "" where nothing was.
         formulas: chemical formulas.
         settings: calculator settings that are known to matter, by name.
-        pairs: key-value pairs that a selection can name, the formula, calculator and pbc among them.
+        pairs: what a selection can name: key-value pairs, the formula, calculator, pbc, and where there are such the
+            largest force, fmax, and the total moment, magmom.
     """
 
     ids: np.ndarray
@@ -54,6 +61,9 @@ class Columns:
     energies: np.ndarray
     free_energies: np.ndarray
     stresses: np.ndarray
+    forces: list[np.ndarray | None]
+    moments: np.ndarray
+    site_moments: list[np.ndarray | None]
     stress_notes: list[str]
     formulas: list[str]
     settings: list[dict[str, str]]
@@ -63,6 +73,7 @@ class Columns:
     def of(cls, rows: Sequence[AtomsRow]) -> "Columns":
         """Columns of ASE rows."""
         structures, energies, free_energies, stresses = [], [], [], []
+        forces, moments, site_moments = [], [], []
         notes, formulas, settings, pairs = [], [], [], []
         for row in rows:
             atoms = Atoms(
@@ -79,17 +90,25 @@ class Columns:
             energies.append(_number(row.get("energy")))
             free_energies.append(_number(row.get("free_energy")))
             stresses.append(stress)
+            forces.append(_finite(row.constrained_forces if row.get("forces") is not None else None))
+            site_moments.append(_finite(row.get("magmoms")))
+            moments.append(_total(_finite(row.get("magmom")), site_moments[-1]))
             notes.append(note)
             formulas.append(formula)
             settings.append(_settings(calculator, row.get("calculator_parameters") or {}, row.key_value_pairs))
             pbc = "".join(np.where(atoms.pbc, "T", "F"))
-            pairs.append({"formula": formula, "calculator": calculator, "pbc": pbc, **row.key_value_pairs})
+            names = {"formula": formula, "calculator": calculator, "pbc": pbc, **row.key_value_pairs}
+            names |= {name: value for name in ORDERED if isinstance(value := row.get(name), float)}
+            pairs.append(names)
         return cls(
             np.array([row.id for row in rows]),
             structures,
             np.array(energies),
             np.array(free_energies),
             np.array(stresses).reshape(-1, 6),
+            forces,
+            np.array(moments),
+            site_moments,
             notes,
             formulas,
             settings,
@@ -105,6 +124,9 @@ class Columns:
             self.energies[chosen],
             self.free_energies[chosen],
             self.stresses[chosen],
+            [self.forces[i] for i in chosen],
+            self.moments[chosen],
+            [self.site_moments[i] for i in chosen],
             [self.stress_notes[i] for i in chosen],
             [self.formulas[i] for i in chosen],
             [self.settings[i] for i in chosen],
@@ -130,6 +152,19 @@ def _formula(numbers: bytes) -> str:
 def _number(value: Any) -> float:
     number = np.nan if value is None else float(value)
     return number if np.isfinite(number) else np.nan
+
+
+def _finite(value: Any) -> np.ndarray | None:
+    array = None if value is None else np.asarray(value, dtype=float)
+    return array if array is not None and np.isfinite(array).all() else None
+
+
+def _total(total: np.ndarray | None, sites: np.ndarray | None) -> float:
+    if total is None:
+        total = None if sites is None else sites.sum(axis=0)
+    if total is None:
+        return np.nan
+    return float(total if total.size == 1 else np.linalg.norm(total))
 
 
 def _stress(value: Any) -> tuple[np.ndarray, str]:

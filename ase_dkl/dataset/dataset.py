@@ -13,6 +13,7 @@ from ase.db.row import AtomsRow
 from ase_dkl.crystal import BadReference, Crystal
 from ase_dkl.dataset.columns import Columns
 from ase_dkl.dataset.mixtures import Findings, check_settings
+from ase_dkl.dataset.moments import check_moments
 from ase_dkl.dataset.screening import (
     check_geometry,
     check_labels,
@@ -109,6 +110,7 @@ class Dataset:
         columns = leave_out_unlabelled(Columns.of(rows), findings)
         settings = check_settings(columns, findings)
         columns = columns.take(check_geometry(columns, findings))
+        columns = columns.take(check_moments(columns, findings))
         if reference is None:
             columns = columns.take(
                 findings.one_kind("compositions", compositions(columns), columns, "A model is of one crystal.")

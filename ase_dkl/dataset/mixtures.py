@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from ase.db.core import convert_str_to_int_float_bool_or_str
 
-from ase_dkl.dataset.columns import DECISIVE, SECONDARY, Columns, setting_words
+from ase_dkl.dataset.columns import DECISIVE, ORDERED, SECONDARY, Columns, setting_words
 
 SHOWN_IDS = 8
 EXCLUDED_IDS = 12
@@ -117,11 +117,17 @@ def selection_of(columns: Columns, keep: np.ndarray, prefer: Sequence[str] = ())
     if not keep.any() or keep.all():
         return None
     keys = {key for pairs in columns.pairs for key in pairs}
-    for key in [*(name for name in prefer if name in keys), *sorted(keys - set(prefer))]:
+    named = [*(name for name in prefer if name in keys), *sorted(keys - set(prefer))]
+    for key in (name for name in named if name not in ORDERED):
         kept = {columns.pairs[i].get(key) for i in np.flatnonzero(keep)}
         others = {columns.pairs[i].get(key) for i in np.flatnonzero(~keep)}
         if len(kept) == 1 and kept.isdisjoint(others) and _can_be_selected(value := kept.pop()):
             return f"{key}={value}"
+    for key in (name for name in prefer if name in ORDERED):
+        values = np.array([pairs.get(key, np.nan) for pairs in columns.pairs])
+        for sign, bound in (("<", _between(values[keep], values[~keep])), (">", _between(values[~keep], values[keep]))):
+            if bound is not None:
+                return f"{key}{sign}{bound}"
     kept_ids, other_ids = columns.ids[keep], columns.ids[~keep]
     if kept_ids.max() < other_ids.min():
         return f"id<={kept_ids.max()}"
@@ -130,6 +136,13 @@ def selection_of(columns: Columns, keep: np.ndarray, prefer: Sequence[str] = ())
     if len(other_ids) <= EXCLUDED_IDS:
         return ",".join(f"id!={row_id}" for row_id in other_ids)
     return None
+
+
+def _between(lower: np.ndarray, upper: np.ndarray) -> float | None:
+    """A short number that all of some values are below and all others above; None where there is none."""
+    low, high = lower.max(), upper.min()
+    bound = float(f"{0.5 * (low + high):.2g}")
+    return bound if low < bound < high else None
 
 
 def rows_in_words(ids: np.ndarray) -> str:

@@ -15,6 +15,7 @@ import numpy as np
 from ase import Atoms
 from ase.db.core import Database, connect, parse_selection
 from ase.db.row import AtomsRow, atoms2dict
+from ase.db.sqlite import SQLite3Database
 from ase.io import iread
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
@@ -129,6 +130,8 @@ def _selected(table: Database | _Rows, source: str, select: str | None) -> list[
     try:
         _check(selection)
         with table if isinstance(table, AbstractContextManager) else nullcontext():  # one connection for all rows
+            if isinstance(table, SQLite3Database):
+                _ = table.metadata  # ASE finds out the version, which a selection by magmom asks for
             rows = list(table.select(selection, include_data=False))
     except _BadSelection as error:
         problem = (
