@@ -17,7 +17,7 @@ help:
 	@echo 'Another Python: make demo PYTHON=python3.12'
 
 demo: $(VENV)/.installed
-	$(BIN)/ase-dkl demo
+	$(BIN)/ase-dkl demo --overwrite
 
 test: $(VENV)/.installed-test
 	$(PYTEST) -m 'not (slow or tools)'

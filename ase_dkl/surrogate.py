@@ -16,11 +16,11 @@ from numpy.typing import ArrayLike
 from scipy.special import ndtr, stdtrit
 
 from ase_dkl.arrays import Floats
-from ase_dkl.atomic import written_whole
 from ase_dkl.calibration import Calibration
 from ase_dkl.crystal import Crystal
 from ase_dkl.domain import Domain, Extrapolation
 from ase_dkl.features import propagate, silu
+from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.inputs import DEGREES, Scaling, basis_functions, strain_functions
 from ase_dkl.model_file import BadModelFile, pack, unpack
 from ase_dkl.posterior import Posterior
@@ -147,8 +147,14 @@ class Surrogate:
         return hashlib.sha256(pack(self._identity(), self._tensors())).hexdigest()
 
     def save(self, path: str | Path) -> None:
-        """Write the model to one file, which appears only once it is complete."""
-        with written_whole(Path(path)) as beside:
+        """Write the model to one file, which appears only once it is complete, or takes the place of another model.
+
+        Raises:
+            OSError: the file cannot be written, or exists and is no model.
+        """
+        path = Path(path)
+        check_outputs(path, overwrite=True, model=True)
+        with written_whole(path) as beside:
             beside.write_bytes(self.to_bytes())
 
     @classmethod

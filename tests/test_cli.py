@@ -1,6 +1,8 @@
+import contextlib
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -155,12 +157,31 @@ class TestPredict:
         assert [row.energy_uncertainty for row in rows] == [row["energy_uncertainty_eV"] for row in printed]
         assert rows[0].data["stress_uncertainty"].shape == (6,)
 
-    def test_existing_output_is_replaced_whole(self, model_file: Path, structures: Path, tmp_path: Path) -> None:
-        for _ in range(2):
-            succeed("predict", model_file, structures, "-o", tmp_path / "out.db")
-        with ase.db.connect(tmp_path / "out.db") as database:
-            assert database.count() == 2
+    def test_existing_predictions_are_replaced_or_added_to(
+        self, model_file: Path, structures: Path, tmp_path: Path
+    ) -> None:
+        for more, rows in ([], 2), (["--overwrite"], 2), (["--append"], 4):
+            succeed("predict", model_file, structures, "-o", tmp_path / "out.db", *more)
+            with ase.db.connect(tmp_path / "out.db") as database:
+                assert database.count() == rows
         assert {path.name for path in tmp_path.iterdir()} == {"out.db", "structures.xyz"}
+
+    def test_rows_are_added_to_a_database_of_labels(self, model_file: Path, structures: Path, tmp_path: Path) -> None:
+        shutil.copy(srtio3(), tmp_path / "mine.db")
+        succeed("predict", model_file, structures, "-o", tmp_path / "mine.db", "--append")
+        with ase.db.connect(tmp_path / "mine.db") as mine, ase.db.connect(srtio3()) as before:
+            assert mine.count() == before.count() + 2
+            assert mine.count("calculator=dkl") == 2
+            assert [row.energy for row in mine.select(limit=9)] == [row.energy for row in before.select(limit=9)]
+
+    def test_names_of_files_are_no_formulas(self, model_file: Path, structures: Path, tmp_path: Path) -> None:
+        shutil.copy(structures, tmp_path / "=1+1.xyz")
+        with contextlib.chdir(tmp_path):
+            succeed("predict", model_file, "=1+1.xyz", "-o", "out.csv")
+        with (tmp_path / "out.csv").open(newline="") as file:
+            row, _ = csv.DictReader(file)
+        assert row["file"] == "'=1+1.xyz"
+        assert float(row["energy_eV"]) < 0  # a number stays one
 
     def test_table(self, model_file: Path, structures: Path, surrogate: Surrogate) -> None:
         prediction = surrogate.predict(surrogate.crystal.atoms())

@@ -31,7 +31,7 @@ def test_a_study_is_run_and_told(tmp_path: Path) -> None:
     assert "srtio3, 16 rows, energies" in told.stdout
     assert "1 of 2" in told.stdout
     assert (tmp_path / "mine-report" / "report.md").exists()
-    for more in ([], ["--report"]):
+    for more in ([], ["--report", "--overwrite"]):
         as_json = CliRunner().invoke(
             app, [str(study), "--results", str(table), "--json", *more], catch_exceptions=False
         )

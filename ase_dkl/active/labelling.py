@@ -19,7 +19,7 @@ from ase.io import jsonio
 from ase_dkl.active.calculation import BadCalculation, Calculation, importable, one_line
 from ase_dkl.active.own_process import being_left, claimed, end, run
 from ase_dkl.active.results import BadResult, results_of
-from ase_dkl.atomic import written_whole
+from ase_dkl.files import written_whole
 
 _OUTCOME, _JOB, _LOCK, _LOG = "outcome.json", "job.json", "lock", "label.log"
 

@@ -18,7 +18,7 @@ from typing import Any
 from ase_dkl.active.plan import BadCampaign, Plan
 from ase_dkl.active.status import PROGRESS
 from ase_dkl.active.stopping import Stage
-from ase_dkl.atomic import written_whole
+from ase_dkl.files import written_whole
 from ase_dkl.model_file import BadModelFile
 from ase_dkl.surrogate import Surrogate
 
@@ -89,7 +89,8 @@ def save(plan: Plan, surrogate: Surrogate, stages: Sequence[Stage]) -> Surrogate
     dataset = {**surrogate.report.dataset, "source": plan.database_shown, "campaign": about}
     named = copy(surrogate)
     named.report = replace(surrogate.report, dataset=dataset)
-    named.save(plan.folder / MODEL)
+    with written_whole(plan.folder / MODEL) as beside:  # over a damaged one too
+        beside.write_bytes(named.to_bytes())
     return named
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from ase_dkl.active.plan import Plan
 from ase_dkl.active.stopping import Stage, Stop, StopReason, labels_to_go
-from ase_dkl.atomic import written_whole
+from ase_dkl.files import written_whole
 
 PROGRESS = "progress.json"
 """In the campaign's folder: what only the running campaign knows."""

@@ -5,18 +5,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ase_dkl.atomic import written_whole
 from ase_dkl.cli.predict import read_structures
 from ase_dkl.cli.terminal import (
     Json,
     Mistake,
-    check_outputs,
-    check_writable,
+    Overwrite,
+    check_endings,
     in_words,
     note,
     print_json,
     print_table,
 )
+from ase_dkl.files import check_outputs, written_whole
 
 if TYPE_CHECKING:
     from ase_dkl.active.plan import Plan
@@ -43,8 +43,8 @@ def init(
 
     It never overwrites one.
     """
-    check_writable(file)
     try:
+        check_outputs(file)
         with file.open("x", encoding="utf-8") as new:
             new.write(TEMPLATE.read_text(encoding="utf-8").replace("THIS_FILE", file.name))
     except FileExistsError:
@@ -90,10 +90,12 @@ def status(
             show_default=False,
         ),
     ] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Tell how far a campaign is, while it runs and afterwards."""
-    check_outputs(figure, None)
+    check_endings(figure=figure)
+    check_outputs(figure, inputs=[file], overwrite=overwrite)
     from ase_dkl.active.campaign import Campaign
     from ase_dkl.active.settings import read_settings
 

@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ase_dkl.cli.terminal import Json, Mistake, check_writable, in_words, note, print_json
+from ase_dkl.cli.terminal import Json, Mistake, Overwrite, in_words, note, print_json
+from ase_dkl.files import check_outputs
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -30,6 +31,7 @@ def benchmark(
     report: Annotated[
         bool, typer.Option("--report", help="Fit nothing: show tables of what there is, and write them with figures.")
     ] = False,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Compare methods of getting energies with uncertainties, on the same rows of the same data sets.
@@ -43,14 +45,18 @@ def benchmark(
 
     described = read_study(study)
     path = results or Path(f"{described.name}.csv")
+    files = (file for source in described.sources for file in (source.database, source.reference))
+    check_outputs(path, inputs=[study, *files], overwrite=True)
     if report:
+        folder = path.with_name(f"{path.stem}-report")
+        if folder.exists() and not overwrite:
+            raise Mistake(f"{folder} exists already. Move it, or replace what is in it: --overwrite.")
         found = Results(path)
         shown = tables(described, found)
         if not as_json:
             _print(shown)
-        note(f"In full, with figures: {write_report(described, found, path.with_name(f'{path.stem}-report'))}")
+        note(f"In full, with figures: {write_report(described, found, folder)}")
     else:
-        check_writable(path)
         _run(described, path, workers)
         note(f"Results in {path}. For tables and figures: the same command with --report.")
     if as_json:

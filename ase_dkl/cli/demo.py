@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from ase_dkl.atomic import written_whole
-from ase_dkl.cli.terminal import Json, check_writable, in_words, note, print_json, print_table
+from ase_dkl.cli.terminal import Json, Overwrite, in_words, note, print_json, print_table
+from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.wording import of_evaluation
 
 FIGURE = Path("srtio3_demo.png")
@@ -13,9 +13,9 @@ SCANS = {"a": "set=scan_a", "alpha": "set=scan_alpha"}
 
 
 @in_words
-def demo(as_json: Json = False) -> None:
+def demo(overwrite: Overwrite = False, as_json: Json = False) -> None:
     """Train on 32 of the shipped DFT runs, print the errors on others, and draw srtio3_demo.png."""
-    check_writable(FIGURE)
+    check_outputs(FIGURE, overwrite=overwrite)
     import numpy as np
 
     from ase_dkl.dataset import Dataset, srtio3

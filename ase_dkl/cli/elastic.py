@@ -7,21 +7,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ase_dkl.atomic import written_whole
 from ase_dkl.cli.output import lattice_record
 from ase_dkl.cli.terminal import (
     Json,
     Mistake,
     Model,
+    Overwrite,
     Pressure,
     Symmetry,
-    check_outputs,
+    check_endings,
     in_words,
     note,
     print_json,
     print_table,
     warnings_told,
 )
+from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.wording import of_equilibrium, of_moduli, of_probability, of_sheet, of_stability, plus_minus
 
 if TYPE_CHECKING:
@@ -52,13 +53,15 @@ def elastic(
         Path | None,
         typer.Option(metavar="FILE.png", help="Draw Young's modulus along every direction.", show_default=False),
     ] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Find elastic constants at the equilibrium lattice, the moduli of a polycrystal, and whether it is stable.
 
     For a sheet or slab the constants are those in its plane, in N/m.
     """
-    check_outputs(plot, None)
+    check_endings(figure=plot)
+    check_outputs(plot, inputs=[model], overwrite=overwrite)
     from ase_dkl.surrogate import Surrogate
 
     surrogate = Surrogate.load(model)

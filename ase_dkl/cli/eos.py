@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ase_dkl.atomic import written_whole
-from ase_dkl.cli.output import as_csv, rows_of
 from ase_dkl.cli.terminal import (
     Json,
     Model,
-    check_outputs,
+    Overwrite,
+    check_endings,
     finite,
     in_words,
     note,
@@ -19,6 +18,8 @@ from ase_dkl.cli.terminal import (
     print_table,
     warnings_told,
 )
+from ase_dkl.files import check_outputs, written_whole
+from ase_dkl.tables import as_csv, rows_of
 from ase_dkl.wording import number, of_state
 
 if TYPE_CHECKING:
@@ -59,13 +60,15 @@ def eos(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE.csv", help="Write a table of the points.", show_default=False),
     ] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Fit an equation of state around the equilibrium: V0, E0, B0 and B0' with their standard deviations.
 
     The cell is scaled without changing its shape. A sheet's equation of state is in its area.
     """
-    check_outputs(plot, output)
+    check_endings(figure=plot, table=output)
+    check_outputs(plot, output, inputs=[model], overwrite=overwrite)
     from ase_dkl.mechanics.eos import equation_of_state
     from ase_dkl.surrogate import Surrogate
 
@@ -74,7 +77,7 @@ def eos(
         result = equation_of_state(surrogate, kind=kind.value, bounds=bounds, points=n)
     if output is not None:
         with written_whole(output) as path:
-            path.write_text(as_csv(rows_of(_columns(result))), newline="")
+            path.write_text(as_csv(rows_of(_columns(result))), encoding="utf-8", newline="")
         note(f"{n} points in {output}.")
     if plot is not None:
         from ase_dkl.plots_eos import eos_figure

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ase_dkl.atomic import written_whole
-from ase_dkl.cli.output import as_csv, rows_of
-from ase_dkl.cli.terminal import Json, Mistake, Model, check_writable, in_words, note, print_json
+from ase_dkl.cli.terminal import Append, Json, Mistake, Model, Overwrite, check_append, in_words, note, print_json
+from ase_dkl.files import check_outputs, written_rows, written_whole
+from ase_dkl.tables import as_csv, rows_of
 from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:
@@ -40,6 +40,8 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    overwrite: Overwrite = False,
+    append: Append = False,
     as_json: Json = False,
 ) -> None:
     """Predict energy, stress and their uncertainties of structures.
@@ -55,7 +57,8 @@ def predict(
             raise Mistake(f"{output}: predictions are written as {', '.join(FORMATS)}. Choose one of these endings.")
         if level is not None and output.suffix in FORMATS[2:]:
             raise Mistake(f"{output}: intervals are written as .csv or .json. Choose one of these, or no --level.")
-        check_writable(output)
+    check_append(output, append=append, overwrite=overwrite)
+    check_outputs(output, inputs=[model, *files], overwrite=overwrite, append=append)
     surrogate = Surrogate.load(model)
     sources, structures = read_structures(files)
     outside = _outside(surrogate, sources, structures)
@@ -69,9 +72,12 @@ def predict(
         for source, atoms, numbers in zip(sources, structures, predicted, strict=True)
     ]
     if output is not None:
-        with written_whole(output) as path:
-            _write(path, rows, structures, prediction)
-        note(f"{len(rows)} predictions in {output}.")
+        if output.suffix == ".db":
+            _write_database(output, structures, prediction, append)
+        else:
+            with written_whole(output) as path:
+                _write(path, rows, structures, prediction)
+        note(f"{len(rows)} predictions {'added to' if append else 'in'} {output}.")
     if as_json:
         print_json(rows)
     elif output is None:
@@ -133,21 +139,17 @@ def _intervals(surrogate: "Surrogate", prediction: "Prediction", level: float, o
 
 def _write(path: Path, rows: list[dict[str, Any]], structures: "list[Atoms]", prediction: "Prediction") -> None:
     if path.suffix == ".csv":
-        path.write_text(as_csv(rows), newline="")
+        path.write_text(as_csv(rows), encoding="utf-8", newline="")
     elif path.suffix == ".json":
-        path.write_text(json.dumps(rows, indent=2, allow_nan=False) + "\n")
-    elif path.suffix == ".db":
-        _write_database(path, structures, prediction)
+        path.write_text(json.dumps(rows, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     else:
         _write_extxyz(path, structures, prediction)
 
 
-def _write_database(path: Path, structures: "list[Atoms]", prediction: "Prediction") -> None:
-    import ase.db
-
+def _write_database(path: Path, structures: "list[Atoms]", prediction: "Prediction", append: bool) -> None:
     from ase_dkl.calculator import database_fields
 
-    with ase.db.connect(path) as database:
+    with written_rows(path, append=append) as database:
         for i, atoms in enumerate(structures):
             database.write(_labelled(atoms, prediction, i), **database_fields(_uncertainties(prediction, i)))
 

@@ -5,21 +5,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ase_dkl.atomic import written_whole
 from ase_dkl.cli.output import lattice_record
 from ase_dkl.cli.terminal import (
+    Append,
     Json,
     Mistake,
     Model,
+    Overwrite,
     Pressure,
     Symmetry,
-    check_writable,
+    check_append,
     in_words,
     note,
     print_json,
     print_table,
     warnings_told,
 )
+from ase_dkl.files import check_outputs, written_rows, written_whole
 from ase_dkl.wording import of_equilibrium, plus_minus
 
 if TYPE_CHECKING:
@@ -46,12 +48,16 @@ def relax(
             show_default=False,
         ),
     ] = None,
+    overwrite: Overwrite = False,
+    append: Append = False,
     as_json: Json = False,
 ) -> None:
     """Find the lattice in equilibrium, at zero or a given pressure, and the uncertainty of its parameters.
 
     The energy is E, per reference cell, without P V.
     """
+    check_append(output, append=append, overwrite=overwrite)
+    check_outputs(output, inputs=[model], overwrite=overwrite, append=append)
     if output is not None:
         _check_structure_file(output)
     from ase_dkl.mechanics.equilibrium import equilibrium
@@ -61,7 +67,7 @@ def relax(
     with warnings_told() as told:
         found = equilibrium(surrogate, pressure_GPa=pressure, symmetric=symmetry)
     if output is not None:
-        _write(output, surrogate.crystal.atoms(found.cell))
+        _write(output, surrogate.crystal.atoms(found.cell), append)
         note(f"Relaxed crystal in {output}.")
         if surrogate.crystal.ions == "relaxed":
             note("Its ions are where the reference has them: the model knows no others.")
@@ -96,7 +102,6 @@ def _rows(crystal: "Crystal", found: "Equilibrium") -> dict[str, str]:
 def _check_structure_file(path: Path) -> None:
     from ase.io.formats import UnknownFileTypeError, filetype, get_ioformat
 
-    check_writable(path)
     try:
         known = get_ioformat(filetype(str(path), read=False)).can_write
     except UnknownFileTypeError:
@@ -105,9 +110,13 @@ def _check_structure_file(path: Path) -> None:
         raise Mistake(f"{path}: ASE writes no structures into such files. Choose .cif, .vasp, .xyz, .db or the like.")
 
 
-def _write(path: Path, atoms: "Atoms") -> None:
+def _write(path: Path, atoms: "Atoms", append: bool) -> None:
     import ase.io
 
+    if path.suffix == ".db":
+        with written_rows(path, append=append) as database:
+            database.write(atoms)
+        return
     with written_whole(path) as beside:
         try:
             ase.io.write(beside, atoms)

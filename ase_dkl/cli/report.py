@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from ase_dkl.atomic import written_whole
-from ase_dkl.cli.terminal import Json, Mistake, Model, Select, check_writable, in_words, note, print_json
+from ase_dkl.cli.terminal import Json, Mistake, Model, Overwrite, Select, in_words, note, print_json
+from ase_dkl.files import check_outputs, written_whole
 
 
 @in_words
@@ -22,6 +22,7 @@ def report(
         ),
     ] = None,
     select: Select = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Write one HTML page about a model: its errors, what it predicts, and sliders to strain the crystal with.
@@ -32,7 +33,7 @@ def report(
         raise Mistake(f"{output}: a report is written as .html. Choose that ending.")
     if select is not None and data is None:
         raise Mistake(f"--select {select!r} chooses among labelled rows, and there are none: name some with --data.")
-    check_writable(output)
+    check_outputs(output, inputs=[model, data], overwrite=overwrite)
     from rich.console import Console
     from rich.progress import track
 

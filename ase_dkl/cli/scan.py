@@ -5,9 +5,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ase_dkl.atomic import written_whole
-from ase_dkl.cli.output import as_csv, rows_of
-from ase_dkl.cli.terminal import Json, Mistake, Model, check_outputs, finite, in_words, note, print_json, warnings_told
+from ase_dkl.cli.terminal import (
+    Json,
+    Mistake,
+    Model,
+    Overwrite,
+    check_endings,
+    finite,
+    in_words,
+    note,
+    print_json,
+    warnings_told,
+)
+from ase_dkl.files import check_outputs, written_whole
+from ase_dkl.tables import as_csv, rows_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -83,6 +94,7 @@ def scan(
         Path | None,
         typer.Option("-o", "--output", metavar="FILE.csv", help="Write a table.", show_default=False),
     ] = None,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Predict along a lattice parameter, the volume or a strain, or over a map of two; all else as in the reference."""
@@ -94,7 +106,8 @@ def scan(
     if (across is None) != (across_bounds is None):
         raise Mistake("A map takes both --across and --across-range; a line takes neither.")
     offsets = np.linspace(*_ordered("--range", bounds), n)
-    check_outputs(plot, output)
+    check_endings(figure=plot, table=output)
+    check_outputs(plot, output, inputs=[model, data], overwrite=overwrite)
     surrogate = Surrogate.load(model)
     if stress is None:
         stress = across is None and (as_json or output is not None or plot is None) and _has_volume(surrogate)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import json
 import math
-import os
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -40,6 +39,15 @@ def finite(value: Any) -> Any:
 
 
 Pressure = Annotated[float, typer.Option(metavar="GPA", callback=finite, help="Hydrostatic pressure, GPa.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Replace what is written to where it exists. What is read, labels that ase-dkl did not predict, and "
+        "models (but by models) are never replaced.",
+    ),
+]
+Append = Annotated[bool, typer.Option("--append", help="Add rows to the ASE database (.db) that is written to.")]
 Symmetry = Annotated[bool, typer.Option(help="Keep the symmetry of the reference crystal.")]
 
 
@@ -139,23 +147,16 @@ def print_table(title: str, rows: Mapping[str, str]) -> None:
     Console().print(table)
 
 
-def check_writable(path: Path) -> None:
-    """Find out before the work, not after it, that its result cannot be written.
-
-    Raises:
-        Mistake: in words.
-    """
-    folder = path.parent
-    if not folder.is_dir():
-        raise Mistake(f"{path} cannot be written: there is no directory {folder}. Make it, or choose another.")
-    if path.is_dir():
-        raise Mistake(f"{path} cannot be written: it is a directory. Name a file.")
-    if not os.access(folder, os.W_OK):
-        raise Mistake(f"{path} cannot be written: you may not write into {folder}. Choose another directory.")
+def check_append(output: Path | None, *, append: bool, overwrite: bool) -> None:
+    """Refuse to add rows to what has none."""
+    if append and (output is None or output.suffix != ".db"):
+        raise Mistake("--append adds rows to an ASE database. Name one with -o, ending in .db, or leave it out.")
+    if append and overwrite:
+        raise Mistake("--append keeps what a database has, and --overwrite does not. Choose one of them.")
 
 
-def check_outputs(figure: Path | None, table: Path | None) -> None:
-    """Find out before the work that a figure or a table cannot be written.
+def check_endings(*, figure: Path | None = None, table: Path | None = None) -> None:
+    """Find out before the work that a figure or a table is not written in files of that kind.
 
     Raises:
         Mistake: in words.
@@ -168,6 +169,3 @@ def check_outputs(figure: Path | None, table: Path | None) -> None:
         formats = sorted(FigureCanvasBase.get_supported_filetypes())
         if figure.suffix[1:] not in formats:
             raise Mistake(f"{figure}: a figure is written as one of {', '.join(formats)}. Choose one of these endings.")
-    for path in (figure, table):
-        if path is not None:
-            check_writable(path)

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ase_dkl.cli.info import print_model, summary
-from ase_dkl.cli.terminal import Database, Json, Select, check_writable, in_words, note, print_json
+from ase_dkl.cli.terminal import Database, Json, Overwrite, Select, in_words, note, print_json
+from ase_dkl.files import check_outputs
 from ase_dkl.records import TrainConfig
 
 if TYPE_CHECKING:
@@ -78,13 +79,14 @@ def train(
         ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Of the split and of the training.")] = DEFAULTS.seed,
+    overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
     """Train a model on a database and save it.
 
     The report's errors come from held-out rows. Unless --keep-split, the saved model is then trained on all rows.
     """
-    check_writable(output)
+    check_outputs(output, inputs=[database, reference], overwrite=overwrite, model=True)
     from ase_dkl.dataset import Dataset
 
     config = TrainConfig(

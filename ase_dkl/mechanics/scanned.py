@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +12,10 @@ from ase.units import GPa, J, m
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
-from ase_dkl.atomic import written_whole
+from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.lattice import metric
 from ase_dkl.mechanics.paths import ANGLES, LENGTHS, STRAINS, BadScan
+from ase_dkl.tables import as_csv, rows_of
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -141,12 +141,15 @@ class Scanned(ABC):
         return {**found, "outside_domain": self.outside.ravel()}
 
     def to_csv(self, path: str | Path) -> None:
-        """Write the table to a file, which appears only once it is complete."""
-        table = self.table()
-        with written_whole(Path(path)) as beside, beside.open("w", newline="", encoding="utf-8") as file:
-            writer = csv.writer(file)
-            writer.writerow(table)
-            writer.writerows(zip(*(column.tolist() for column in table.values()), strict=True))
+        """Write the table to a file, which appears only once it is complete.
+
+        Raises:
+            OSError: the file cannot be written, or is a model or holds labels.
+        """
+        path = Path(path)
+        check_outputs(path, overwrite=True)
+        with written_whole(path) as beside:
+            beside.write_text(as_csv(rows_of(self.table())), encoding="utf-8", newline="")
 
     def to_atoms(self) -> list[Atoms]:
         """The strained crystals, with energies and stresses attached.

@@ -9,7 +9,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from ase_dkl.atomic import written_whole
+from ase_dkl.files import written_whole
 from ase_dkl.study.figures import against_cost, against_rows, by_method
 from ase_dkl.study.results import Results
 from ase_dkl.study.settings import BadStudy, Study

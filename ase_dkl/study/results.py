@@ -11,8 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from ase_dkl.atomic import written_whole
+from ase_dkl.files import written_whole
 from ase_dkl.study.settings import BadStudy
+from ase_dkl.tables import harmless
 
 OF_QUANTITY = (
     "rmse_{0} mae_{0} nll crps_{0} coverage_68 coverage_95 miscalibration_area ence sharpness_{0} spearman "
@@ -25,6 +26,7 @@ SCORES = (
     *"fit_s predict_us predict_stress_us single_ms memory_MiB passes".split(),
 )
 COLUMNS = (*"key data method label n labels seed".split(), *SCORES, *"error warnings settings".split())
+_HEADING = ",".join(COLUMNS) + "\n"
 
 Row = Mapping[str, Any]
 
@@ -37,7 +39,12 @@ class Results:
         self.searches: dict[str, dict[str, Any]] = {}
         self.rows: list[Row] = []
         if self._beside.exists():
-            self.searches = json.loads(self._beside.read_text(encoding="utf-8"))
+            try:
+                self.searches = json.loads(self._beside.read_text(encoding="utf-8"))
+            except ValueError as error:
+                raise BadStudy(
+                    f"{self._beside} holds no settings that searches found. Name another table with --results."
+                ) from error
         if path.exists():
             self._read()
 
@@ -63,7 +70,7 @@ class Results:
     def add(self, row: Row) -> None:
         """Write one row, so that it is there whatever happens next."""
         with self.path.open("a", encoding="utf-8", newline="") as file:
-            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(row)
+            csv.DictWriter(file, COLUMNS, lineterminator="\n").writerow(harmless(row))
             file.flush()
             os.fsync(file.fileno())
         self.rows.append({name: _text(row.get(name)) for name in COLUMNS})
@@ -83,20 +90,19 @@ class Results:
         return self.path.with_suffix(".settings.json")
 
     def _read(self) -> None:
-        text = self.path.read_text(encoding="utf-8")
+        text = self.path.read_text(encoding="utf-8", errors="replace")
         whole = text[: text.rfind("\n") + 1]
-        lines = csv.DictReader(whole.splitlines(keepends=True))
-        if whole and tuple(lines.fieldnames or ()) != COLUMNS:
+        if not text.startswith(_HEADING) and not _HEADING.startswith(text):
             raise BadStudy(
                 f"{self.path} is no table of results, or one with other columns: another version wrote it. Name "
                 "another file with --results."
             )
-        self.rows = list(lines)
+        self.rows = list(csv.DictReader(whole.splitlines(keepends=True)))
 
     def _mend(self) -> None:
         """Begin the table where there is none, and take off a row that was cut short."""
         text = self.path.read_text(encoding="utf-8")
-        whole = text[: text.rfind("\n") + 1] or ",".join(COLUMNS) + "\n"
+        whole = text[: text.rfind("\n") + 1] or _HEADING
         if whole != text:
             with self.path.open("r+", encoding="utf-8", newline="") as file:
                 file.write(whole)

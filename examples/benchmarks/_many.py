@@ -17,7 +17,7 @@ from _copper import A, box, copper
 from ase.calculators.emt import EMT
 from rich.progress import track
 
-from ase_dkl.atomic import written_whole
+from ase_dkl.files import written_whole
 
 if TYPE_CHECKING:
     from ase_dkl import Dataset
