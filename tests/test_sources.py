@@ -14,7 +14,7 @@ from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_dkl.dataset import BadDataset, srtio3
-from ase_dkl.dataset.sources import content_hash, display_name, read_rows, rows_of
+from ase_dkl.dataset.sources import content_hash, read_rows, rows_of
 
 ASE_DATA = Path(ase.test.__file__).parent / "testdata"
 
@@ -160,11 +160,6 @@ def test_vasp_output() -> None:
     assert row.get("energy") == pytest.approx(-20.24720095)
     assert row.get("stress")[:3] == pytest.approx(0.10360632, abs=1e-8)
     assert row.get("calculator") == "vasp"
-
-
-def test_no_password_in_names() -> None:
-    assert display_name("postgresql://anna:secret@host:5432/strains") == "postgresql://host:5432/strains"
-    assert display_name("a@b.db") == "a@b.db"
 
 
 def test_the_hash_is_of_the_content(tmp_path: Path) -> None:

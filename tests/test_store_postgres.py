@@ -21,8 +21,8 @@ from store_checks import Writers, finish_and_compare, picture, writers
 from store_writer import outcome, request, run
 
 from ase_dkl import Dataset
-from ase_dkl.active.database import without_password
 from ase_dkl.active.store import BadStore, Store, StoreUnreachable
+from ase_dkl.cli.predict import read_structures
 from ase_dkl.dataset.sources import read_rows
 
 
@@ -259,10 +259,6 @@ def test_passwords_are_not_told(server: Server) -> None:
         with pytest.raises(StoreUnreachable, match=words) as caught:
             store(address, patience_s=0)
         assert "secret" not in str(caught.value)
-    with pytest.raises(BadStore, match="no address of a PostgreSQL database") as refused:
-        store("postgresql://me:secret@[host/labels")
-    assert "secret" not in str(refused.value)
-    assert without_password("postgresql://host/labels?password=secret&port=1").endswith("?password=…&port=1")
 
 
 def test_rights(address: str) -> None:
@@ -291,3 +287,35 @@ def test_a_database_of_something_else_is_told(address: str) -> None:
     connection.close()
     with pytest.raises(BadStore, match="cannot be used"):
         store(address).request([request(1)])
+
+
+def test_services_and_passwords_that_postgresql_keeps(
+    server: Server, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = address.split("/")[3].partition("?")[0]
+    server.execute("postgres", "CREATE ROLE anna LOGIN SUPERUSER PASSWORD 'sec/ret@%'")
+    rules = server.folder / "data" / "pg_hba.conf"
+    rules.write_text(f"local {name} anna scram-sha-256\n{rules.read_text()}")
+    server.execute("postgres", "SELECT pg_reload_conf()")
+    (tmp_path / "services").write_text(f"[labels]\nhost={server.folder}\nuser=anna\ndbname={name}\n")
+    monkeypatch.setenv("PGSERVICEFILE", str(tmp_path / "services"))
+    service = "postgresql:///?service=labels"
+    deadline = time.monotonic() + 20
+    while True:
+        with pytest.raises(StoreUnreachable) as caught:
+            store(service, patience_s=0)
+        if "no password supplied" in str(caught.value):
+            break
+        assert time.monotonic() < deadline, caught.value
+        time.sleep(0.1)
+    monkeypatch.setenv("PGPASSWORD", "sec/ret@%")
+    store(service).request([request(1)])
+    monkeypatch.delenv("PGPASSWORD")
+    (tmp_path / "pgpass").write_text("*:*:*:anna:sec/ret@%\n")
+    (tmp_path / "pgpass").chmod(0o600)
+    monkeypatch.setenv("PGPASSFILE", str(tmp_path / "pgpass"))
+    assert store(service).counts()["waiting"] == 1
+    assert len(read_rows(service)) == 1
+    encoded = f"postgresql://anna:{quote('sec/ret@%', safe='')}@/{name}?host={quote(str(server.folder), safe='')}"
+    assert len(read_rows(encoded)) == len(read_structures([encoded])[1]) == 1
+    assert "ret" not in str(read_structures([encoded])[0]).replace(str(server.folder), "")

@@ -1,7 +1,6 @@
 """ASE databases, with what they lack to be the state of a campaign: many changes in one transaction, and words."""
 
 import json
-import re
 import sqlite3
 import time
 from abc import ABC, abstractmethod
@@ -12,6 +11,8 @@ from typing import Any
 
 from ase.db.row import AtomsRow
 from ase.db.sqlite import SQLite3Database
+
+from ase_dkl.addresses import check_server, display_name, is_server
 
 LOCK_S = 20
 """How long one attempt waits for the transactions of others."""
@@ -155,14 +156,16 @@ class FileDatabase(OneTransaction, SQLite3Database):
 
     def __init__(self, address: str) -> None:
         path = Path(address).expanduser().absolute()
-        self.name = address
+        self.name = display_name(address)
         if path.suffix != ".db":
-            problem = f"{address} is no address of a database for a campaign."
+            problem = f"{self.name} is no address of a database for a campaign."
             raise BadStore(f"{problem} Name an SQLite file that ends in .db, or a server: postgresql://host/name")
         if not path.parent.is_dir():
-            raise BadStore(f"{address} cannot be made: there is no directory {path.parent}. Make it first.")
+            raise BadStore(
+                f"{self.name} cannot be made: there is no directory {display_name(str(path.parent))}. Make it first."
+            )
         if path.is_dir():
-            raise BadStore(f"{address} is a directory. Name a file.")
+            raise BadStore(f"{self.name} is a directory. Name a file.")
         self._path = path
         super().__init__(str(path), use_lock_file=False)
 
@@ -233,16 +236,18 @@ def open_database(address: str) -> OneTransaction:
     Raises:
         BadStore: no address of an SQLite file or of a PostgreSQL server.
     """
-    if not address.startswith(("postgresql://", "postgres://")):
+    if not is_server(address):
         return FileDatabase(address)
+    try:
+        check_server(address)
+    except ValueError as error:
+        raise BadStore(str(error)) from None
+    if address.startswith(("mysql:", "mariadb:")):
+        problem = f"{display_name(address)} cannot hold the state of a campaign."
+        raise BadStore(f"{problem} Name an SQLite file that ends in .db, or a server: postgresql://host/name")
     try:
         from ase_dkl.active.server import ServerDatabase
     except ImportError as error:
-        problem = f"{without_password(address)} cannot be opened: {error}."
+        problem = f"{display_name(address)} cannot be opened: {error}."
         raise BadStore(f"{problem} Install the driver: pip install 'ase-dkl[postgresql]'") from error
     return ServerDatabase(address)
-
-
-def without_password(address: str) -> str:
-    """An address as messages may show it."""
-    return re.sub(r"(?<=password=)[^&]*", "…", re.sub(r"//.*@", "//", address))

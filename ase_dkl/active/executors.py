@@ -67,6 +67,7 @@ from typing import Any, ParamSpec, TypeVar
 from ase_dkl.active.by_name import BadName, named
 from ase_dkl.active.calculation import one_line
 from ase_dkl.active.own_process import end_labels
+from ase_dkl.addresses import display_name
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -166,8 +167,8 @@ class _Dask(Executor):
             if self._cluster is not None:
                 self._cluster.close()
             raise BadExecutor(
-                f"Dask's scheduler at {name!r} does not answer: {one_line(error)}. Is it running? `dask scheduler` "
-                "starts one and tells its address."
+                f"Dask's scheduler at {display_name(name)!r} does not answer: {one_line(error)}. Is it "
+                "running? `dask scheduler` starts one and tells its address."
             ) from error
         # Equal jobs are attempts of their own.
         self._executor = self._client.get_executor(pure=False)

@@ -14,8 +14,8 @@ from ase_dkl.active.acquisition import ACQUISITIONS
 from ase_dkl.active.box import Box
 from ase_dkl.active.calculation import Calculation
 from ase_dkl.active.stopping import Stop
+from ase_dkl.addresses import display_name
 from ase_dkl.crystal import Crystal
-from ase_dkl.dataset.sources import display_name
 from ase_dkl.records import TrainConfig
 
 FEWEST = 4
@@ -50,7 +50,7 @@ class Plan:
     """
 
     name: str
-    database: str
+    database: str = field(repr=False)  # it may hold a password
     folder: Path
     crystal: Crystal
     calculation: Calculation

@@ -11,6 +11,7 @@ from ase.db import connect
 
 from ase_dkl.active.calculation import one_line
 from ase_dkl.active.results import BadResult, results_of
+from ase_dkl.addresses import check_server, display_name, is_server
 
 
 class NoLabel(CalculatorError):
@@ -88,11 +89,13 @@ def check_database(address: str) -> None:
         ValueError: that is not possible.
     """
     try:
+        if is_server(address):
+            check_server(address)
         connect(address, use_lock_file=False).count()
     except Exception as error:
         raise ValueError(
-            f"{address} cannot be used as a database of labels: {one_line(error)}. Name another, or a file that is not "
-            "there yet."
+            f"{display_name(address)} cannot be used as a database of labels: {one_line(error)}. Name another, "
+            "or a file that is not there yet."
         ) from error
 
 
@@ -107,8 +110,8 @@ def add_to_database(address: str, label: Atoms, reason: str, uncertainty: float)
         connect(address, use_lock_file=False).write(label, reason=reason, uncertainty_before=uncertainty)
     except Exception as error:
         raise OSError(
-            f"A label could not be written to {address}: {one_line(error)}. It has been learnt, and is the last of the "
-            "calculator's `requests`."
+            f"A label could not be written to {display_name(address)}: {one_line(error)}. It has been "
+            "learnt, and is the last of the calculator's `requests`."
         ) from error
 
 

@@ -6,7 +6,8 @@ import psycopg2
 from ase_db_backends.postgresql import Connection, PostgreSQLDatabase
 from psycopg2.extensions import parse_dsn
 
-from ase_dkl.active.database import LOCK_S, BadStore, OneTransaction, Passing, StoreUnreachable, without_password
+from ase_dkl.active.database import LOCK_S, BadStore, OneTransaction, Passing, StoreUnreachable
+from ase_dkl.addresses import display_name
 
 LOCK = 0x61736564_6B6C
 """The number of the advisory lock: "asedkl"."""
@@ -22,13 +23,8 @@ class ServerDatabase(OneTransaction, PostgreSQLDatabase):  # type: ignore[misc]
     _among = "value = ANY(?)"
 
     def __init__(self, address: str) -> None:
-        self.name = without_password(address)
-        try:
-            self._settings = {**NOTICED, "tcp_user_timeout": 60_000, **parse_dsn(address)}
-        except psycopg2.ProgrammingError as error:
-            said = str(error).strip().replace(address, self.name)
-            problem = f"{self.name} is no address of a PostgreSQL database ({said})."
-            raise BadStore(f"{problem} Write postgresql://user:password@host:port/database") from None
+        self.name = display_name(address)
+        self._settings = {**NOTICED, "tcp_user_timeout": 60_000, **parse_dsn(address)}
         super().__init__(address)
 
     def begin(self, exclusive: bool, create: bool = False) -> bool:

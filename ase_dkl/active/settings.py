@@ -21,6 +21,7 @@ from ase_dkl.active.campaign import Plan
 from ase_dkl.active.executors import KINDS, open_executor
 from ase_dkl.active.stopping import Stop
 from ase_dkl.active.target import Target
+from ase_dkl.addresses import display_name, is_server
 from ase_dkl.crystal import Crystal
 from ase_dkl.records import TrainConfig
 
@@ -78,7 +79,7 @@ def _settings(tables: dict[str, Any], folder: Path) -> Settings:
     acquisition = {"acquisition" if key == "kind" else key: value for key, value in given["acquisition"].items()}
     plan = Plan(
         name=campaign["name"],
-        database=database if "://" in database else str(folder / database),
+        database=database if is_server(database) else str(folder / database),
         folder=folder / campaign.get("folder", campaign["name"]),
         crystal=_crystal(folder, given["crystal"]["file"]),
         calculation=_made("calculator", Calculation, given["calculator"]),
@@ -97,14 +98,15 @@ def _crystal(folder: Path, file: str) -> Crystal:
     import ase.io
 
     name, at, index = file.partition("@")
+    shown = display_name(str(folder / file))
     if not (folder / name).exists():
-        raise BadSettings(f"[crystal] file: there is no {folder / name}.")
+        raise BadSettings(f"[crystal] file: there is no {shown}.")
     try:
         atoms = ase.io.read(f"{folder / name}{at}{index}")
     except Exception as error:
-        raise BadSettings(f"[crystal] file: ASE cannot read {file} ({type(error).__name__}: {error}).") from error
+        raise BadSettings(f"[crystal] file: ASE cannot read {shown} ({type(error).__name__}: {error}).") from error
     if isinstance(atoms, list):
-        raise BadSettings(f"[crystal] file: {file} names {len(atoms)} structures; it must name one.")
+        raise BadSettings(f"[crystal] file: {shown} names {len(atoms)} structures; it must name one.")
     return Crystal.from_atoms(atoms)
 
 
@@ -153,7 +155,9 @@ def _known(name: str, known: Collection[str], wrong: str, there_is: str) -> None
 def _shown(value: Any) -> str:
     if isinstance(value, dict):
         return "a table"
-    return json.dumps(value, default=str, ensure_ascii=False)
+    if isinstance(value, list):
+        return f"[{', '.join(map(_shown, value))}]"
+    return json.dumps(display_name(value) if isinstance(value, str) else value, default=str, ensure_ascii=False)
 
 
 class _Unfit(Exception):

@@ -13,10 +13,12 @@ from ase_dkl.cli.predict import predict
 from ase_dkl.cli.relax import relax
 from ase_dkl.cli.report import report
 from ase_dkl.cli.scan import scan
+from ase_dkl.cli.terminal import Discreet
 from ase_dkl.cli.train import train
 
 app = typer.Typer(
     name="ase-dkl",
+    cls=Discreet,
     help="Surrogates of strained crystals from DFT databases: energy, stress, and how sure they are.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

@@ -1,5 +1,6 @@
 """`ase-dkl evaluate`."""
 
+from ase_dkl.addresses import display_name
 from ase_dkl.cli.terminal import Database, Json, Model, Select, in_words, note, print_json, print_table
 from ase_dkl.wording import of_evaluation
 
@@ -28,4 +29,4 @@ def evaluate(
     if as_json:
         print_json(evaluation.to_dict())
     else:
-        print_table(f"{model} on {database}", of_evaluation(evaluation))
+        print_table(f"{model} on {display_name(database)}", of_evaluation(evaluation))

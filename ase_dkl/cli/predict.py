@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ase_dkl.addresses import display_name, is_server
 from ase_dkl.cli.terminal import Append, Json, Mistake, Model, Overwrite, check_append, in_words, note, print_json
 from ase_dkl.files import check_outputs, written_rows, written_whole
 from ase_dkl.tables import as_csv, rows_of
@@ -88,19 +89,28 @@ def read_structures(files: list[str]) -> tuple[list[dict[str, Any]], "list[Atoms
     """Read all structures of some files, each with the file and the frame that it is from."""
     import ase.io
 
+    from ase_dkl.dataset.sources import BadDataset, read_rows
+
     sources: list[dict[str, Any]] = []
     structures: list[Atoms] = []
+    frames: list[Atoms]
     for file in files:
-        if not Path(file.split("@")[0]).exists():
-            raise Mistake(f"{file}: there is no such file.")
+        name = display_name(file)
+        if not is_server(file) and not Path(file.split("@")[0]).exists():
+            raise Mistake(f"{name}: there is no such file.")
         try:
-            frames = ase.io.read(file, index=":" if "@" not in file else None)
+            if is_server(file):
+                frames = [row.toatoms() for row in read_rows(file)]
+            else:
+                found = ase.io.read(file, index=":" if "@" not in file else None)
+                frames = found if isinstance(found, list) else [found]
+        except BadDataset:
+            raise
         except Exception as error:
-            raise Mistake(f"{file}: ASE cannot read it ({type(error).__name__}: {error}).") from error
-        frames = frames if isinstance(frames, list) else [frames]
+            raise Mistake(f"{name}: ASE cannot read it ({type(error).__name__}: {error}).") from error
         if not frames:
-            raise Mistake(f"{file}: there are no structures in it.")
-        sources += [{"file": file, "frame": i} for i in range(len(frames))]
+            raise Mistake(f"{name}: there are no structures in it.")
+        sources += [{"file": name, "frame": i} for i in range(len(frames))]
         structures += frames
     return sources, structures
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from ase_dkl.addresses import display_name
 from ase_dkl.cli.terminal import (
     Json,
     Mistake,
@@ -121,7 +122,7 @@ def scan(
             result, points = _map(surrogate, (along, across), (offsets, across_offsets), stress, rows)
     if rows is not None and points is not None:
         where = "line" if across is None else "plane"
-        note(f"{len(points.energies)} of {len(rows)} rows of {data} lie on the {where}.")
+        note(f"{len(points.energies)} of {len(rows)} rows of {display_name(str(data))} lie on the {where}.")
     if output is not None:
         result.to_csv(output)
         note(f"{result.outside.size} points in {output}.")

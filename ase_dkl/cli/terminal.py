@@ -6,14 +6,19 @@ import functools
 import json
 import math
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, ParamSpec
 
 import typer
+from typer.core import TyperGroup
+
+from ase_dkl.addresses import without_secrets
 
 P = ParamSpec("P")
+
+UsageError: Any = typer.BadParameter.__base__  # of click, which typer brings along under a name of its own
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file, as written by train.")]
 Database = Annotated[
@@ -64,10 +69,36 @@ def in_words(command: Callable[P, None]) -> Callable[P, None]:
             command(*args, **kwargs)
         # Evaluated only when something was raised, so that nothing heavy is imported before.
         except _mistakes() as error:
-            typer.secho(f"Error: {_words(error)}", err=True, fg=typer.colors.RED)
+            words = without_secrets(_words(error), _texts([*args, *kwargs.values()]))
+            typer.secho(f"Error: {words}", err=True, fg=typer.colors.RED)
             raise typer.Exit(1) from None
 
     return wrapped
+
+
+class Discreet(TyperGroup):
+    """Commands that do not repeat a password where they cannot make sense of what was given."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Keep what is given."""
+        ctx.meta["given"] = [*args, *(arg.partition("=")[2] for arg in args if arg.startswith("-"))]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run the command that is named."""
+        try:
+            return super().invoke(ctx)
+        except UsageError as error:
+            error.message = without_secrets(error.message, ctx.meta["given"])
+            raise
+
+
+def _texts(values: Iterable[Any]) -> Iterator[str]:
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _texts(value)
+        elif isinstance(value, str | Path):
+            yield from (str(value), *map(str, Path(value).parents))
 
 
 def _mistakes() -> tuple[type[Exception], ...]:

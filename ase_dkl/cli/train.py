@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ase_dkl.addresses import display_name
 from ase_dkl.cli.info import print_model, summary
 from ase_dkl.cli.terminal import Database, Json, Overwrite, Select, in_words, note, print_json
 from ase_dkl.files import check_outputs
@@ -116,7 +117,8 @@ def _describe(dataset: "Dataset", database: str) -> None:
     crystal = dataset.crystal
     images = len(crystal.images)
     note(
-        f"{database}: {len(dataset)} rows of {crystal.formula}, {int(dataset.has_stress.sum())} of them with stress.\n"
+        f"{display_name(database)}: {len(dataset)} rows of {crystal.formula}, {int(dataset.has_stress.sum())} of them "
+        "with stress.\n"
         f"Space group {crystal.space_group}, {images} symmetry image{'s' * (images > 1)}, ions {crystal.ions}."
     )
     for warning in dataset.warnings:

@@ -10,6 +10,7 @@ import numpy as np
 from ase import Atoms
 from ase.db.row import AtomsRow
 
+from ase_dkl.addresses import display_name
 from ase_dkl.crystal import BadReference, Crystal
 from ase_dkl.dataset.columns import Columns
 from ase_dkl.dataset.mixtures import Findings, check_settings
@@ -22,7 +23,7 @@ from ase_dkl.dataset.screening import (
     leave_out_unlabelled,
     map_rows,
 )
-from ase_dkl.dataset.sources import BadDataset, content_hash, display_name, read_rows, rows_of
+from ase_dkl.dataset.sources import BadDataset, content_hash, read_rows, rows_of
 
 FEWEST_ROWS = 5
 """One to be held out for an error, and four to learn from: energy, slope and curvature along one direction take three,

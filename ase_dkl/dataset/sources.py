@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 from ase import Atoms
@@ -17,6 +16,8 @@ from ase.db.core import Database, connect, parse_selection
 from ase.db.row import AtomsRow, atoms2dict
 from ase.db.sqlite import SQLite3Database
 from ase.io import iread
+
+from ase_dkl.addresses import check_server, display_name, is_server
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -38,7 +39,9 @@ class BadDataset(ValueError):
 
     def __init__(self, source: str, problems: Sequence[str]) -> None:
         self.problems = tuple(problems)
-        super().__init__("\n".join([f"{source} cannot be used:", *(f"- {problem}" for problem in problems)]))
+        super().__init__(
+            "\n".join([f"{display_name(source)} cannot be used:", *(f"- {problem}" for problem in problems)])
+        )
 
 
 class _Rows:
@@ -76,7 +79,7 @@ def read_rows(source: str, select: str | None = None) -> list[AtomsRow]:
     except BadDataset:
         raise
     except Exception as error:
-        raise BadDataset(display_name(source), [_unreadable(error)]) from error
+        raise BadDataset(source, [_unreadable(error)]) from error
     return _selected(table, display_name(source), select)
 
 
@@ -85,17 +88,9 @@ def rows_of(structures: Iterable[Atoms], select: str | None = None) -> list[Atom
     return _selected(_frames(structures), "The given structures", select)
 
 
-def display_name(source: str) -> str:
-    """The source as given, less a database server's user and password."""
-    if "://" not in source:
-        return source
-    address = urlsplit(source)
-    return urlunsplit(address._replace(netloc=address.netloc.rpartition("@")[2]))
-
-
 def content_hash(source: str) -> str | None:
     """SHA-256 of a file's content; None for a database server."""
-    if not Path(source).is_file():
+    if is_server(source) or not Path(source).is_file():
         return None
     with Path(source).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -103,7 +98,11 @@ def content_hash(source: str) -> str | None:
 
 def _database_kind(source: str) -> str | None:
     """The name that `ase.db.connect` has for this kind of database, or None for another kind of file."""
-    if "://" in source:
+    if is_server(source):
+        try:
+            check_server(source)
+        except ValueError as error:
+            raise BadDataset(source, [str(error)]) from None
         return "extract_from_name"
     path = Path(source)
     if not path.exists():

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ase_dkl.active.box import BadBox, Box
 from ase_dkl.active.by_name import file_digest, is_file, named
+from ase_dkl.addresses import display_name
 from ase_dkl.dataset.dataset import FEWEST_ROWS
 
 if TYPE_CHECKING:
@@ -219,7 +220,7 @@ def _source(folder: Path, table: dict[str, Any]) -> Source:
     files: dict[str, Any] = {key: folder / _text(table, key, where) for key in named_files}
     for file in files.values():
         if not file.exists():
-            raise BadStudy(f"{where}: there is no {file}.")
+            raise BadStudy(f"{where}: there is no {display_name(str(file))}.")
     selections: dict[str, Any] = {key: _text(table, key, where) for key in ("select", "test") if key in table}
     return Source(name, sizes, **files, **selections, box=_box(table, where))
 
