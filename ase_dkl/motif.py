@@ -212,7 +212,11 @@ def unusable(atoms: Atoms) -> str | None:
     if not (np.isfinite(atoms.cell.array).all() and np.isfinite(atoms.positions).all()):
         return "has lattice vectors or positions that are not finite numbers."
     if not atoms.pbc.any():
-        return "is not periodic (pbc is False along all axes): set atoms.pbc along its lattice vectors."
+        return (
+            "is periodic along no axis (pbc=FFF). A molecule or a cluster has no lattice, and a model is of the energy "
+            "as a function of the lattice alone. If it is a crystal, name its periodic axes where it is read (--pbc "
+            "TTT, pbc='TTT') or, before the calculation, in atoms.pbc."
+        )
     lattice = atoms.cell.array[atoms.pbc]
     lengths = np.linalg.norm(lattice, axis=1)
     if not lengths.all() or np.linalg.svd(lattice / lengths[:, None])[1][-1] < FLAT:

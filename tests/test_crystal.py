@@ -575,7 +575,7 @@ def test_without_symmetry_the_identity_is_the_only_image() -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"pbc": False}, "is not periodic"),
+        ({"pbc": False}, "is periodic along no axis"),
         ({"cell": [[3, 0, 0], [0, 3, 0], [3, 3, 0]]}, "has a flat cell"),
         ({"cell": [3, 3, np.nan]}, "not finite numbers"),
         ({"magmoms": np.ones((5, 3))}, "are vectors"),

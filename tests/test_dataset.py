@@ -163,7 +163,7 @@ class TestReference:
             Dataset.from_atoms(rows, reference=tmp_path / "none.cif")
 
     def test_a_reference_that_is_no_crystal_is_refused(self, rows: Rows) -> None:
-        with pytest.raises(BadReference, match="not periodic"):
+        with pytest.raises(BadReference, match="periodic along no axis"):
             Dataset.from_atoms(rows, reference=Atoms("Cu4", positions=np.eye(4, 3)))
 
     def test_the_reference_of_something_else_is_refused(self, rows: Rows) -> None:

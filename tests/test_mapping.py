@@ -66,7 +66,7 @@ def stretched(atoms: Atoms) -> Atoms:
     [
         (with_symbol(0, "Ba"), "of another composition"),
         (with_attributes(pbc=(True, True, False)), "periodic along 2 of its axes"),
-        (with_attributes(pbc=False), "is not periodic"),
+        (with_attributes(pbc=False), "is periodic along no axis"),
         (magnetic, "SrTiO3 .* without magnetic moments; the structure has some"),
         (flattened, "has a flat cell"),
         (stretched, "another phase, or is strained too far"),

@@ -103,7 +103,7 @@ def test_the_closest_sites_may_be_in_neighbouring_cells() -> None:
         (Atoms(cell=[1, 1, 1], pbc=True), "no atoms"),
         (Atoms("Cu", cell=[3, 3, np.inf], pbc=True), "not finite"),
         (Atoms("Cu", positions=[[np.nan] * 3], cell=[3, 3, 3], pbc=True), "not finite"),
-        (Atoms("Cu", cell=[3, 3, 3]), "not periodic"),
+        (Atoms("Cu", cell=[3, 3, 3]), "periodic along no axis"),
         (Atoms("Cu", cell=[3, 3, 0], pbc=True), "flat cell"),
         (Atoms("Cu", cell=[[3, 0, 0], [3, 1e-4, 0], [0, 0, 3]], pbc=(True, True, False)), "flat cell"),
         (Atoms("Cu", magmoms=[[0, 0, 1]], cell=[3, 3, 3], pbc=True), "are vectors"),

@@ -8,6 +8,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_dkl.crystal import Crystal
 from ase_dkl.dataset.columns import Columns
+from ase_dkl.dataset.ions import check_ions
 from ase_dkl.dataset.mixtures import Findings
 from ase_dkl.dataset.screening import (
     check_geometry,
@@ -84,7 +85,7 @@ def empty(atoms: Atoms) -> None:
         (flatten, "has a flat cell"),
         (spoil_cell, "has lattice vectors or positions that are not finite"),
         (spoil_position, "has lattice vectors or positions that are not finite"),
-        (isolate, "is not periodic"),
+        (isolate, "is periodic along no axis"),
         (empty, "has no atoms"),
     ],
 )
@@ -128,6 +129,7 @@ def test_a_few_relaxed_rows_among_clamped_ones_are_told() -> None:
     findings, columns = Findings(), columns_of(structures)
     crystal = find_crystal(columns.structures, None, symmetry=True)
     assert crystal.ions == "relaxed"
+    assert check_ions(crystal, columns, findings, given=False).all()
     assert map_rows(crystal, columns, findings)[0].all()
     (warning,) = findings.warnings
     assert warning.startswith("Ions count as relaxed because of 2 rows: 2, 5.")
@@ -138,7 +140,7 @@ def test_relaxed_rows_among_themselves_are_not_told() -> None:
     for index, atoms in enumerate(structures):
         atoms.positions[1] += 0.01 * index
     findings, columns = Findings(), columns_of(structures)
-    map_rows(find_crystal(columns.structures, None, symmetry=True), columns, findings)
+    check_ions(find_crystal(columns.structures, None, symmetry=True), columns, findings, given=False)
     assert not findings.warnings
 
 

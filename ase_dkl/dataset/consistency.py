@@ -87,8 +87,9 @@ def check_repeats(
         pairs = _pairs(groups, differences, conflicting, ids)
         return (
             f"The same lattice has different energies: {pairs}. All energies spread over "
-            f"{_energy(spread)} (standard deviation). Different settings, reference energies or magnetic states, "
-            "unconverged runs and the steps of a relaxation do this; leave the wrong rows out by a selection.",
+            f"{_energy(spread)} (standard deviation). Different settings, reference energies, magnetic states or "
+            "places of the ions (positions are no input of a model), unconverged runs and the steps of a relaxation do "
+            "this; leave the wrong rows out by a selection.",
             None,
         )
     if differing.any():

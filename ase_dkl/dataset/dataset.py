@@ -13,6 +13,7 @@ from ase.db.row import AtomsRow
 from ase_dkl.addresses import display_name
 from ase_dkl.crystal import BadReference, Crystal
 from ase_dkl.dataset.columns import Columns
+from ase_dkl.dataset.ions import check_ions
 from ase_dkl.dataset.mixtures import Findings, check_settings
 from ase_dkl.dataset.moments import check_moments
 from ase_dkl.dataset.screening import (
@@ -111,19 +112,25 @@ class Dataset:
         columns = leave_out_unlabelled(Columns.of(rows), findings)
         settings = check_settings(columns, findings)
         columns = columns.take(check_geometry(columns, findings))
+        if not len(columns.ids):
+            raise BadDataset(name, findings.listed())
         columns = columns.take(check_moments(columns, findings))
         if reference is None:
             columns = columns.take(
                 findings.one_kind("compositions", compositions(columns), columns, "A model is of one crystal.")
             )
-        if not len(columns.ids):
-            raise BadDataset(name, findings.listed())
         try:
             crystal = find_crystal(columns.structures, reference, symmetry)
         except BadReference as error:
             if reference is not None:
                 raise
             raise BadDataset(name, [*findings.listed(), f"No reference crystal is found: {error}"]) from error
+        keep = check_ions(crystal, columns, findings, given=isinstance(reference, Crystal))
+        if not keep.all():
+            columns = columns.take(keep)
+            if not keep.any():
+                raise BadDataset(name, findings.listed())
+            crystal = find_crystal(columns.structures, reference, symmetry)
         fits, cells, multiplicities = map_rows(crystal, columns, findings)
         if not fits.any():
             raise BadDataset(name, findings.listed())

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
-from ase_dkl.crystal import Crystal, Mapped, NotThisCrystal
+from ase_dkl.crystal import Crystal, DisplacedIons, Mapped, NotThisCrystal
 from ase_dkl.dataset.columns import Columns, reduced_formula
 from ase_dkl.dataset.consistency import (
     SAME_ENERGY,
@@ -14,11 +14,14 @@ from ase_dkl.dataset.consistency import (
     repeated_lattices,
     stress_disagreement,
 )
+from ase_dkl.dataset.ions import WHY, how_far
 from ase_dkl.dataset.mixtures import Findings, counted, rows_in_words
-from ase_dkl.mapping import CLAMPED_TOLERANCE
 from ase_dkl.motif import unusable
 
 SHOWN_KINDS = 3
+
+STILL_THIS_CRYSTAL = 0.45
+"""Å. Ions further than this from their sites are rather of another crystal."""
 
 
 def leave_out_unlabelled(columns: Columns, findings: Findings) -> Columns:
@@ -61,19 +64,6 @@ def find_crystal(structures: Sequence[Atoms], reference: Atoms | Crystal | None,
     return max(choices, key=lambda crystal: sum(isinstance(_mapped(crystal, atoms), Mapped) for atoms in structures))
 
 
-def displaced_rows(structures: Sequence[Atoms]) -> np.ndarray:
-    """Which structures have ions elsewhere than most of those with the same order of atoms, shape (n,)."""
-    commonest = next(iter(counted([atoms.numbers.tobytes() for atoms in structures]).values()))
-    scaled = np.array([structures[i].get_scaled_positions(wrap=False) for i in commonest])
-    scaled -= scaled[:, :1]
-    scaled -= np.rint(scaled - scaled[0])
-    lengths = np.array([structures[i].cell.lengths() for i in commonest])
-    distances = np.abs(scaled - np.median(scaled, axis=0)).max(axis=1) * lengths
-    displaced = np.zeros(len(structures), dtype=bool)
-    displaced[commonest] = (distances > CLAMPED_TOLERANCE).any(axis=1)
-    return displaced
-
-
 def map_rows(crystal: Crystal, columns: Columns, findings: Findings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Map structures onto the crystal.
 
@@ -84,21 +74,25 @@ def map_rows(crystal: Crystal, columns: Columns, findings: Findings) -> tuple[np
     outcomes = [_mapped(crystal, atoms) for atoms in columns.structures]
     mapped = [outcome for outcome in outcomes if isinstance(outcome, Mapped)]
     fits = np.array([isinstance(outcome, Mapped) for outcome in outcomes], dtype=bool)
-    if not fits.all():
-        sentences = [outcome if isinstance(outcome, str) else "" for outcome in outcomes]
-        findings.refuse(f"Rows of another crystal. {_complaints(sentences, columns)}", columns, fits)
+    distances = np.array([each.displacement if isinstance(each, DisplacedIons) else np.inf for each in outcomes])
+    displaced = distances < STILL_THIS_CRYSTAL
+    if displaced.any():
+        forces = [columns.forces[i] for i in np.flatnonzero(displaced)]
+        force = np.array([np.nan if each is None else np.linalg.norm(each, axis=1).max() for each in forces])
+        findings.refuse(
+            f"Ions off the sites of the reference crystal, whose ions are {crystal.ions}: "
+            f"{rows_in_words(columns.ids[displaced])}{how_far(distances[displaced], force)}. {WHY}",
+            columns,
+            ~displaced,
+        )
+    if not (fits | displaced).all():
+        sentences = ["" if known else str(each) for known, each in zip(fits | displaced, outcomes, strict=True)]
+        findings.refuse(f"Rows of another crystal. {_complaints(sentences, columns)}", columns, fits | displaced)
     left_handed = (np.linalg.det([atoms.cell.array for atoms in columns.structures]) < 0) & fits
     if crystal.pbc.all() and left_handed.any():
         findings.warnings.append(
             f"Left-handed cells, relabelled to right-handed ones: {rows_in_words(columns.ids[left_handed])}."
         )
-    if crystal.ions == "relaxed":
-        displaced = displaced_rows(columns.structures) & fits
-        if 0 < displaced.sum() < fits.sum() / 2:
-            findings.warnings.append(
-                f"Ions count as relaxed because of {rows_in_words(columns.ids[displaced])}. The others keep their "
-                "fractional coordinates: if they are clamped, a model of both together would be wrong."
-            )
     cells = np.array([one.cell for one in mapped]).reshape(-1, 3, 3)
     return fits, cells, np.array([one.multiplicity for one in mapped])
 
@@ -166,8 +160,8 @@ def _complaints(sentences: Sequence[str], columns: Columns) -> str:
     return " ".join(listing) + (f" And {len(kinds) - SHOWN_KINDS} more like these." if kinds[SHOWN_KINDS:] else "")
 
 
-def _mapped(crystal: Crystal, atoms: Atoms) -> Mapped | str:
+def _mapped(crystal: Crystal, atoms: Atoms) -> Mapped | NotThisCrystal:
     try:
         return crystal.map(atoms)
     except NotThisCrystal as error:
-        return str(error)
+        return error
