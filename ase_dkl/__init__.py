@@ -4,6 +4,7 @@ This is the whole public interface. Names are imported on first use, so that `im
 `ase.calculators.calculator.get_calculator_class("dkl")` work.
 """
 
+import logging
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
@@ -181,6 +182,8 @@ __all__ = [
     "stability",
     "third_order_constants",
 ]
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())
 
 if "dkl" not in external_calculators:
     register_calculator_class("dkl", DKLCalculator)

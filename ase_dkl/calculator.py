@@ -22,8 +22,6 @@ from ase.calculators.calculator import (
 )
 from ase.outputs import Properties, all_outputs
 
-from ase_dkl.mapping import CLAMPED_TOLERANCE
-
 if TYPE_CHECKING:
     from ase_dkl.surrogate import Surrogate
 
@@ -156,6 +154,8 @@ class DKLCalculator(Calculator):
             assert prediction.stress_uncertainty is not None
             self.results.update(stress=prediction.stress[0], stress_uncertainty=prediction.stress_uncertainty[0])
         if self.parameters["rigid_ions"]:
+            from ase_dkl.mapping import CLAMPED_TOLERANCE
+
             if mapped.displacement <= CLAMPED_TOLERANCE:
                 self.results["forces"] = np.zeros((len(self.atoms), 3))
             elif "forces" in properties:

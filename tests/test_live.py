@@ -1,4 +1,5 @@
 import io
+import logging
 from dataclasses import replace
 from typing import Any
 
@@ -9,6 +10,7 @@ from ase_dkl.active.status import Status
 from ase_dkl.active.stopping import Stage, Stop
 from ase_dkl.active.target import Target
 from ase_dkl.cli.live import picture, watching, words_of
+from ase_dkl.cli.terminal import heard
 
 FIRST = Stage(0, 8, 0, 0.006, 0.008, 0.030, 3e-4, (), (), 1.0, None, None, True, 12.0)
 SECOND = replace(
@@ -117,14 +119,14 @@ class TestPicture:
 class TestWatching:
     def test_a_terminal_gets_a_picture_that_changes(self) -> None:
         console = Console(file=io.StringIO(), width=100, force_terminal=True)
-        with watching(console) as watch:
+        with heard(logging.INFO), watching(console) as watch:
             watch(status(done=11))
             watch(status())
         assert isinstance(console.file, io.StringIO)
         assert "12 done" in console.file.getvalue()
 
     def test_what_is_none_gets_a_line_for_each_event(self, capsys: pytest.CaptureFixture[str]) -> None:
-        with watching(Console(file=io.StringIO())) as watch:
+        with heard(logging.INFO), watching(Console(file=io.StringIO())) as watch:
             watch(status(done=11))
             watch(status(done=11, running=2))
             watch(status())

@@ -14,6 +14,7 @@ from ase_dkl.cli.terminal import (
     in_words,
     note,
     print_json,
+    print_rich,
     print_table,
 )
 from ase_dkl.files import check_outputs, written_whole
@@ -170,7 +171,6 @@ def _draw(figure: Path, found: "Status", plan: "Plan") -> None:
 
 
 def _print_labels(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -180,4 +180,4 @@ def _print_labels(rows: list[dict[str, Any]]) -> None:
         energy = "" if row["energy_eV"] is None else f"{row['energy_eV']:.5f}"
         file, words = Path(row["file"]).name, row["error"] or ""
         table.add_row(file, str(row["frame"]), row["formula"], str(row["id"]), energy, words)
-    Console().print(table)
+    print_rich(table)

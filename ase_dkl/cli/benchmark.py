@@ -1,11 +1,12 @@
 """`ase-dkl benchmark`."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ase_dkl.cli.terminal import Json, Mistake, Overwrite, in_words, note, print_json
+from ase_dkl.cli.terminal import Json, Mistake, Overwrite, bars, in_words, note, print_json, print_rich
 from ase_dkl.files import check_outputs
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _run(study: "Study", path: Path, workers: int) -> None:
         TimeRemainingColumn(),
         TextColumn("{task.fields[last]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=3600) as bar:
+    with Progress(*columns, console=Console(stderr=True), speed_estimate_period=3600, disable=not bars()) as bar:
         shown = bar.add_task("", total=None, last="reading the data")
 
         def told(task: Task, error: str | None) -> None:
@@ -108,9 +109,4 @@ def _run(study: "Study", path: Path, workers: int) -> None:
 
 
 def _print(tables: "list[Table]") -> None:
-    from rich.console import Console
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)
-    console.print(*tables, sep="\n\n")
+    print_rich(*tables, width=None if sys.stdout.isatty() else 200)

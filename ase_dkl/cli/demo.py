@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from ase_dkl.cli.terminal import Json, Overwrite, in_words, note, print_json, print_table
+from ase_dkl.cli.terminal import Json, Overwrite, bars, in_words, note, print_json, print_table
 from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.wording import of_evaluation
 
@@ -26,7 +26,7 @@ def demo(overwrite: Overwrite = False, as_json: Json = False) -> None:
 
     training = Dataset.read(srtio3(), select=TRAIN)
     note(f"Training on {len(training)} DFT runs of strained SrTiO3 (energies and stresses).")
-    surrogate = fit(training)
+    surrogate = fit(training, progress=bars())
     test = Dataset.read(srtio3(), select=TEST, reference=surrogate.crystal)
     evaluation = evaluate(surrogate, test)
     length, angle = np.linspace(-0.12, 0.12, 97), np.linspace(-12, 12, 97)

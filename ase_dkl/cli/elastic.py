@@ -1,5 +1,6 @@
 """`ase-dkl elastic`."""
 
+import sys
 from dataclasses import asdict
 from itertools import combinations_with_replacement
 from pathlib import Path
@@ -19,6 +20,7 @@ from ase_dkl.cli.terminal import (
     in_words,
     note,
     print_json,
+    print_rich,
     print_table,
     warnings_told,
 )
@@ -179,7 +181,6 @@ def _sheet(model: Path, surrogate: "Surrogate", symmetry: bool, as_json: bool) -
 
 
 def _print_matrix(title: str, values: "Floats", std: "Floats", names: tuple[str, ...]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -188,8 +189,8 @@ def _print_matrix(title: str, values: "Floats", std: "Floats", names: tuple[str,
     for name, row, row_std in zip(names, values.tolist(), std.tolist(), strict=True):
         # Side by side, six constants with error bars are too wide for a terminal.
         table.add_row(name, *(_entry(*pair).replace(" ±", "\n±") for pair in zip(row, row_std, strict=True)))
-    typer.secho(title, italic=True)
-    Console().print(table)
+    typer.secho(title, file=sys.stdout, italic=True)
+    print_rich(table)
 
 
 def _print_third_order(further: dict[str, Any]) -> None:

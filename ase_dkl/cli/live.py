@@ -14,7 +14,7 @@ from rich.panel import Panel
 from rich.progress_bar import ProgressBar
 from rich.table import Table
 
-from ase_dkl.cli.terminal import note
+from ase_dkl.cli.terminal import bars, note
 from ase_dkl.metrics import rmse
 from ase_dkl.wording import number, plus_minus
 
@@ -35,6 +35,9 @@ def watching(console: Console | None = None) -> Iterator[Callable[[Status], None
     Yields:
         What to call with each new status.
     """
+    if not bars():
+        yield _Nothing()
+        return
     console = console or Console(stderr=True)
     if not console.is_terminal:
         yield _Lines()
@@ -108,6 +111,13 @@ def _aim(status: Status, stage: Stage) -> str | None:
     if stage.target_value is not None and stage.target_std is not None:
         known = f"{stop.target.name} = {plus_minus(stage.target_value, stage.target_std, unit)}{factor}"
     return f"{known}; tolerance {stop.target.tolerance:g} {unit}"
+
+
+class _Nothing:
+    """No line, for who wants it quiet."""
+
+    def __call__(self, status: Status) -> None:
+        del status
 
 
 class _Lines:

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ase_dkl.addresses import display_name, is_server
-from ase_dkl.cli.terminal import Append, Json, Mistake, Model, Overwrite, check_append, in_words, note, print_json
+from ase_dkl.cli.terminal import (
+    Append,
+    Json,
+    Mistake,
+    Model,
+    Overwrite,
+    check_append,
+    in_words,
+    note,
+    print_json,
+    print_rich,
+)
 from ase_dkl.files import check_outputs, written_rows, written_whole
 from ase_dkl.tables import as_csv, rows_of
 from ase_dkl.wording import number, plus_minus
@@ -195,7 +206,6 @@ def _uncertainties(prediction: "Prediction", i: int) -> dict[str, Any]:
 
 
 def _print(rows: list[dict[str, Any]], level: float | None) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -213,7 +223,7 @@ def _print(rows: list[dict[str, Any]], level: float | None) -> None:
             number(pressure, 4),
             "extrapolation" if row["outside_domain"] else "",
         )
-    Console().print(table)
+    print_rich(table)
 
 
 def _interval(row: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ase_dkl.cli.terminal import Json, Mistake, Model, Overwrite, Select, in_words, note, print_json
+from ase_dkl.cli.terminal import Json, Mistake, Model, Overwrite, Select, bars, in_words, note, print_json
 from ase_dkl.files import check_outputs, written_whole
 
 
@@ -45,7 +45,8 @@ def report(
     dataset = None if data is None else Dataset.read(data, select=select, reference=surrogate.crystal)
     makers = sections(surrogate, dataset)
     console = Console(stderr=True)
-    parts = [make() for make in track(list(makers.values()), "Making the report", console=console, transient=True)]
+    bar = track(list(makers.values()), "Making the report", console=console, transient=True, disable=not bars())
+    parts = [make() for make in bar]
     with written_whole(output) as path:
         path.write_text(page(surrogate, model.name, parts, dataset), encoding="utf-8")
     for part in parts:

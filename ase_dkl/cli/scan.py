@@ -1,5 +1,6 @@
 """`ase-dkl scan`."""
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -133,7 +134,7 @@ def scan(
     if as_json:
         print_json({**_json(result, points), "warnings": told})
     elif output is None and plot is None:
-        typer.echo(as_csv(rows_of(result.table())), nl=False)
+        typer.echo(as_csv(rows_of(result.table())), file=sys.stdout, nl=False)
 
 
 def _line(

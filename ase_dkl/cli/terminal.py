@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
+import logging
 import math
+import sys
+import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, ParamSpec
 
 import typer
 from typer.core import TyperGroup
 
 from ase_dkl.addresses import without_secrets
+from ase_dkl.cli.encoding import write_in_any_encoding
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 P = ParamSpec("P")
 
 UsageError: Any = typer.BadParameter.__base__  # of click, which typer brings along under a name of its own
+log = logging.getLogger("ase_dkl")
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file, as written by train.")]
 Database = Annotated[
@@ -43,6 +53,12 @@ def finite(value: Any) -> Any:
     return value
 
 
+Verbose = Annotated[
+    bool, typer.Option("-v", "--verbose", help="Say more on stderr: what is done and how long it takes.")
+]
+Quiet = Annotated[
+    bool, typer.Option("-q", "--quiet", help="No notes and no progress bars on stderr; warnings and errors stay.")
+]
 Pressure = Annotated[float, typer.Option(metavar="GPA", callback=finite, help="Hydrostatic pressure, GPa.")]
 Overwrite = Annotated[
     bool,
@@ -61,23 +77,44 @@ class Mistake(Exception):
 
 
 def in_words(command: Callable[P, None]) -> Callable[P, None]:
-    """Make a command end with a message on stderr and exit status 1 where its user made a mistake."""
+    """Make a command end with a message on stderr and exit status 1 where its user made a mistake.
+
+    The command gets --verbose and --quiet, which may also stand before its name.
+    """
 
     @functools.wraps(command)
     def wrapped(*args: P.args, **kwargs: P.kwargs) -> None:
-        try:
-            command(*args, **kwargs)
-        # Evaluated only when something was raised, so that nothing heavy is imported before.
-        except _mistakes() as error:
-            words = without_secrets(_words(error), _texts([*args, *kwargs.values()]))
-            typer.secho(f"Error: {words}", err=True, fg=typer.colors.RED)
-            raise typer.Exit(1) from None
+        above = kwargs.pop("context").find_root().params  # type: ignore[attr-defined]
+        verbose, quiet = (bool(kwargs.pop(name) or above.get(name)) for name in ("verbose", "quiet"))
+        with heard(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO):
+            began = time.perf_counter()
+            try:
+                command(*args, **kwargs)
+                log.debug(f"{command.__name__}: {time.perf_counter() - began:.1f} s")
+            # Evaluated only when something was raised, so that nothing heavy is imported before.
+            except _mistakes() as error:
+                given = list(_texts([*args, *kwargs.values()]))
+                log.debug(without_secrets(traceback.format_exc(), given))
+                log.error(without_secrets(_words(error), given))
+                raise typer.Exit(1) from None
 
+    signature = inspect.signature(command)
+    more = [
+        inspect.Parameter("verbose", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Verbose),
+        inspect.Parameter("quiet", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Quiet),
+        inspect.Parameter("context", inspect.Parameter.KEYWORD_ONLY, annotation=typer.Context),
+    ]
+    vars(wrapped)["__signature__"] = signature.replace(parameters=[*signature.parameters.values(), *more])
     return wrapped
 
 
 class Discreet(TyperGroup):
     """Commands that do not repeat a password where they cannot make sense of what was given."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run, and write whatever the terminal's encoding is."""
+        write_in_any_encoding()
+        return super().main(*args, **kwargs)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Keep what is given."""
@@ -99,6 +136,33 @@ def _texts(values: Iterable[Any]) -> Iterator[str]:
             yield from _texts(value)
         elif isinstance(value, str | Path):
             yield from (str(value), *map(str, Path(value).parents))
+
+
+class _Stderr(logging.Handler):
+    """Lines on whatever stderr is at the time."""
+
+    _LOOKS: ClassVar[dict[int, tuple[str, str | None]]] = {
+        logging.ERROR: ("Error: ", typer.colors.RED),
+        logging.WARNING: ("Warning: ", typer.colors.YELLOW),
+        logging.DEBUG: ("", typer.colors.BRIGHT_BLACK),
+    }
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix, colour = self._LOOKS.get(record.levelno, ("", None))
+        typer.secho(prefix + self.format(record), file=sys.stderr, fg=colour)
+
+
+@contextmanager
+def heard(level: int) -> Iterator[None]:
+    """What the package's logger says from a level on is on stderr while the block lasts."""
+    handler, before = _Stderr(), log.level
+    log.addHandler(handler)
+    log.setLevel(level)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before)
 
 
 def _mistakes() -> tuple[type[Exception], ...]:
@@ -139,8 +203,18 @@ def _words(error: Exception) -> str:
 
 
 def note(text: str) -> None:
-    """Say something on stderr, where it never mixes with results."""
-    typer.echo(text, err=True)
+    """Say something on stderr, where it never mixes with results, unless the user wants it quiet."""
+    log.info(text)
+
+
+def warn(text: str) -> None:
+    """Say on stderr what may make a result wrong."""
+    log.warning(text)
+
+
+def bars() -> bool:
+    """Whether progress bars are wanted."""
+    return log.isEnabledFor(logging.INFO)
 
 
 @contextmanager
@@ -155,17 +229,16 @@ def warnings_told() -> Iterator[list[str]]:
             warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
         elif str(each.message) not in told:
             told.append(str(each.message))
-            typer.secho(f"Warning: {each.message}", err=True, fg=typer.colors.YELLOW)
+            warn(str(each.message))
 
 
 def print_json(value: Any) -> None:
     """Print strict JSON: no NaN."""
-    typer.echo(json.dumps(value, indent=2, allow_nan=False))
+    typer.echo(json.dumps(value, indent=2, allow_nan=False), file=sys.stdout)
 
 
 def print_table(title: str, rows: Mapping[str, str]) -> None:
     """Print names and values in two columns."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(show_header=False, box=None, pad_edge=False)
@@ -174,8 +247,15 @@ def print_table(title: str, rows: Mapping[str, str]) -> None:
     for name, value in rows.items():
         table.add_row(name, value)
     # As a title of the table it would be broken to the table's width.
-    typer.secho(title, italic=True)
-    Console().print(table)
+    typer.secho(title, file=sys.stdout, italic=True)
+    print_rich(table)
+
+
+def print_rich(*shown: RenderableType, width: int | None = None) -> None:
+    """Print tables; what they hold is text, and no markup in it is followed."""
+    from rich.console import Console
+
+    Console(markup=False, highlight=False, width=width).print(*shown, sep="\n\n")
 
 
 def check_append(output: Path | None, *, append: bool, overwrite: bool) -> None:

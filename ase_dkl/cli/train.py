@@ -8,7 +8,7 @@ import typer
 
 from ase_dkl.addresses import display_name
 from ase_dkl.cli.info import print_model, summary
-from ase_dkl.cli.terminal import Database, Json, Overwrite, Select, in_words, note, print_json
+from ase_dkl.cli.terminal import Database, Json, Overwrite, Select, bars, in_words, note, print_json
 from ase_dkl.files import check_outputs
 from ase_dkl.records import TrainConfig
 
@@ -105,7 +105,9 @@ def train(
     if calibrate:
         from ase_dkl.calibration import calibrate as calibration_of
 
-        surrogate.calibration = calibration_of(rows, config, chosen=_from_campaigns(rows, database, select))
+        surrogate.calibration = calibration_of(
+            rows, config, chosen=_from_campaigns(rows, database, select), progress=bars()
+        )
     surrogate.save(output)
     if as_json:
         print_json({"model": str(output), **summary(surrogate)})
@@ -136,13 +138,13 @@ def _fit(
     from ase_dkl.training import fit
 
     if test_fraction == 0:
-        return fit(dataset, config), dataset
+        return fit(dataset, config, progress=bars()), dataset
     training, test = dataset.split(test_fraction, config.seed)
-    surrogate = fit(training, config, test=test)
+    surrogate = fit(training, config, test=test, progress=bars())
     if keep_split:
         return surrogate, training
     note("Training again, on all rows.")
-    return fit(dataset, config, held_out=surrogate.report.test), dataset
+    return fit(dataset, config, held_out=surrogate.report.test, progress=bars()), dataset
 
 
 def _from_campaigns(dataset: "Dataset", database: str, select: str | None) -> int:

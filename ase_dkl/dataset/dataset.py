@@ -1,5 +1,7 @@
 """Labelled cells of one crystal."""
 
+import logging
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,6 +27,8 @@ from ase_dkl.dataset.screening import (
     map_rows,
 )
 from ase_dkl.dataset.sources import BadDataset, content_hash, read_rows, rows_of
+
+_log = logging.getLogger(__name__)
 
 FEWEST_ROWS = 5
 """One to be held out for an error, and four to learn from: energy, slope and curvature along one direction take three,
@@ -108,6 +112,7 @@ class Dataset:
         symmetry: bool,
         provenance: dict[str, Any],
     ) -> Self:
+        began = time.perf_counter()
         findings = Findings(select)
         columns = leave_out_unlabelled(Columns.of(rows), findings)
         settings = check_settings(columns, findings)
@@ -146,6 +151,7 @@ class Dataset:
                 f"The reference crystal ({crystal.space_group}) has no symmetry that would make a row count more than "
                 "once. If it should have, name it as the reference."
             )
+        _log.debug(f"{name}: {len(rows)} rows judged in {time.perf_counter() - began:.1f} s")
         provenance |= {"rows": len(rows), "labels": len(energies), "settings": settings}
         return cls(crystal, cells, energies, stresses, columns.ids, provenance, tuple(findings.warnings))
 
