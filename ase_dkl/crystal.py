@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ase_dkl.mapping import CLAMPED_TOLERANCE, LOOSEST, DisplacedIons, NotThisCrystal, Target
 from ase_dkl.motif import Floats, Integers, Motif, normals, unusable
+from ase_dkl.periodicity import in_dimension
 from ase_dkl.reference import mean_crystal
 from ase_dkl.setting import Setting
 from ase_dkl.symmetry import BadReference, Symmetry, find_symmetry
@@ -173,6 +174,9 @@ class Crystal:
         Of equivalent bases the one with the least strain is taken. A left-handed lattice and the mirror image of the
         crystal are mapped too: their energies and stresses are the same.
 
+        A structure that is periodic along more axes than the reference, as plane-wave codes write sheets and chains, is
+        taken for one that is not, where these axes hold at least 8 Å of vacuum.
+
         Args:
             atoms: the structure.
 
@@ -180,6 +184,7 @@ class Crystal:
             NotThisCrystal: it is something else.
             DisplacedIons: its ions are elsewhere.
         """
+        atoms = in_dimension(atoms, len(self.periodic))
         displacement = self._setting.displacement(atoms)
         if displacement is not None:
             return Mapped(atoms.cell.array.copy(), 1.0, displacement)

@@ -142,7 +142,7 @@ class Target:
         if atoms.pbc.sum() != self.motif.dimension:
             raise NotThisCrystal(
                 f"{own}; the structure is periodic along {atoms.pbc.sum()} of its axes (pbc={atoms.pbc.tolist()}), "
-                f"not {self.motif.dimension}. Set atoms.pbc if that is an oversight."
+                f"not {self.motif.dimension}. Set atoms.pbc, or --pbc of a command, if that is an oversight."
             )
         counts, wanted = (np.bincount(numbers, minlength=120) for numbers in (atoms.numbers, self.motif.numbers))
         formula = atoms.symbols.formula.convert("metal")

@@ -1,7 +1,7 @@
 """`ase-dkl evaluate`."""
 
 from ase_dkl.addresses import display_name
-from ase_dkl.cli.terminal import Database, Json, Model, Select, in_words, note, print_json, print_table
+from ase_dkl.cli.terminal import Database, Json, Model, Pbc, Select, in_words, note, print_json, print_table
 from ase_dkl.wording import of_evaluation
 
 
@@ -10,6 +10,7 @@ def evaluate(
     model: Model,
     database: Database,
     select: Select = None,
+    pbc: Pbc = None,
     as_json: Json = False,
 ) -> None:
     """Compare a model with labels it was not trained on.
@@ -22,7 +23,7 @@ def evaluate(
     from ase_dkl.surrogate import Surrogate
 
     surrogate = Surrogate.load(model)
-    dataset = Dataset.read(database, select=select, reference=surrogate.crystal)
+    dataset = Dataset.read(database, select=select, reference=surrogate.crystal, pbc=pbc)
     for warning in dataset.warnings:
         note(f"Note: {warning}")
     evaluation = compare(surrogate, dataset)

@@ -13,6 +13,7 @@ from ase_dkl.cli.terminal import (
     Mistake,
     Model,
     Overwrite,
+    Pbc,
     check_append,
     in_words,
     note,
@@ -52,6 +53,7 @@ def predict(
             show_default=False,
         ),
     ] = None,
+    pbc: Pbc = None,
     overwrite: Overwrite = False,
     append: Append = False,
     as_json: Json = False,
@@ -62,6 +64,7 @@ def predict(
     standard deviation.
     """
     from ase_dkl.mechanics.scanned import columns
+    from ase_dkl.periodicity import periodic_axes
     from ase_dkl.surrogate import Surrogate
 
     if output is not None:
@@ -73,6 +76,9 @@ def predict(
     check_outputs(output, inputs=[model, *files], overwrite=overwrite, append=append)
     surrogate = Surrogate.load(model)
     sources, structures = read_structures(files)
+    if pbc is not None:
+        for atoms in structures:
+            atoms.pbc = periodic_axes(pbc)
     outside = _outside(surrogate, sources, structures)
     prediction = surrogate.predict(structures)
     predicted = rows_of({**columns(prediction), "outside_domain": outside})

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from ase_dkl.cli.terminal import Json, Mistake, Model, Overwrite, Select, bars, in_words, note, print_json
+from ase_dkl.cli.terminal import Json, Mistake, Model, Overwrite, Pbc, Select, bars, in_words, note, print_json
 from ase_dkl.files import check_outputs, written_whole
 
 
@@ -22,6 +22,7 @@ def report(
         ),
     ] = None,
     select: Select = None,
+    pbc: Pbc = None,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
@@ -42,7 +43,7 @@ def report(
     from ase_dkl.surrogate import Surrogate
 
     surrogate = Surrogate.load(model)
-    dataset = None if data is None else Dataset.read(data, select=select, reference=surrogate.crystal)
+    dataset = None if data is None else Dataset.read(data, select=select, reference=surrogate.crystal, pbc=pbc)
     makers = sections(surrogate, dataset)
     console = Console(stderr=True)
     bar = track(list(makers.values()), "Making the report", console=console, transient=True, disable=not bars())

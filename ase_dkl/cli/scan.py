@@ -12,6 +12,7 @@ from ase_dkl.cli.terminal import (
     Mistake,
     Model,
     Overwrite,
+    Pbc,
     check_endings,
     finite,
     in_words,
@@ -91,6 +92,7 @@ def scan(
             show_default=False,
         ),
     ] = None,
+    pbc: Pbc = None,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the scan.", show_default=False)] = None,
     output: Annotated[
         Path | None,
@@ -113,7 +115,7 @@ def scan(
     surrogate = Surrogate.load(model)
     if stress is None:
         stress = across is None and (as_json or output is not None or plot is None) and _has_volume(surrogate)
-    rows = None if data is None else Dataset.read(data, reference=surrogate.crystal)
+    rows = None if data is None else Dataset.read(data, reference=surrogate.crystal, pbc=pbc)
     result: Scan | Grid
     with warnings_told() as told:
         if across is None or across_bounds is None:

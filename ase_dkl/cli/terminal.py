@@ -59,6 +59,29 @@ Verbose = Annotated[
 Quiet = Annotated[
     bool, typer.Option("-q", "--quiet", help="No notes and no progress bars on stderr; warnings and errors stay.")
 ]
+
+
+def axes(value: str | None) -> str | None:
+    """For --pbc: refuse what names no axes."""
+    if value is not None:
+        from ase_dkl.periodicity import periodic_axes
+
+        try:
+            periodic_axes(value)
+        except ValueError as error:
+            raise typer.BadParameter(str(error)) from None
+    return value
+
+
+Pbc = Annotated[
+    str | None,
+    typer.Option(
+        metavar="TTF",
+        callback=axes,
+        help="Which axes of the structures are periodic, whatever their file says: TTF for a sheet, TFF for a chain.",
+        show_default=False,
+    ),
+]
 Pressure = Annotated[float, typer.Option(metavar="GPA", callback=finite, help="Hydrostatic pressure, GPa.")]
 Overwrite = Annotated[
     bool,

@@ -8,7 +8,7 @@ import typer
 
 from ase_dkl.addresses import display_name
 from ase_dkl.cli.info import print_model, summary
-from ase_dkl.cli.terminal import Database, Json, Overwrite, Select, bars, in_words, note, print_json
+from ase_dkl.cli.terminal import Database, Json, Overwrite, Pbc, Select, bars, in_words, note, print_json
 from ase_dkl.files import check_outputs
 from ase_dkl.records import TrainConfig
 
@@ -64,6 +64,7 @@ def train(
         StressLabels, typer.Option(help="auto: use stresses where rows have them; use: demand some.")
     ] = StressLabels.auto,
     symmetry: Annotated[bool, typer.Option(help="Use the crystal's symmetry.")] = DEFAULTS.symmetry,
+    pbc: Pbc = None,
     test_fraction: Annotated[
         float,
         typer.Option(min=0, max=0.9, help="Rows held out for the report's errors; 0 for no such report."),
@@ -99,7 +100,7 @@ def train(
         symmetry=symmetry,
         seed=seed,
     )
-    dataset = Dataset.read(database, select=select, reference=reference, symmetry=symmetry)
+    dataset = Dataset.read(database, select=select, reference=reference, symmetry=symmetry, pbc=pbc)
     _describe(dataset, database)
     surrogate, rows = _fit(dataset, config, test_fraction, keep_split)
     if calibrate:

@@ -49,6 +49,7 @@ class Columns:
         forces: eV/Å, without what constraints take up, shape (atoms, 3); None where a row has no finite ones.
         moments: total magnetic moments of the results, μB, lengths of vectors, NaN where a row has none, shape (n,).
         site_moments: magnetic moments of the results, μB, shape (atoms,) or (atoms, 3); None where a row has none.
+        changes: what of a structure was changed after its calculation, so that ASE drops the results.
         stress_notes: what was the matter with a row's stress, or how it was read; "" where nothing was.
         formulas: chemical formulas.
         settings: calculator settings that are known to matter, by name.
@@ -64,14 +65,15 @@ class Columns:
     forces: list[np.ndarray | None]
     moments: np.ndarray
     site_moments: list[np.ndarray | None]
+    changes: list[tuple[str, ...]]
     stress_notes: list[str]
     formulas: list[str]
     settings: list[dict[str, str]]
     pairs: list[dict[str, Any]]
 
     @classmethod
-    def of(cls, rows: Sequence[AtomsRow]) -> "Columns":
-        """Columns of ASE rows."""
+    def of(cls, rows: Sequence[AtomsRow], pbc: np.ndarray | None = None) -> "Columns":
+        """Columns of ASE rows, with which axes are periodic where that is given, shape (3,)."""
         structures, energies, free_energies, stresses = [], [], [], []
         forces, moments, site_moments = [], [], []
         notes, formulas, settings, pairs = [], [], [], []
@@ -80,7 +82,7 @@ class Columns:
                 numbers=row["numbers"],
                 positions=row.positions,
                 cell=row.cell,
-                pbc=row.pbc,
+                pbc=row.pbc if pbc is None else pbc,
                 magmoms=row.get("initial_magmoms"),
             )
             stress, note = _stress(row.get("stress"))
@@ -96,8 +98,8 @@ class Columns:
             notes.append(note)
             formulas.append(formula)
             settings.append(_settings(calculator, row.get("calculator_parameters") or {}, row.key_value_pairs))
-            pbc = "".join(np.where(atoms.pbc, "T", "F"))
-            names = {"formula": formula, "calculator": calculator, "pbc": pbc, **row.key_value_pairs}
+            axes = "".join(np.where(row.pbc, "T", "F"))
+            names = {"formula": formula, "calculator": calculator, "pbc": axes, **row.key_value_pairs}
             names |= {name: value for name in ORDERED if isinstance(value := row.get(name), float)}
             pairs.append(names)
         return cls(
@@ -109,6 +111,7 @@ class Columns:
             forces,
             np.array(moments),
             site_moments,
+            [row.get("changes") or () for row in rows],
             notes,
             formulas,
             settings,
@@ -127,6 +130,7 @@ class Columns:
             [self.forces[i] for i in chosen],
             self.moments[chosen],
             [self.site_moments[i] for i in chosen],
+            [self.changes[i] for i in chosen],
             [self.stress_notes[i] for i in chosen],
             [self.formulas[i] for i in chosen],
             [self.settings[i] for i in chosen],

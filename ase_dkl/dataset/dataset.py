@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self, cast
@@ -25,8 +25,10 @@ from ase_dkl.dataset.screening import (
     find_crystal,
     leave_out_unlabelled,
     map_rows,
+    vacuum_hint,
 )
 from ase_dkl.dataset.sources import BadDataset, content_hash, read_rows, rows_of
+from ase_dkl.periodicity import periodic_axes
 
 _log = logging.getLogger(__name__)
 
@@ -65,6 +67,7 @@ class Dataset:
         select: str | None = None,
         reference: Atoms | Path | str | Crystal | None = None,
         symmetry: bool = True,
+        pbc: str | Sequence[bool] | None = None,
     ) -> Self:
         """Read an ASE database, or any file that ASE reads.
 
@@ -78,15 +81,18 @@ class Dataset:
             reference: the crystal that rows are strained copies of, as atoms or a file (its last structure); found in
                 the rows when not given. With a `Crystal`, such as a model's, any number of rows will do.
             symmetry: whether to look for the crystal's symmetry.
+            pbc: which axes are periodic, such as "TTF", whatever the rows and the reference's file say: plane-wave
+                codes write sheets and chains as periodic along all.
 
         Raises:
+            ValueError: `pbc` names no axes.
             BadDataset: the data cannot be used; the message lists everything that stands against it.
             BadReference: the reference cannot be read or is no crystal.
         """
         name = display_name(str(source))
         rows = read_rows(str(source), select)
         provenance = {"source": name, "select": select, "sha256": content_hash(str(source))}
-        return cls._of(rows, name, select, _reference(reference), symmetry, provenance)
+        return cls._of(rows, name, select, reference, symmetry, pbc, provenance)
 
     @classmethod
     def from_atoms(
@@ -96,11 +102,12 @@ class Dataset:
         select: str | None = None,
         reference: Atoms | Path | str | Crystal | None = None,
         symmetry: bool = True,
+        pbc: str | Sequence[bool] | None = None,
     ) -> Self:
         """Take structures whose calculators hold an energy, and a stress where known. For the rest see `read`."""
         rows = rows_of(structures, select)
         provenance = {"source": "structures in memory", "select": select, "sha256": None}
-        return cls._of(rows, "The given structures", select, _reference(reference), symmetry, provenance)
+        return cls._of(rows, "The given structures", select, reference, symmetry, pbc, provenance)
 
     @classmethod
     def _of(
@@ -108,13 +115,16 @@ class Dataset:
         rows: list[AtomsRow],
         name: str,
         select: str | None,
-        reference: Atoms | Crystal | None,
+        reference: Atoms | Path | str | Crystal | None,
         symmetry: bool,
+        pbc: str | Sequence[bool] | None,
         provenance: dict[str, Any],
     ) -> Self:
         began = time.perf_counter()
+        axes = None if pbc is None else periodic_axes(pbc)
+        reference = _reference(reference, axes)
         findings = Findings(select)
-        columns = leave_out_unlabelled(Columns.of(rows), findings)
+        columns = leave_out_unlabelled(Columns.of(rows, axes), findings)
         settings = check_settings(columns, findings)
         columns = columns.take(check_geometry(columns, findings))
         if not len(columns.ids):
@@ -124,6 +134,8 @@ class Dataset:
             columns = columns.take(
                 findings.one_kind("compositions", compositions(columns), columns, "A model is of one crystal.")
             )
+        if not isinstance(reference, Crystal):
+            findings.warnings += vacuum_hint(columns)
         try:
             crystal = find_crystal(columns.structures, reference, symmetry)
         except BadReference as error:
@@ -207,7 +219,10 @@ class Dataset:
         return self.subset(~test), self.subset(test)
 
 
-def _reference(reference: Atoms | Path | str | Crystal | None) -> Atoms | Crystal | None:
+def _reference(reference: Atoms | Path | str | Crystal | None, pbc: np.ndarray | None) -> Atoms | Crystal | None:
+    if isinstance(reference, Atoms) and pbc is not None:
+        reference = reference.copy()
+        reference.pbc = pbc
     if not isinstance(reference, str | Path):
         return reference
     try:
@@ -216,4 +231,4 @@ def _reference(reference: Atoms | Path | str | Crystal | None) -> Atoms | Crysta
         raise BadReference(
             f"{reference} cannot be read as a reference crystal ({type(error).__name__}: {error})."
         ) from error
-    return cast(Atoms, atoms)
+    return _reference(cast(Atoms, atoms), pbc)

@@ -17,6 +17,7 @@ from ase_dkl.dataset.consistency import (
 from ase_dkl.dataset.ions import WHY, how_far
 from ase_dkl.dataset.mixtures import Findings, counted, rows_in_words
 from ase_dkl.motif import unusable
+from ase_dkl.periodicity import VACUUM, vacuum_that_never_varies
 
 SHOWN_KINDS = 3
 
@@ -29,6 +30,10 @@ def leave_out_unlabelled(columns: Columns, findings: Findings) -> Columns:
     labelled = np.isfinite(columns.energies)
     if labelled.all():
         return columns
+    changed = np.array([bool(changes) for changes in columns.changes]) & ~labelled
+    if changed.any():
+        findings.problems.append(_dropped(columns, changed))
+        return columns.take(labelled)
     if labelled.any():
         findings.warnings.append(
             f"Left out, because they have no energy or none that is finite: {rows_in_words(columns.ids[~labelled])}."
@@ -38,6 +43,34 @@ def leave_out_unlabelled(columns: Columns, findings: Findings) -> Columns:
     hint = f" They have {', '.join(alike)}; ASE knows an energy only by the name energy." if alike else ""
     findings.problems.append(f"None of the {len(labelled)} rows has a finite energy.{hint}")
     return columns.take(labelled)
+
+
+def _dropped(columns: Columns, changed: np.ndarray) -> str:
+    names = sorted({name for i in np.flatnonzero(changed) for name in columns.changes[i]})
+    advice = (
+        "Leave the atoms as they were calculated, and name their periodic axes where they are read: "
+        "pbc='TTF', --pbc TTF."
+        if names == ["pbc"]
+        else "Leave the atoms as they were calculated, or attach the results again in a SinglePointCalculator."
+    )
+    return (
+        f"{rows_in_words(columns.ids[changed])} had {', '.join(names)} changed after the calculation, and ASE drops "
+        f"the results then. {advice}"
+    )
+
+
+def vacuum_hint(columns: Columns) -> list[str]:
+    """Tell where structures that are said to be crystals look like sheets or chains."""
+    empty = vacuum_that_never_varies(columns.structures)
+    pbc = columns.structures[0].pbc & ~empty
+    if not empty.any() or not pbc.any():
+        return []
+    axes, name = " and ".join(np.array(["a", "b", "c"])[empty]), "".join(np.where(pbc, "T", "F"))
+    return [
+        f"Along {axes} all rows are equally long and hold {VACUUM:g} Å of vacuum and more, but are said to be periodic."
+        f" Of {['', 'a chain', 'a sheet or slab'][pbc.sum()]} say so: --pbc {name}, or pbc='{name}'. A model of it as "
+        "a bulk crystal has no lattice in equilibrium and no elastic constants."
+    ]
 
 
 def check_geometry(columns: Columns, findings: Findings) -> np.ndarray:

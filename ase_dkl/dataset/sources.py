@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 from ase import Atoms
+from ase.calculators.calculator import Calculator
 from ase.db.core import Database, connect, parse_selection
 from ase.db.row import AtomsRow, atoms2dict
 from ase.db.sqlite import SQLite3Database
@@ -195,11 +196,18 @@ def _frames(structures: Iterable[Atoms]) -> _Rows:
             {
                 **atoms2dict(atoms),
                 "id": index,
+                "changes": _changes(atoms),
                 "key_value_pairs": {key: value for key, value in atoms.info.items() if isinstance(value, scalar)},
             }
         )
         for index, atoms in enumerate(structures)
     )
+
+
+def _changes(atoms: Atoms) -> tuple[str, ...]:
+    """What differs between atoms and those of their calculator's results, which ASE then drops."""
+    results = isinstance(atoms.calc, Calculator) and atoms.calc.results
+    return tuple(atoms.calc.check_state(atoms)) if results else ()
 
 
 def _holds(row: AtomsRow, key: str | int, symbol: str, value: Any) -> bool:
