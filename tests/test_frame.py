@@ -36,14 +36,15 @@ LOW = {
 }
 
 
-def seen(atoms: Atoms, cell: Floats | None = None) -> Floats:
+def seen(atoms: Atoms) -> Floats:
     """An even tensor of the fourth rank that follows from the structure, in the crystal's frame."""
     reference = Crystal.from_atoms(atoms)
     rotation = standard_frame(reference, reference.cell)
     i, j, apart, distance = neighbor_list("ijDd", reference.atoms(), 6.0)
     along = apart @ rotation.T
     weights = (1 + reference.numbers[i] / 9) * (1 + reference.numbers[j] / 9) / distance**9
-    return np.einsum("p,pi,pj,pk,pl->ijkl", weights, along, along, along, along) / len(reference.numbers)
+    tensor = np.einsum("p,pi,pj,pk,pl->ijkl", weights, along, along, along, along)
+    return np.asarray(tensor / len(reference.numbers))
 
 
 def written_otherwise(atoms: Atoms, rng: np.random.Generator) -> Atoms:

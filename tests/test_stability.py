@@ -3,7 +3,8 @@ import pytest
 from scipy.stats import norm
 
 from ase_dkl.arrays import Floats
-from ase_dkl.mechanics.stability import SAMPLES, smallest_eigenvalue, stability, stable_probability
+from ase_dkl.mechanics.frame import LaueClass
+from ase_dkl.mechanics.stability import SAMPLES, born_conditions, smallest_eigenvalue, stability, stable_probability
 
 
 def cubic(C11: float, C12: float, C44: float) -> Floats:
@@ -75,3 +76,66 @@ def test_sheets_have_a_probability_too() -> None:
     covariance[8, 8] = 4.0**2
     assert smallest_eigenvalue(sheet) == pytest.approx(8)
     assert stable_probability(sheet, covariance)[0] == pytest.approx(norm.cdf(1), abs=0.02)
+
+
+def allowed(laue: LaueClass, rng: np.random.Generator) -> Floats:
+    """Constants as a Laue class allows them in its standard frame, some of them of stable crystals and some not."""
+    free = {
+        "m-3m": "11 12 44",
+        "6/mmm": "11 12 13 33 44",
+        "4/mmm": "11 12 13 33 44 66",
+        "4/m": "11 12 13 33 44 66 16",
+        "-3m": "11 12 13 33 44 14",
+        "-3": "11 12 13 33 44 14 15",
+        "mmm": "11 22 33 12 13 23 44 55 66",
+    }[laue]
+    c = {
+        name: rng.uniform(-10 if name in "44 55 66" else 20, 100) if len(set(name)) == 1 else rng.uniform(-80, 80)
+        for name in free.split()
+    }
+    C = np.zeros((6, 6))
+
+    def put(i: int, j: int, value: float) -> None:
+        C[i - 1, j - 1] = C[j - 1, i - 1] = value
+
+    for name, value in c.items():
+        put(int(name[0]), int(name[1]), value)
+    if laue == "mmm":
+        return C
+    put(2, 2, c["11"])
+    put(5, 5, c["44"])
+    if laue == "m-3m":
+        for i, j, name in ((3, 3, "11"), (1, 3, "12"), (2, 3, "12"), (6, 6, "44")):
+            put(i, j, c[name])
+        return C
+    put(2, 3, c["13"])
+    if "66" not in c:
+        put(6, 6, (c["11"] - c["12"]) / 2)
+    if "16" in c:
+        put(2, 6, -c["16"])
+    if "14" in c:
+        put(2, 4, -c["14"])
+        put(5, 6, c["14"])
+    if "15" in c:
+        put(2, 5, -c["15"])
+        put(4, 6, -c["15"])
+    return C
+
+
+@pytest.mark.parametrize("laue", ["m-3m", "6/mmm", "4/mmm", "4/m", "-3m", "-3", "mmm"])
+def test_born_conditions_hold_where_no_eigenvalue_is_below_zero(laue: LaueClass) -> None:
+    rng, verdicts = np.random.default_rng(0), []
+    for _ in range(100):
+        C = allowed(laue, rng)
+        conditions = born_conditions(C, np.eye(36), laue)
+        verdicts.append(all(each.value > 0 for each in conditions))
+        assert verdicts[-1] == (smallest_eigenvalue(C) > 0)
+    assert {True, False} == set(verdicts)
+
+
+def test_a_born_condition_has_the_error_bar_of_its_constants() -> None:
+    C, covariance = cubic(300, 100, 50), shear_covariance(2.0)
+    by_name = {each.expression: each for each in born_conditions(C, covariance, "m-3m")}
+    assert (by_name["C44"].value, by_name["C44"].std) == pytest.approx((50, 2))
+    assert (by_name["C11 − C12"].value, by_name["C11 − C12"].std) == pytest.approx((200, 0))
+    assert not born_conditions(C, covariance, "-1")

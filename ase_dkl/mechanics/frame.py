@@ -79,14 +79,14 @@ def standard_frame(crystal: Crystal, cell: Floats) -> Floats:
         shortest = sorted(axes[2], key=lambda axis: float(_shortest(_along(vectors, axis))))
         return _right_handed([shortest[1], shortest[2], shortest[0]])
     if kind == "2/m":
-        frames = _monoclinic(_across(vectors, axes[2][0]))
+        frames = np.array(_monoclinic(_across(vectors, axes[2][0])))
     elif kind == "-1":
-        frames = _triclinic(vectors)
+        frames = np.array(_triclinic(vectors))
     else:
         z = next(axes[order][0] for order in (6, 4, 3) if len(axes[order]))
         x = axes[2][0] if kind == "-3m" else _across(vectors, z)[0]
         frames = _HALF_TURNS @ _frame(z, x)
-    return _told_by_atoms(crystal, cell, np.asarray(frames))
+    return _told_by_atoms(crystal, cell, frames)
 
 
 def _axes(rotations: Floats) -> dict[int, list[Floats]]:
@@ -109,7 +109,7 @@ def _translations(crystal: Crystal, cell: Floats) -> Floats:
     """Lattice vectors of the primitive lattice, without their opposites, the shortest first, shape (n, 3), Å."""
     primitive = None
     kinds = np.unique(np.column_stack([crystal.numbers, crystal.magnetic_moments]), axis=0, return_inverse=True)[1]
-    structure = (cell, crystal.scaled_positions, kinds.ravel() + 1)
+    structure = cell.tolist(), crystal.scaled_positions.tolist(), kinds.tolist()
     with quietly():
         primitive = spglib.standardize_cell(structure, to_primitive=True, no_idealize=True, symprec=SAME_SITE)
     lattice = minkowski_reduce(cell if primitive is None else primitive[0])[0]
@@ -119,11 +119,11 @@ def _translations(crystal: Crystal, cell: Floats) -> Floats:
 
 
 def _along(vectors: Floats, axis: Floats) -> Floats:
-    return vectors[np.abs(vectors @ axis) > (1 - RIGHT**2) * np.linalg.norm(vectors, axis=1)]
+    return np.asarray(vectors[np.abs(vectors @ axis) > (1 - RIGHT**2) * np.linalg.norm(vectors, axis=1)])
 
 
 def _across(vectors: Floats, axis: Floats) -> Floats:
-    return vectors[np.abs(vectors @ axis) < RIGHT * np.linalg.norm(vectors, axis=1)]
+    return np.asarray(vectors[np.abs(vectors @ axis) < RIGHT * np.linalg.norm(vectors, axis=1)])
 
 
 def _shortest(vectors: Floats) -> float:

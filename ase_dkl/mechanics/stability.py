@@ -2,18 +2,127 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from ase_dkl.arrays import Floats
-from ase_dkl.mechanics.propagation import covariance_root
+from ase_dkl.mechanics.frame import LaueClass
+from ase_dkl.mechanics.propagation import covariance_root, propagated
 
 SAMPLES = 4096
 """Draws of the constants: probabilities closer to 0 or 1 than one in so many are not told apart from them."""
 
 _KELVIN = {6: np.array([1, 1, 1, *[np.sqrt(2)] * 3]), 3: np.array([1, 1, np.sqrt(2)])}
 """Weights of axial strains and shears, in three dimensions and in two."""
+
+
+def _c(C: Floats, i: int, j: int) -> Floats:
+    return np.asarray(C[:, i - 1, j - 1])
+
+
+_Side = tuple[str, int, Callable[[Floats], Floats]]
+"""An expression, its power of a constant, and its value for constants of shape (m, 6, 6)."""
+_DIFFERENCE: _Side = ("C11 − C12", 1, lambda C: _c(C, 1, 1) - _c(C, 1, 2))
+_AXIAL: _Side = (
+    "C33 (C11 + C12) − 2 C13²",
+    2,
+    lambda C: _c(C, 3, 3) * (_c(C, 1, 1) + _c(C, 1, 2)) - 2 * _c(C, 1, 3) ** 2,
+)
+_C44: _Side = ("C44", 1, lambda C: _c(C, 4, 4))
+_C66: _Side = ("C66", 1, lambda C: _c(C, 6, 6))
+_CUBIC: tuple[_Side, ...] = (_DIFFERENCE, ("C11 + 2 C12", 1, lambda C: _c(C, 1, 1) + 2 * _c(C, 1, 2)), _C44)
+_CONDITIONS: dict[LaueClass, tuple[_Side, ...]] = {
+    "m-3m": _CUBIC,
+    "m-3": _CUBIC,
+    "6/mmm": (_DIFFERENCE, _AXIAL, _C44),
+    "6/m": (_DIFFERENCE, _AXIAL, _C44),
+    "4/mmm": (_DIFFERENCE, _AXIAL, _C44, _C66),
+    "4/m": (
+        _DIFFERENCE,
+        _AXIAL,
+        _C44,
+        (
+            "C66 (C11 − C12) − 2 C16²",
+            2,
+            lambda C: _c(C, 6, 6) * (_c(C, 1, 1) - _c(C, 1, 2)) - 2 * _c(C, 1, 6) ** 2,
+        ),
+    ),
+    "-3m": (
+        _DIFFERENCE,
+        _AXIAL,
+        _C44,
+        (
+            "C44 (C11 − C12) − 2 C14²",
+            2,
+            lambda C: _c(C, 4, 4) * (_c(C, 1, 1) - _c(C, 1, 2)) - 2 * _c(C, 1, 4) ** 2,
+        ),
+    ),
+    "-3": (
+        _DIFFERENCE,
+        _AXIAL,
+        _C44,
+        (
+            "C44 (C11 − C12) − 2 C14² − 2 C15²",
+            2,
+            lambda C: _c(C, 4, 4) * (_c(C, 1, 1) - _c(C, 1, 2)) - 2 * _c(C, 1, 4) ** 2 - 2 * _c(C, 1, 5) ** 2,
+        ),
+    ),
+    "mmm": (
+        ("C11", 1, lambda C: _c(C, 1, 1)),
+        ("C11 C22 − C12²", 2, lambda C: _c(C, 1, 1) * _c(C, 2, 2) - _c(C, 1, 2) ** 2),
+        ("det C(xx, yy, zz)", 3, lambda C: np.asarray(np.linalg.det(C[:, :3, :3]))),
+        _C44,
+        ("C55", 1, lambda C: _c(C, 5, 5)),
+        _C66,
+    ),
+}
+
+
+@dataclass(frozen=True)
+class BornCondition:
+    """One of the conditions under which a crystal of some Laue class is stable.
+
+    Attributes:
+        expression: of elastic constants; it is above zero where the condition holds.
+        power: of the constants in it.
+        value: GPa to this power.
+        std: its standard deviation.
+    """
+
+    expression: str
+    power: int
+    value: float
+    std: float
+
+
+def born_conditions(C_GPa: Floats, covariance: Floats, laue: LaueClass) -> tuple[BornCondition, ...]:
+    """Born's conditions of a Laue class, which together are necessary and sufficient.
+
+    Args:
+        C_GPa: stress–strain coefficients in the class's standard frame, Voigt, shape (6, 6).
+        covariance: of `C_GPa.ravel()`, GPa², shape (36, 36).
+        laue: the class.
+
+    Returns:
+        Nothing for monoclinic and triclinic crystals: there the eigenvalues say all that there is to say.
+
+    Source: F. Mouhat, F.-X. Coudert, Phys. Rev. B 90, 224104 (2014).
+    """
+    conditions = _CONDITIONS.get(laue, ())
+    if not conditions:
+        return ()
+
+    def sides(constants: Floats) -> Floats:
+        return np.column_stack([side(constants.reshape(-1, 6, 6)) for _, _, side in conditions])
+
+    values, covariances = propagated(sides, C_GPa.ravel(), covariance)
+    stds = np.sqrt(np.diagonal(covariances))
+    return tuple(
+        BornCondition(expression, power, float(value), float(std))
+        for (expression, power, _), value, std in zip(conditions, values, stds, strict=True)
+    )
 
 
 @dataclass(frozen=True, eq=False)
