@@ -27,11 +27,13 @@ if TYPE_CHECKING:
     from ase_dkl.conditioning import conditioned
     from ase_dkl.crystal import BadReference, Crystal, NotThisCrystal
     from ase_dkl.dataset import BadDataset, Dataset, mgo_slab, mos2, silicon, srtio3, srtio3_direct
+    from ase_dkl.mechanics.chain import ChainStiffness, chain_stiffness
     from ase_dkl.mechanics.directional import directional_young_modulus, extreme_young_moduli
     from ase_dkl.mechanics.elastic import BadElasticity, ElasticConstants, elastic_constants
     from ase_dkl.mechanics.eos import EquationOfState, MisfitWarning, equation_of_state
     from ase_dkl.mechanics.equilibrium import BadEquilibrium, Equilibrium, equilibrium
     from ase_dkl.mechanics.forms import BadEquationOfState
+    from ase_dkl.mechanics.frame import laue_class
     from ase_dkl.mechanics.grid import Grid, scan_grid
     from ase_dkl.mechanics.loading import BadLoading, Shear, Tension
     from ase_dkl.mechanics.moduli import Moduli, NotStiff, moduli
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from ase_dkl.mechanics.points import Points, points_on_line
     from ase_dkl.mechanics.scan import Scan, scan_along, scan_path
     from ase_dkl.mechanics.sheet import SheetConstants, sheet_constants
-    from ase_dkl.mechanics.stability import Stability, stability
+    from ase_dkl.mechanics.stability import BornCondition, Stability, born_conditions, stability
     from ase_dkl.mechanics.strength import IdealStrength, ideal_strength
     from ase_dkl.mechanics.third_order import (
         PressureDerivatives,
@@ -69,11 +71,13 @@ _MODULES = {
     "conditioning": ("conditioned",),
     "crystal": ("BadReference", "Crystal", "NotThisCrystal"),
     "dataset": ("BadDataset", "Dataset", "mgo_slab", "mos2", "silicon", "srtio3", "srtio3_direct"),
+    "mechanics.chain": ("ChainStiffness", "chain_stiffness"),
     "mechanics.directional": ("directional_young_modulus", "extreme_young_moduli"),
     "mechanics.elastic": ("BadElasticity", "ElasticConstants", "elastic_constants"),
     "mechanics.eos": ("EquationOfState", "MisfitWarning", "equation_of_state"),
     "mechanics.equilibrium": ("BadEquilibrium", "Equilibrium", "equilibrium"),
     "mechanics.forms": ("BadEquationOfState",),
+    "mechanics.frame": ("laue_class",),
     "mechanics.grid": ("Grid", "scan_grid"),
     "mechanics.loading": ("BadLoading", "Shear", "Tension"),
     "mechanics.moduli": ("Moduli", "NotStiff", "moduli"),
@@ -81,7 +85,7 @@ _MODULES = {
     "mechanics.points": ("Points", "points_on_line"),
     "mechanics.scan": ("Scan", "scan_along", "scan_path"),
     "mechanics.sheet": ("SheetConstants", "sheet_constants"),
-    "mechanics.stability": ("Stability", "stability"),
+    "mechanics.stability": ("BornCondition", "Stability", "born_conditions", "stability"),
     "mechanics.strength": ("IdealStrength", "ideal_strength"),
     "mechanics.third_order": (
         "PressureDerivatives",
@@ -117,10 +121,12 @@ __all__ = [
     "BadStore",
     "BadTarget",
     "BadTraining",
+    "BornCondition",
     "Box",
     "Calculation",
     "Calibration",
     "Campaign",
+    "ChainStiffness",
     "Crystal",
     "DKLCalculator",
     "Dataset",
@@ -155,7 +161,9 @@ __all__ = [
     "TrainConfig",
     "TrainingReport",
     "__version__",
+    "born_conditions",
     "calibrate",
+    "chain_stiffness",
     "conditioned",
     "database_fields",
     "directional_young_modulus",
@@ -166,6 +174,7 @@ __all__ = [
     "extreme_young_moduli",
     "fit",
     "ideal_strength",
+    "laue_class",
     "mgo_slab",
     "moduli",
     "mos2",

@@ -6,11 +6,14 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ase_dkl.mechanics.chain import ChainStiffness
     from ase_dkl.mechanics.eos import EquationOfState
     from ase_dkl.mechanics.equilibrium import Equilibrium
     from ase_dkl.mechanics.moduli import Moduli
     from ase_dkl.mechanics.sheet import SheetConstants
-    from ase_dkl.mechanics.stability import Stability
+    from ase_dkl.mechanics.stability import BornCondition, Stability
     from ase_dkl.records import Evaluation
 
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
@@ -154,15 +157,37 @@ def of_moduli(found: Moduli) -> dict[str, str]:
 
 def of_stability(found: Stability) -> dict[str, str]:
     """Born's criterion."""
+    eigenvalue = plus_minus(found.smallest_eigenvalue_GPa, found.smallest_eigenvalue_GPa_std, "GPa")
     return {
-        "smallest eigenvalue of C": plus_minus(found.smallest_eigenvalue_GPa, found.smallest_eigenvalue_GPa_std, "GPa"),
+        "smallest eigenvalue of C as a Mandel matrix": eigenvalue,
         **of_probability(found.stable_probability, found.stable_probability_std),
     }
+
+
+def of_born_conditions(conditions: Sequence[BornCondition]) -> dict[str, str]:
+    """What must be above zero."""
+    return {
+        f"{each.expression} > 0": plus_minus(each.value, each.std, "GPa" + ("", "", "²", "³")[each.power])
+        for each in conditions
+    }
+
+
+def of_undetermined(names: Sequence[str]) -> str:
+    """What is to be done about elastic constants of which the data say nothing."""
+    return (
+        f"Not determined by the training data: {', '.join(names)}. Their error bars are larger than any stiffness of "
+        "this crystal. Add DFT runs with the strains that they belong to."
+    )
 
 
 def of_probability(stable: float, std: float) -> dict[str, str]:
     """How probable it is that a crystal withstands every small strain."""
     return {"probability of stability": f"{stable:.4f} ± {std:.4f}"}
+
+
+def of_chain(found: ChainStiffness) -> dict[str, str]:
+    """The stiffness of a chain."""
+    return {"stiffness": plus_minus(found.stiffness_nN, found.stiffness_nN_std, "nN")}
 
 
 def of_sheet(found: SheetConstants) -> dict[str, str]:

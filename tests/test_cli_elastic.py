@@ -1,6 +1,6 @@
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ase.io
 import numpy as np
@@ -8,6 +8,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.calculators.emt import EMT
+from ase.units import J, m
 from typer.testing import CliRunner, Result
 
 from ase_dkl import Dataset, Surrogate, TrainConfig, fit
@@ -34,13 +35,14 @@ def numbers(*arguments: object) -> Any:
     return json.loads(succeed(*arguments, "--json").stdout)
 
 
-def trained(structures: list[Atoms], folder: Path) -> Path:
+def trained(structures: list[Atoms], folder: Path, stress: Literal["auto", "ignore"] = "auto") -> Path:
     for atoms in structures:
         atoms.calc = EMT()
         atoms.get_stress()
     ase.io.write(folder / "rows.traj", structures)
     path = folder / "x.dkl"
-    fit(Dataset.read(folder / "rows.traj"), TrainConfig(networks=1, steps=60), progress=False).save(path)
+    config = TrainConfig(networks=1, steps=60, stress=stress)
+    fit(Dataset.read(folder / "rows.traj"), config, progress=False).save(path)
     return path
 
 
@@ -61,6 +63,72 @@ def strained(unstrained: Atoms, axes: int) -> list[Atoms]:
 def sheet(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One layer of copper."""
     return trained(strained(fcc111("Cu", (1, 1, 1), a=3.52, vacuum=6.0), 2), tmp_path_factory.mktemp("sheet"))
+
+
+@pytest.fixture(scope="module")
+def chain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Copper atoms in a row, along z."""
+    row = Atoms("Cu", cell=[12, 12, 2.34], pbc=(False, False, True))
+    rows = []
+    for scale in np.linspace(0.95, 1.05, 11):
+        atoms = row.copy()
+        atoms.cell[2] *= scale
+        rows.append(atoms)
+    return trained(rows, tmp_path_factory.mktemp("chain"))
+
+
+def test_a_chain_has_a_stiffness(chain: Path) -> None:
+    printed = numbers(chain)
+    length = printed["lattice_parameters"]["a"]
+    atoms = Atoms("Cu", cell=[12, 12, length], pbc=(False, False, True), calculator=EMT())
+    energies = []
+    for scale in (0.99, 1.0, 1.01):
+        atoms.cell[2, 2] = scale * length
+        energies.append(atoms.get_potential_energy())
+    expected = (energies[0] - 2 * energies[1] + energies[2]) / 0.01**2 / length * (m / J) * 1e9
+    # A difference of the second order over 1 % contains a fourth derivative.
+    assert printed["stiffness_nN"] == pytest.approx(expected, rel=0.05)
+    assert 0 < printed["stiffness_nN_std"] < 0.1 * expected
+    shown = succeed(chain).stdout
+    assert "stiffness" in shown
+    assert "nN" in shown
+
+
+@pytest.fixture(scope="module")
+def volumes_alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    rows = []
+    for scale in np.linspace(0.96, 1.04, 9):
+        atoms = bulk("Cu", cubic=True)
+        atoms.set_cell(scale * atoms.cell, scale_atoms=True)
+        atoms.calc = EMT()
+        atoms.get_potential_energy()
+        rows.append(atoms)
+    return trained(rows, tmp_path_factory.mktemp("volumes"), stress="ignore")
+
+
+def test_constants_that_no_row_tells_are_named(volumes_alone: Path) -> None:
+    printed = numbers(volumes_alone)
+    assert {"C11", "C12", "C44"} <= set(printed["undetermined"])
+    assert printed["stable_probability"] is None
+    assert printed["bulk_modulus_GPa"] is None
+    assert any("Not determined by the training data: C11, C12" in text for text in printed["warnings"])
+    result = succeed(volumes_alone)
+    assert "Not determined by the training data" in result.stderr
+    assert "not known" in result.stdout
+    assert "probability" not in result.stdout
+
+
+def test_born_conditions_of_the_class_are_printed(model_file: Path, surrogate: Surrogate) -> None:
+    printed = numbers(model_file)
+    C = elastic_constants(surrogate).C_GPa
+    by_name = {each["expression"]: each["value"] for each in printed["born_conditions"]}
+    assert by_name == pytest.approx(
+        {"C11 − C12": C[0, 0] - C[0, 1], "C11 + 2 C12": C[0, 0] + 2 * C[0, 1], "C44": C[3, 3]}
+    )
+    assert printed["undetermined"] == []
+    shown = succeed(model_file).stdout
+    assert "C11 − C12 > 0" in shown
+    assert "smallest eigenvalue of C as a Mandel matrix" in shown
 
 
 def test_json_agrees_with_the_library(model_file: Path, surrogate: Surrogate) -> None:

@@ -79,7 +79,7 @@ def test_warnings_are_words_and_in_the_json(model_file: Path) -> None:
     ("arguments", "words"),
     [
         (["--range", "0.1", "-0.1"], "the smaller one first"),
-        (["--range", "0.02", "0.08"], "has no minimum between"),
+        (["--range", "0.3", "0.9"], "has no minimum when fitted between"),
         (["--kind", "morse"], "'morse' is not one of"),
         (["-n", "4"], "-n"),
         (["-o", "eos.txt"], "a table is written as .csv"),

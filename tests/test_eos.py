@@ -1,3 +1,5 @@
+import warnings
+
 import numpy as np
 import pytest
 from ase import Atoms
@@ -106,15 +108,50 @@ class TestOfASurrogate:
             equation_of_state(surrogate, kind="p3", bounds=(-0.12, 0.12))
 
 
+class TestWithoutAMinimumBetweenTheBounds:
+    def test_the_curve_is_fitted_all_the_same(self, surrogate: Surrogate, eos: EquationOfState) -> None:
+        with pytest.warns(ExtrapolationWarning, match="outside the range that it was fitted to"):
+            fitted = equation_of_state(surrogate, bounds=(0.02, 0.08))
+        assert fitted.volumes.min() > fitted.V0_A3
+        # The form's own error over such a distance: 0.1 Å³ and 3 GPa were seen.
+        assert pytest.approx(eos.V0_A3, abs=0.5) == fitted.V0_A3
+        assert fitted.B0_GPa == pytest.approx(eos.B0_GPa, rel=0.1)
+
+    def test_rows_of_compressed_cells_alone(self) -> None:
+        """No equilibrium lies near them, and their curve tells where it is."""
+        fitted = of_volumes(np.linspace(0.80, 0.96, 9), c=3.0)
+        assert fitted.volumes.max() < V0
+        assert pytest.approx(fitted.V0_A3, rel=0.02) == V0
+
+    def test_rows_of_one_shape_say_nothing_of_others(self) -> None:
+        """Of a tetragonal crystal: a search of the equilibrium among all c/a would find what no row tells."""
+        fitted = of_volumes(np.linspace(0.92, 1.08, 9), c=4.4)
+        assert pytest.approx(V0, rel=1e-3) == fitted.V0_A3
+        assert fitted.B0_GPa == pytest.approx(B0 / GPa, rel=0.05)
+        assert fitted.volumes.max() == pytest.approx(1.08 * V0, rel=1e-3)
+
+
+def of_volumes(scales: np.ndarray, c: float) -> EquationOfState:
+    """The equation of state that a model finds of scaled copies of one crystal, with energies of a known curve."""
+    a = np.sqrt(V0 / c)
+    rows = []
+    for scale in scales:
+        atoms = Atoms("CuAu", scaled_positions=[(0, 0, 0), (0.5, 0.5, 0.5)], cell=[1, 1, 1], pbc=True)
+        atoms.set_cell(np.diag([a, a, c]) * scale ** (1 / 3), scale_atoms=True)
+        atoms.calc = SinglePointCalculator(atoms, energy=float(birchmurnaghan(V0 * scale, E0, B0, BP, V0)))
+        rows.append(atoms)
+    surrogate = fit(Dataset.from_atoms(rows), TrainConfig(networks=1, steps=60), progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExtrapolationWarning)
+        warnings.simplefilter("ignore", MisfitWarning)
+        return equation_of_state(surrogate)
+
+
 class TestRefusals:
     @pytest.mark.parametrize("bounds", [(0.1, -0.1), (-1.0, 0.1), (0.0, 0.0)])
     def test_bounds_that_are_none(self, surrogate: Surrogate, bounds: tuple[float, float]) -> None:
         with pytest.raises(BadEquationOfState, match="fractional changes of the volume"):
             equation_of_state(surrogate, bounds=bounds)
-
-    def test_bounds_without_the_minimum(self, surrogate: Surrogate) -> None:
-        with pytest.raises(BadEquationOfState, match="no minimum between"):
-            equation_of_state(surrogate, bounds=(0.02, 0.08))
 
     def test_kinds_and_numbers_before_the_work(self, surrogate: Surrogate) -> None:
         with pytest.raises(BadEquationOfState, match="no equation of state 'bm'"):

@@ -67,6 +67,12 @@ def test_response_says_how_a_fit_moves(form: Form) -> None:
     np.testing.assert_allclose(moved, (up.energy(V) - down.energy(V)) / 2, atol=2e-8)
 
 
+def test_a_minimum_outside_the_points_is_found() -> None:
+    form = Form.fit("birchmurnaghan", V[:6], birchmurnaghan(V[:6], *TRUTH))
+    assert V[5] < form.minimum
+    assert form.minimum == pytest.approx(60.0, rel=1e-6)
+
+
 class TestRefusals:
     def test_an_unknown_form(self) -> None:
         with pytest.raises(BadEquationOfState, match=r"no equation of state 'birch-murnaghan'\. ASE has sj, taylor"):
@@ -78,8 +84,8 @@ class TestRefusals:
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_no_minimum(self, kind: str) -> None:
-        with pytest.raises(BadEquationOfState, match="no minimum between 55 and 58"):
-            Form.fit(kind, V[:5], birchmurnaghan(V[:5], *TRUTH))
+        with pytest.raises(BadEquationOfState, match="no minimum when fitted between 55 and 66"):
+            Form.fit(kind, V, -0.1 * V - 1e-4 * (V - 50) ** 2)
 
     @pytest.mark.parametrize("kind", KINDS)
     def test_a_hill(self, kind: str) -> None:

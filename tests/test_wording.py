@@ -105,7 +105,7 @@ def test_every_quantity_has_its_unit_and_error_bar(surrogate: Surrogate) -> None
     found = of_moduli(moduli(constants.C_GPa, constants.covariance))
     assert [words.endswith("GPa") for words in found.values()] == [True] * 3 + [False] * 2
     judged = of_stability(stability(constants.C_GPa, constants.covariance))
-    assert judged["smallest eigenvalue of C"].endswith("GPa")
+    assert judged["smallest eigenvalue of C as a Mandel matrix"].endswith("GPa")
     assert all("±" in words for words in (state | found | judged).values())
     assert of_probability(0.5, 0.01) == {"probability of stability": "0.5000 ± 0.0100"}
 

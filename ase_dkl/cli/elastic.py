@@ -25,7 +25,18 @@ from ase_dkl.cli.terminal import (
     warnings_told,
 )
 from ase_dkl.files import check_outputs, written_whole
-from ase_dkl.wording import of_equilibrium, of_moduli, of_probability, of_sheet, of_stability, plus_minus
+from ase_dkl.wording import (
+    NOT_KNOWN,
+    of_born_conditions,
+    of_chain,
+    of_equilibrium,
+    of_moduli,
+    of_probability,
+    of_sheet,
+    of_stability,
+    of_undetermined,
+    plus_minus,
+)
 
 if TYPE_CHECKING:
     from ase_dkl.arrays import Floats
@@ -40,6 +51,14 @@ CONVENTION = (
 SHEET_CONVENTION = (
     "C_N_per_m: second derivatives of the energy by the strain over the area. Order xx yy xy, shear engineering, the "
     "sheet in the xy plane with its first periodic vector along x"
+)
+CHAIN_CONVENTION = "stiffness_nN: L times the second derivative of the energy by the length L"
+STRAINS = ("xx", "yy", "zz", "yz", "xz", "xy")
+JUDGED = (
+    "stable_probability",
+    "stable_probability_std",
+    "smallest_eigenvalue_GPa",
+    "smallest_eigenvalue_GPa_std",
 )
 
 
@@ -60,22 +79,25 @@ def elastic(
 ) -> None:
     """Find elastic constants at the equilibrium lattice, the moduli of a polycrystal, and whether it is stable.
 
-    For a sheet or slab the constants are those in its plane, in N/m.
+    For a sheet or slab the constants are those in its plane, in N/m; for a chain its stiffness, in nN.
     """
     check_endings(figure=plot)
     check_outputs(plot, inputs=[model], overwrite=overwrite)
     from ase_dkl.surrogate import Surrogate
 
     surrogate = Surrogate.load(model)
-    if len(surrogate.crystal.periodic) == 2:
-        if pressure or third_order or plot is not None:
-            raise Mistake(
-                f"{model} is a model of a sheet or slab: --pressure, --third-order and --plot are for bulk crystals. "
-                "Leave them out."
-            )
+    periodic = len(surrogate.crystal.periodic)
+    if periodic == 3:
+        _bulk(model, surrogate, pressure, symmetry, third_order, plot, as_json)
+    elif pressure or third_order or plot is not None:
+        raise Mistake(
+            f"{model} is a model of a {'sheet or slab' if periodic == 2 else 'chain'}: --pressure, --third-order and "
+            "--plot are for bulk crystals. Leave them out."
+        )
+    elif periodic == 2:
         _sheet(model, surrogate, symmetry, as_json)
     else:
-        _bulk(model, surrogate, pressure, symmetry, third_order, plot, as_json)
+        _chain(model, surrogate, as_json)
 
 
 def _bulk(
@@ -88,21 +110,28 @@ def _bulk(
     as_json: bool,
 ) -> None:
     from ase_dkl.mechanics.elastic import elastic_constants
+    from ase_dkl.mechanics.frame import laue_class
     from ase_dkl.mechanics.moduli import Moduli, NotStiff, moduli
-    from ase_dkl.mechanics.stability import stability
+    from ase_dkl.mechanics.stability import BornCondition, Stability, born_conditions, stability
 
     further: dict[str, Any] = {}
     with warnings_told() as told:
         found = elastic_constants(surrogate, pressure_GPa=pressure, symmetric=symmetry)
         if third_order:
             further = _third_order(surrogate, pressure, symmetry)
-    judged = stability(found.C_GPa, found.covariance)
+    judged: Stability | None = None
+    conditions: tuple[BornCondition, ...] = ()
     averages: Moduli | None = None
-    try:
-        averages = moduli(found.C_GPa, found.covariance)
-    except NotStiff as reason:
-        told.append(str(reason))
-        note(f"Warning: {reason}")
+    if found.undetermined:
+        _warn(told, of_undetermined(found.undetermined))
+    else:
+        judged = stability(found.C_GPa, found.covariance)
+        laue = laue_class(surrogate.crystal, found.equilibrium.cell)
+        conditions = born_conditions(found.C_GPa, found.covariance, laue)
+        try:
+            averages = moduli(found.C_GPa, found.covariance)
+        except NotStiff as reason:
+            _warn(told, str(reason))
     if plot is not None:
         _draw(plot, surrogate, found, stiff=averages is not None)
     if as_json:
@@ -113,10 +142,9 @@ def _bulk(
                 "lagrangian_GPa": found.lagrangian_GPa.tolist(),
                 "lagrangian_GPa_std": found.C_std_GPa.tolist(),
                 **(dict.fromkeys(Moduli.__dataclass_fields__) if averages is None else asdict(averages)),
-                "stable_probability": judged.stable_probability,
-                "stable_probability_std": judged.stable_probability_std,
-                "smallest_eigenvalue_GPa": judged.smallest_eigenvalue_GPa,
-                "smallest_eigenvalue_GPa_std": judged.smallest_eigenvalue_GPa_std,
+                **{name: None if judged is None else getattr(judged, name) for name in JUDGED},
+                "born_conditions": [asdict(each) for each in conditions],
+                "undetermined": list(found.undetermined),
                 **further,
                 **lattice_record(surrogate.crystal, found.equilibrium),
                 "convention": CONVENTION,
@@ -125,9 +153,10 @@ def _bulk(
         )
         return
     title = f"{model}: ∂σ/∂ε at {pressure:g} GPa (GPa), ions {found.ions}"
-    _print_matrix(title, found.C_GPa, found.C_std_GPa, ("xx", "yy", "zz", "yz", "xz", "xy"))
+    _print_matrix(title, found.C_GPa, found.C_std_GPa, found.undetermined)
     rows = {} if averages is None else of_moduli(averages)
-    rows |= of_stability(judged) | of_equilibrium(found.equilibrium)
+    rows |= {} if judged is None else of_stability(judged) | of_born_conditions(conditions)
+    rows |= of_equilibrium(found.equilibrium)
     print_table("\nPolycrystal (Hill), stability and lattice", rows)
     if third_order:
         _print_third_order(further)
@@ -152,6 +181,8 @@ def _sheet(model: Path, surrogate: "Surrogate", symmetry: bool, as_json: bool) -
 
     with warnings_told() as told:
         found = sheet_constants(surrogate, symmetric=symmetry)
+    if found.undetermined:
+        _warn(told, of_undetermined(found.undetermined))
     probability, error = stable_probability(found.C_N_per_m, found.covariance)
     if as_json:
         print_json(
@@ -168,6 +199,7 @@ def _sheet(model: Path, surrogate: "Surrogate", symmetry: bool, as_json: bool) -
                 "poisson_ratio_std": found.poisson_ratio_std,
                 "stable_probability": probability,
                 "stable_probability_std": error,
+                "undetermined": list(found.undetermined),
                 **lattice_record(surrogate.crystal, found.equilibrium),
                 "convention": SHEET_CONVENTION,
                 "warnings": told,
@@ -175,20 +207,51 @@ def _sheet(model: Path, surrogate: "Surrogate", symmetry: bool, as_json: bool) -
         )
         return
     title = f"{model}: elastic constants of the sheet (N/m), ions {found.ions}"
-    _print_matrix(title, found.C_N_per_m, found.C_std_N_per_m, ("xx", "yy", "xy"))
-    rows = of_sheet(found) | of_probability(probability, error) | of_equilibrium(found.equilibrium)
+    _print_matrix(title, found.C_N_per_m, found.C_std_N_per_m, found.undetermined)
+    rows = {} if found.undetermined else of_sheet(found) | of_probability(probability, error)
+    rows |= of_equilibrium(found.equilibrium)
     print_table("\nModuli, stability and lattice", rows)
 
 
-def _print_matrix(title: str, values: "Floats", std: "Floats", names: tuple[str, ...]) -> None:
+def _chain(model: Path, surrogate: "Surrogate", as_json: bool) -> None:
+    from ase_dkl.mechanics.chain import chain_stiffness
+
+    with warnings_told() as told:
+        found = chain_stiffness(surrogate)
+    if as_json:
+        print_json(
+            {
+                "stiffness_nN": found.stiffness_nN,
+                "stiffness_nN_std": found.stiffness_nN_std,
+                **lattice_record(surrogate.crystal, found.equilibrium),
+                "convention": CHAIN_CONVENTION,
+                "warnings": told,
+            }
+        )
+        return
+    print_table(f"{model}: the chain, ions {found.ions}", of_chain(found) | of_equilibrium(found.equilibrium))
+
+
+def _warn(told: list[str], text: str) -> None:
+    told.append(text)
+    note(f"Warning: {text}")
+
+
+def _print_matrix(title: str, values: "Floats", std: "Floats", undetermined: tuple[str, ...]) -> None:
     from rich.table import Table
 
+    numbers = range(1, 7) if len(values) == 6 else (1, 2, 6)
+    names = [STRAINS[number - 1] for number in numbers]
     table = Table(box=None, pad_edge=False)
     for name in ("", *names):
         table.add_column(name, justify="right", no_wrap=True)
-    for name, row, row_std in zip(names, values.tolist(), std.tolist(), strict=True):
+    for i, name, row, row_std in zip(numbers, names, values.tolist(), std.tolist(), strict=True):
+        entries = (
+            NOT_KNOWN if f"C{min(i, j)}{max(i, j)}" in undetermined else _entry(value, error)
+            for j, value, error in zip(numbers, row, row_std, strict=True)
+        )
         # Side by side, six constants with error bars are too wide for a terminal.
-        table.add_row(name, *(_entry(*pair).replace(" ±", "\n±") for pair in zip(row, row_std, strict=True)))
+        table.add_row(name, *(entry.replace(" ±", "\n±") for entry in entries))
     typer.secho(title, file=sys.stdout, italic=True)
     print_rich(table)
 

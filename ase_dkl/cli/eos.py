@@ -46,14 +46,15 @@ def eos(
     model: Model,
     kind: Annotated[Kind, typer.Option(help="The form that is fitted.")] = Kind.birchmurnaghan,
     bounds: Annotated[
-        tuple[float, float],
+        tuple[float, float] | None,
         typer.Option(
             "--range",
             metavar="LO HI",
             callback=finite,
-            help="Changes of the volume, in fractions of the equilibrium's.",
+            help="Changes of the volume, in fractions of the equilibrium's; by default from -0.08 to 0.08.",
+            show_default=False,
         ),
-    ] = (-0.08, 0.08),
+    ] = None,
     n: Annotated[int, typer.Option("-n", min=5, help="Number of points.")] = 21,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the fit.", show_default=False)] = None,
     output: Annotated[

@@ -17,14 +17,15 @@ from ase_dkl.mechanics.equilibrium import STEP, Equilibrium, equilibrium
 from ase_dkl.mechanics.frame import standard_frame
 from ase_dkl.mechanics.linear import Linear
 from ase_dkl.mechanics.strains import laue_group
+from ase_dkl.motif import normals
 
 if TYPE_CHECKING:
     from pymatgen.analysis.elasticity.elastic import ElasticTensor
 
     from ase_dkl.surrogate import Surrogate
 
-COMPONENTS = {2: [0, 1, 5], 3: [0, 1, 2, 3, 4, 5]}
-"""Voigt components in which sheets in the xy plane, and bulk crystals, have stresses."""
+COMPONENTS = {1: [0], 2: [0, 1, 5], 3: [0, 1, 2, 3, 4, 5]}
+"""Voigt components in which chains along x, sheets in the xy plane, and bulk crystals have stresses."""
 PRESSURE_TERMS = np.zeros((6, 6))
 """∂(C − Lagrangian C)/∂P in Voigt form."""
 PRESSURE_TERMS[:3, :3] = 1 - 2 * np.eye(3)
@@ -58,6 +59,11 @@ class ElasticConstants:
         return np.sqrt(np.maximum(np.diagonal(self.covariance), 0)).reshape(6, 6)
 
     @cached_property
+    def undetermined(self) -> tuple[str, ...]:
+        """Names of the constants of which the training data say nothing, such as "C44"."""
+        return undetermined(self.C_GPa, self.covariance)
+
+    @cached_property
     def lagrangian_GPa(self) -> Floats:
         """(1/V) ∂²E/∂η_i∂η_j with η the Lagrangian strain from this lattice, shape (6, 6); as uncertain as `C_GPa`.
 
@@ -81,7 +87,8 @@ def elastic_constants(surrogate: Surrogate, *, pressure_GPa: float = 0.0, symmet
         symmetric: look for the equilibrium among lattices with the reference's symmetry.
 
     Raises:
-        BadElasticity: the crystal is not periodic in three directions; `sheet_constants` is for sheets.
+        BadElasticity: the crystal is not periodic in three directions; `sheet_constants` is for sheets, and
+            `chain_stiffness` for chains.
         BadEquilibrium: no equilibrium was found.
 
     Warns:
@@ -93,6 +100,27 @@ def elastic_constants(surrogate: Surrogate, *, pressure_GPa: float = 0.0, symmet
     return ElasticConstants(found, surrogate.crystal.ions, mean.reshape(6, 6) / GPa, covariance / GPa**2)
 
 
+def undetermined(C: Floats, covariance: Floats) -> tuple[str, ...]:
+    """Names of the constants, "C11" and on, of which data say nothing: rows of other volumes alone tell no shear.
+
+    Their error bars are above the modulus of an isotropic strain, or where that is not known either, above themselves.
+
+    Args:
+        C: elastic constants in Voigt form, of a bulk crystal (6, 6), a sheet (3, 3) or a chain (1, 1).
+        covariance: of `C.ravel()`, in the square of their unit.
+    """
+    n, d = len(C), {6: 3, 3: 2, 1: 1}[len(C)]
+    isotropic = np.zeros((n, n))
+    isotropic[:d, :d] = 1 / d**2
+    modulus = abs(float((isotropic * C).sum()))
+    modulus_std = float(np.sqrt(isotropic.ravel() @ covariance @ isotropic.ravel()))
+    std = np.sqrt(np.maximum(np.diagonal(covariance), 0)).reshape(n, n)
+    unknown = std > (modulus if modulus_std < modulus else np.abs(C))
+    # Voigt numbers in the plane are 1, 2 and 6.
+    numbers = [component + 1 for component in COMPONENTS[d]]
+    return tuple(f"C{numbers[i]}{numbers[j]}" for i in range(n) for j in range(i, n) if unknown[i, j])
+
+
 def refuse_all_but_bulk(crystal: Crystal) -> None:
     """Three-dimensional constants are for three-dimensional crystals.
 
@@ -101,8 +129,9 @@ def refuse_all_but_bulk(crystal: Crystal) -> None:
     """
     if len(crystal.periodic) < 3:
         raise BadElasticity(
-            f"{crystal.formula} has {len(crystal.periodic)} periodic axes, and no elastic constants in GPa. "
-            "sheet_constants gives those of a sheet or slab, in N/m."
+            f"{crystal.formula} has {len(crystal.periodic)} periodic axes, and no elastic "
+            "constants in GPa. sheet_constants gives those of a sheet or slab, in N/m, chain_stiffness gives that of a "
+            "chain, in nN."
         )
 
 
@@ -111,10 +140,11 @@ def stiffness(crystal: Crystal, cell: Floats) -> Linear:
 
     Args:
         crystal: the reference crystal.
-        cell: shape (3, 3), Å; of a sheet with the plane in xy.
+        cell: shape (3, 3), Å; of a sheet with the plane in xy, of a chain along x.
 
     Returns:
-        36 quantities, eV/Å³; for sheets nine of xx, yy and xy, eV/Å². The first of its cells is the lattice itself.
+        36 quantities, eV/Å³; for sheets nine of xx, yy and xy, eV/Å²; for chains one, eV/Å. The first of its cells is
+        the lattice itself.
     """
     components = COMPONENTS[len(crystal.periodic)]
     n = len(components)
@@ -132,7 +162,7 @@ def stiffness(crystal: Crystal, cell: Floats) -> Linear:
 
 
 def sizes(crystal: Crystal, cells: Floats) -> Floats:
-    """Volumes of cells (n, 3, 3), Å³, or areas of a sheet's, Å²; shape (n,)."""
+    """Volumes of cells (n, 3, 3), Å³, areas of a sheet's, Å², or lengths of a chain's, Å; shape (n,)."""
     return np.asarray(np.sqrt(np.linalg.det(metric(cells[:, list(crystal.periodic)]))))
 
 
@@ -140,15 +170,16 @@ def in_standard_frame(crystal: Crystal, found: Equilibrium) -> Equilibrium:
     """Turn an equilibrium into the Cartesian frame of its constants.
 
     For bulk crystals that is the one IEEE Standard 176 (1987) gives their symmetry; sheets lie in the xy plane, with
-    their first periodic vector along x.
+    their first periodic vector along x, and chains along x.
     """
     rows = found.cell[list(crystal.periodic)]
-    if len(rows) == 2:
-        x, normal = rows[0] / np.linalg.norm(rows[0]), np.cross(*rows)
+    if len(rows) == 3:
+        rotation = standard_frame(crystal, found.cell)
+    else:
+        x = rows[0] / np.linalg.norm(rows[0])
+        normal = np.cross(*rows) if len(rows) == 2 else normals(rows)[-1]
         z = normal / np.linalg.norm(normal)
         rotation = np.array([x, np.cross(z, x), z])
-    else:
-        rotation = standard_frame(crystal, found.cell)
     on_strain = on_strains(rotation[None])[0]
     return replace(
         found,

@@ -14,13 +14,16 @@ from numpy.typing import ArrayLike
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.lattice import metric
-from ase_dkl.mechanics.equilibrium import equilibrium
+from ase_dkl.mechanics.equilibrium import BadEquilibrium, equilibrium
 from ase_dkl.mechanics.forms import FEWEST, BadEquationOfState, Form, check_fit
+from ase_dkl.mechanics.strains import invariant_strains
 from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:
     from ase_dkl.surrogate import Surrogate
 
+ONE_SHAPE = 1e-4
+"""Lattices are of one shape when no component of their metrics, scaled to one size, differs by more than this."""
 MISFIT = 2.0
 """Standard deviations by which a value may move in half the range, before a warning says that the form does not fit."""
 BOUNDS = (-0.08, 0.08)
@@ -122,7 +125,7 @@ def equation_of_state(
     surrogate: Surrogate,
     *,
     kind: str = "birchmurnaghan",
-    bounds: tuple[float, float] = BOUNDS,
+    bounds: tuple[float, float] | None = None,
     points: int = 21,
     start: Floats | None = None,
 ) -> EquationOfState:
@@ -131,6 +134,9 @@ def equation_of_state(
     Of a cubic crystal (of a square or hexagonal sheet) this is the equation of state under pressure. Any other changes
     its shape under pressure, and is softer than this B0 says.
 
+    Where the training rows are of one shape and say nothing of the crystal's others, or surround no equilibrium, the
+    reference's shape is scaled over the sizes that they have.
+
     Sheets and slabs get theirs in the area: their cell's volume says only how much vacuum there is. The forms serve as
     curves with a minimum, a curvature and a third derivative, whatever the exponents in them were made for; the
     residuals say how well they do.
@@ -138,18 +144,17 @@ def equation_of_state(
     Args:
         surrogate: a trained surrogate.
         kind: one of `ase.eos.eos_names`.
-        bounds: the smallest and the largest volume (area), as fractional changes from the start's. The wider they are,
-            the worse a form follows: at ±8 % Birch–Murnaghan's misfit moves B0 of SrTiO3 by a quarter of its error bar,
-            and Vinet's by three quarters.
+        bounds: the smallest and the largest volume (area), as fractional changes from the start's; ±8 % by default.
+            The wider they are, the worse a form follows: at ±8 % Birch–Murnaghan's misfit moves B0 of SrTiO3 by a
+            quarter of its error bar, and Vinet's by three quarters.
         points: equally spaced between the bounds.
         start: cell that is scaled, in the reference's basis, shape (3, 3), Å; the equilibrium by default.
 
     Raises:
-        BadEquationOfState: no such kind, too few points, bounds without a minimum between them, or a chain.
-        BadEquilibrium: no equilibrium was found.
+        BadEquationOfState: no such kind, too few points, no minimum near the bounds, or a chain.
 
     Warns:
-        ExtrapolationWarning: some volumes lie outside the training data.
+        ExtrapolationWarning: some volumes lie outside the training data, or the minimum lies outside the bounds.
         MisfitWarning: some value depends on the bounds by more than its error bar.
     """
     periodic = list(surrogate.crystal.periodic)
@@ -157,7 +162,10 @@ def equation_of_state(
         raise BadEquationOfState(
             "A chain has neither volume nor area, and no equation of state. Scan its length along its axis instead."
         )
-    low, high = bounds
+    check_fit(kind, points)
+    begin, (low, high) = (
+        _path(surrogate, bounds) if start is None else (np.asarray(start, dtype=float), bounds or BOUNDS)
+    )
     if not -1 < low < high:
         raise BadEquationOfState(
             f"An equation of state from {low:g} to {high:g}: the bounds are fractional changes of the volume, the "
@@ -168,8 +176,6 @@ def equation_of_state(
             f"An equation of state from {low:g} to {high:g}: energies so close together say nothing of a curve. Give "
             f"bounds at least {NARROWEST:g} apart."
         )
-    check_fit(kind, points)
-    begin = equilibrium(surrogate).cell if start is None else np.asarray(start, dtype=float)
     scale = (1 + np.linspace(low, high, points)) ** (1 / len(periodic))
     cells = np.repeat(begin[None], points, axis=0)
     cells[:, periodic] *= scale[:, None, None]
@@ -177,8 +183,38 @@ def equation_of_state(
     joint = surrogate.posterior(cells, derivatives=False)
     sizes = np.sqrt(np.linalg.det(metric(cells[:, periodic])))
     fitted = fit_equation(kind, sizes, joint.mean, joint.covariance, dimensions=len(periodic))
+    if not sizes[0] < fitted.form.minimum < sizes[-1]:
+        warnings.warn(
+            f"The curve is lowest at {fitted.form.minimum:.5g}, outside the range that it was fitted to, from "
+            f"{sizes[0]:.5g} to {sizes[-1]:.5g}. All that follows from the minimum is extrapolated, with an error of "
+            "the form that no error bar knows of. Add DFT runs around the minimum.",
+            ExtrapolationWarning,
+            stacklevel=2,
+        )
     _warn_of_misfit(fitted)
     return fitted
+
+
+def _path(surrogate: Surrogate, bounds: tuple[float, float] | None) -> tuple[Floats, tuple[float, float]]:
+    """The cell that is scaled, and how far."""
+    crystal = surrogate.crystal
+    metrics = metric(surrogate.cells[:, list(crystal.periodic)])
+    sizes = np.sqrt(np.linalg.det(metrics))
+    size = float(np.sqrt(np.linalg.det(metric(crystal.cell[list(crystal.periodic)]))))
+    shapes = metrics / sizes[:, None, None] ** (2 / len(crystal.periodic))
+    one_shape = np.ptp(shapes, axis=0).max() < ONE_SHAPE * np.abs(shapes).max()
+    rows = (sizes.min() / size - 1, sizes.max() / size - 1)
+    if one_shape and len(invariant_strains(crystal, crystal.cell)) > 1:
+        return crystal.cell, bounds or rows
+    try:
+        return equilibrium(surrogate).cell, bounds or BOUNDS
+    except BadEquilibrium as error:
+        warnings.warn(
+            f"The shape of the reference crystal is scaled, as there is no equilibrium to start from. {error}",
+            ExtrapolationWarning,
+            stacklevel=3,
+        )
+        return crystal.cell, bounds or rows
 
 
 def fit_equation(
@@ -194,7 +230,7 @@ def fit_equation(
         dimensions: 3 for volumes, 2 for areas.
 
     Raises:
-        BadEquationOfState: no such kind, too few points, or no minimum between them.
+        BadEquationOfState: no such kind, too few points, or no minimum near them.
     """
     form = Form.fit(kind, volumes, energies)
     v = form.minimum
@@ -239,7 +275,10 @@ def _warn_of_misfit(fitted: EquationOfState) -> None:
     dimensions = 3 if fitted.names[0] == "V0_A3" else 2
     covariance = fitted.energies_covariance[np.ix_(nearest, nearest)]
     kind, volumes, energies = fitted.form.kind, fitted.volumes[nearest], fitted.energies[nearest]
-    narrow = fit_equation(kind, volumes, energies, covariance, dimensions=dimensions)
+    try:
+        narrow = fit_equation(kind, volumes, energies, covariance, dimensions=dimensions)
+    except BadEquationOfState:
+        return
     moved = np.abs(narrow.values - fitted.values) / fitted.std
     worst = int(moved.argmax())
     if moved[worst] > MISFIT:

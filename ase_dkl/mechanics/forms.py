@@ -43,13 +43,15 @@ class Form:
     def fit(cls, kind: str, volumes: Floats, energies: Floats) -> Self:
         """Fit as ase.eos does, by least squares, every point counting the same.
 
+        The minimum may lie outside the points, no further than they reach.
+
         Args:
             kind: one of `KINDS`.
             volumes: shape (n,), Å³.
             energies: shape (n,), eV.
 
         Raises:
-            BadEquationOfState: no such kind, too few points, or no minimum between them.
+            BadEquationOfState: no such kind, too few points, or no minimum near them.
         """
         check_fit(kind, len(volumes))
         lowest = energies.min()
@@ -60,7 +62,8 @@ class Form:
                 minimum, _, modulus = fit.fit(warn=False)
         except (RuntimeError, ValueError) as error:  # SciPy's that did not converge, and ASE's "No minimum!"
             raise _no_minimum(kind, volumes, energies) from error
-        if not (volumes.min() < minimum < volumes.max() and modulus > 0):
+        width = float(np.ptp(volumes))
+        if not (volumes.min() - width < minimum < volumes.max() + width and modulus > 0):
             raise _no_minimum(kind, volumes, energies)
         parameters = np.array(fit.fit0.coeffs[::-1] if kind == "sj" else fit.eos_parameters)
         parameters[0] += lowest
@@ -121,8 +124,9 @@ def check_fit(kind: str, points: int) -> None:
 
 def _no_minimum(kind: str, volumes: Floats, energies: Floats) -> BadEquationOfState:
     return BadEquationOfState(
-        f"The form {kind} has no minimum between {volumes.min():.4g} and {volumes.max():.4g}; the lowest energy is at "
-        f"{volumes[energies.argmin()]:.4g}. Choose bounds with the minimum well between them, or another form."
+        f"The form {kind} has no minimum when fitted between {volumes.min():.4g} and {volumes.max():.4g}; the lowest "
+        f"energy is at {volumes[energies.argmin()]:.4g}. Choose bounds with the minimum well between them, or another "
+        "form."
     )
 
 

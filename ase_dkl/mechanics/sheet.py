@@ -9,7 +9,7 @@ import numpy as np
 from ase.units import J, m
 
 from ase_dkl.arrays import Floats
-from ase_dkl.mechanics.elastic import BadElasticity, at_equilibrium, in_standard_frame, stiffness
+from ase_dkl.mechanics.elastic import BadElasticity, at_equilibrium, in_standard_frame, stiffness, undetermined
 from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium
 from ase_dkl.mechanics.propagation import propagated
 
@@ -57,6 +57,11 @@ class SheetConstants:
         """Standard deviation of every constant, shape (3, 3)."""
         return np.sqrt(np.maximum(np.diagonal(self.covariance), 0)).reshape(3, 3)
 
+    @property
+    def undetermined(self) -> tuple[str, ...]:
+        """Names of the constants of which the training data say nothing, such as "C66"."""
+        return undetermined(self.C_N_per_m, self.covariance)
+
 
 def sheet_constants(surrogate: Surrogate, *, symmetric: bool = True) -> SheetConstants:
     """Find the equilibrium lattice of a sheet or slab and its elastic constants.
@@ -75,8 +80,8 @@ def sheet_constants(surrogate: Surrogate, *, symmetric: bool = True) -> SheetCon
     crystal = surrogate.crystal
     if len(crystal.periodic) != 2:
         raise BadElasticity(
-            f"{crystal.formula} has {len(crystal.periodic)} periodic axes and is no sheet. elastic_constants gives the "
-            "constants of a bulk crystal, in GPa."
+            f"{crystal.formula} has {len(crystal.periodic)} periodic axes and is no sheet. "
+            "elastic_constants gives the constants of a bulk crystal, in GPa, chain_stiffness that of a chain, in nN."
         )
     found = in_standard_frame(crystal, equilibrium(surrogate, symmetric=symmetric))
     mean, covariance = at_equilibrium(surrogate, found, lambda cell: stiffness(crystal, cell))

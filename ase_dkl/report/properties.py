@@ -8,17 +8,31 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ase_dkl.arrays import Floats
+from ase_dkl.mechanics.chain import chain_stiffness
 from ase_dkl.mechanics.elastic import ElasticConstants, elastic_constants
 from ase_dkl.mechanics.eos import EquationOfState, equation_of_state
+from ase_dkl.mechanics.equilibrium import Equilibrium
+from ase_dkl.mechanics.frame import laue_class
 from ase_dkl.mechanics.moduli import moduli
 from ase_dkl.mechanics.points import points_on_line
 from ase_dkl.mechanics.sheet import SheetConstants, sheet_constants
-from ase_dkl.mechanics.stability import stability, stable_probability
+from ase_dkl.mechanics.stability import born_conditions, stability, stable_probability
 from ase_dkl.plots import BLUE, ORANGE
 from ase_dkl.report.attempt import attempt
 from ase_dkl.report.blocks import Section, facts, figure, measured, side_by_side
 from ase_dkl.report.figures import banded, empty_figure
-from ase_dkl.wording import number, of_equilibrium, of_moduli, of_probability, of_sheet, of_stability, of_state
+from ase_dkl.wording import (
+    number,
+    of_born_conditions,
+    of_chain,
+    of_equilibrium,
+    of_moduli,
+    of_probability,
+    of_sheet,
+    of_stability,
+    of_state,
+    of_undetermined,
+)
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -77,18 +91,34 @@ def _curve(surrogate: Surrogate, fitted: EquationOfState, dataset: Dataset | Non
 def elasticity(surrogate: Surrogate) -> Section:
     """Elastic constants and moduli, of a bulk crystal in GPa, of a sheet in N/m."""
     section = Section("Elasticity", "Elastic constants")
-    if len(surrogate.crystal.periodic) == 2:
+    crystal = surrogate.crystal
+    words: dict[str, str] = {}
+    if len(crystal.periodic) == 1:
+        chain = attempt(section, lambda: chain_stiffness(surrogate))
+        if chain is not None:
+            section.headlines = of_chain(chain)
+            section.parts.append(facts({**of_chain(chain), **_lattice(chain.equilibrium), "ions": chain.ions}))
+        return section
+    if len(crystal.periodic) == 2:
         found = attempt(section, lambda: sheet_constants(surrogate))
         if found is not None:
-            words = of_sheet(found) | of_probability(*stable_probability(found.C_N_per_m, found.covariance))
+            if not found.undetermined:
+                words = of_sheet(found) | of_probability(*stable_probability(found.C_N_per_m, found.covariance))
             _show(section, found, found.C_N_per_m, found.C_std_N_per_m, "N/m", words)
         return section
     constants = attempt(section, lambda: elastic_constants(surrogate))
     if constants is not None:
-        words = attempt(section, lambda: _of_bulk(constants)) or {}
-        words |= of_stability(stability(constants.C_GPa, constants.covariance))
-        _show(section, constants, constants.C_GPa, constants.C_std_GPa, "GPa", words)
+        C, covariance = constants.C_GPa, constants.covariance
+        if not constants.undetermined:
+            words = attempt(section, lambda: _of_bulk(constants)) or {}
+            words |= of_stability(stability(C, covariance))
+            words |= of_born_conditions(born_conditions(C, covariance, laue_class(crystal, constants.equilibrium.cell)))
+        _show(section, constants, C, constants.C_std_GPa, "GPa", words)
     return section
+
+
+def _lattice(found: Equilibrium) -> dict[str, str]:
+    return {f"equilibrium {names}": text for names, text in of_equilibrium(found).items()}
 
 
 def _show(
@@ -100,9 +130,13 @@ def _show(
         "joint posterior of stresses, and contains what the equilibrium's own uncertainty adds.</p>"
     )
     lattice = of_equilibrium(found.equilibrium)
-    rows = {f"equilibrium {names}": text for names, text in lattice.items()}
     section.headlines = {f"lattice: {names}": text for names, text in list(lattice.items())[:1]}
-    section.parts.append(side_by_side(_stiffness(C, std, unit), facts({**rows, **words, "ions": found.ions})))
+    rows = {**_lattice(found.equilibrium), **words, "ions": found.ions}
+    if found.undetermined:
+        section.warnings.append(of_undetermined(found.undetermined))
+        section.parts.append(facts(rows))
+    else:
+        section.parts.append(side_by_side(_stiffness(C, std, unit), facts(rows)))
 
 
 def _stiffness(C: Floats, std: Floats, unit: str) -> str:

@@ -1,0 +1,58 @@
+"""The stiffness of chains, in nN: the force that strains them, whatever cross-section is thought of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ase.units import J, m
+
+from ase_dkl.mechanics.elastic import BadElasticity, at_equilibrium, in_standard_frame, stiffness
+from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium
+
+if TYPE_CHECKING:
+    from ase_dkl.surrogate import Surrogate
+
+NN = 1e-9 * J / m
+"""1 nN in eV/Å."""
+
+
+@dataclass(frozen=True, eq=False)
+class ChainStiffness:
+    """The stiffness of a chain or wire at the length without force.
+
+    Attributes:
+        equilibrium: that lattice, the chain along x.
+        ions: "clamped" or "relaxed", as they were in the training data.
+        stiffness_nN: L ∂²E/∂L², the force a unit of strain takes: Young's modulus times cross-section.
+        stiffness_nN_std: its standard deviation.
+    """
+
+    equilibrium: Equilibrium
+    ions: str
+    stiffness_nN: float
+    stiffness_nN_std: float
+
+
+def chain_stiffness(surrogate: Surrogate) -> ChainStiffness:
+    """Find the equilibrium length of a chain and its stiffness.
+
+    Args:
+        surrogate: a trained surrogate of a crystal with one periodic axis.
+
+    Raises:
+        BadElasticity: the crystal has another number of periodic axes.
+        BadEquilibrium: no equilibrium was found.
+
+    Warns:
+        ExtrapolationWarning: the equilibrium lies outside the training data.
+    """
+    crystal = surrogate.crystal
+    if len(crystal.periodic) != 1:
+        raise BadElasticity(
+            f"{crystal.formula} has {len(crystal.periodic)} periodic axes and is no chain. "
+            "elastic_constants gives the constants of a bulk crystal, sheet_constants those of a sheet or slab."
+        )
+    found = in_standard_frame(crystal, equilibrium(surrogate))
+    mean, covariance = at_equilibrium(surrogate, found, lambda cell: stiffness(crystal, cell))
+    return ChainStiffness(found, crystal.ions, float(mean[0]) / NN, float(covariance[0, 0]) ** 0.5 / NN)
