@@ -22,6 +22,7 @@ from ase_dkl.cli.terminal import (
     print_json,
     print_rich,
     print_table,
+    warn,
     warnings_told,
 )
 from ase_dkl.files import check_outputs, written_whole
@@ -234,7 +235,7 @@ def _chain(model: Path, surrogate: "Surrogate", as_json: bool) -> None:
 
 def _warn(told: list[str], text: str) -> None:
     told.append(text)
-    note(f"Warning: {text}")
+    warn(text)
 
 
 def _print_matrix(title: str, values: "Floats", std: "Floats", undetermined: tuple[str, ...]) -> None:
