@@ -90,9 +90,10 @@ class Dataset:
             BadReference: the reference cannot be read or is no crystal.
         """
         name = display_name(str(source))
+        axes = None if pbc is None else periodic_axes(pbc)
         rows = read_rows(str(source), select)
         provenance = {"source": name, "select": select, "sha256": content_hash(str(source))}
-        return cls._of(rows, name, select, reference, symmetry, pbc, provenance)
+        return cls._of(rows, name, select, _reference(reference, axes), symmetry, axes, provenance)
 
     @classmethod
     def from_atoms(
@@ -105,9 +106,10 @@ class Dataset:
         pbc: str | Sequence[bool] | None = None,
     ) -> Self:
         """Take structures whose calculators hold an energy, and a stress where known. For the rest see `read`."""
+        axes = None if pbc is None else periodic_axes(pbc)
         rows = rows_of(structures, select)
         provenance = {"source": "structures in memory", "select": select, "sha256": None}
-        return cls._of(rows, "The given structures", select, reference, symmetry, pbc, provenance)
+        return cls._of(rows, "The given structures", select, _reference(reference, axes), symmetry, axes, provenance)
 
     @classmethod
     def _of(
@@ -115,16 +117,14 @@ class Dataset:
         rows: list[AtomsRow],
         name: str,
         select: str | None,
-        reference: Atoms | Path | str | Crystal | None,
+        reference: Atoms | Crystal | None,
         symmetry: bool,
-        pbc: str | Sequence[bool] | None,
+        pbc: np.ndarray | None,
         provenance: dict[str, Any],
     ) -> Self:
         began = time.perf_counter()
-        axes = None if pbc is None else periodic_axes(pbc)
-        reference = _reference(reference, axes)
         findings = Findings(select)
-        columns = leave_out_unlabelled(Columns.of(rows, axes), findings)
+        columns = leave_out_unlabelled(Columns.of(rows, pbc), findings)
         settings = check_settings(columns, findings)
         columns = columns.take(check_geometry(columns, findings))
         if not len(columns.ids):
@@ -221,8 +221,9 @@ class Dataset:
 
 def _reference(reference: Atoms | Path | str | Crystal | None, pbc: np.ndarray | None) -> Atoms | Crystal | None:
     if isinstance(reference, Atoms) and pbc is not None:
-        reference = reference.copy()
-        reference.pbc = pbc
+        said: Atoms = reference.copy()
+        said.pbc = pbc
+        return said
     if not isinstance(reference, str | Path):
         return reference
     try:
