@@ -1,11 +1,15 @@
+import re
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, make_supercell
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.db import connect
 
+from ase_dkl import Dataset
 from ase_dkl.crystal import Crystal
 from ase_dkl.dataset.columns import Columns
 from ase_dkl.dataset.ions import check_ions
@@ -57,6 +61,48 @@ def test_energies_under_another_name_are_pointed_out() -> None:
     assert findings.problems == [
         "None of the 8 rows has a finite energy. They have REF_energy; ASE knows an energy only by the name energy."
     ]
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("virial.xyz", r"with virial: 12 rows: .*a virial is −stress times volume"),
+        ("ref_stress.xyz", "with REF_stress: 12 rows"),
+    ],
+)
+def test_stresses_under_another_name_are_pointed_out(case: str, words: str) -> None:
+    (warning,) = Dataset.read(Path(__file__).parent / "cases" / case).warnings
+    assert re.search(words, warning)
+
+
+@pytest.mark.parametrize("name", ["dft_energy", "energy_pbe", "REF_energy", "E_tot", "TOTEN"])
+def test_names_of_energies(name: str) -> None:
+    structures = salts()
+    for atoms in structures:
+        atoms.calc = None
+        atoms.info[name] = np.array(-1.0)
+    findings = Findings()
+    leave_out_unlabelled(columns_of(structures), findings)
+    assert f"They have {name}; ASE knows" in findings.problems[0]
+
+
+@pytest.mark.parametrize("name", ["virial", "dft_stress", "stresses", "REF_forces"])
+def test_names_in_a_database(name: str, tmp_path: Path) -> None:
+    with connect(tmp_path / "salts.db") as database:
+        for atoms in salts():
+            database.write(atoms, data={name: np.ones((3, 3)), "stress_uncertainty": np.ones(6)})
+    (warning,) = Dataset.read(tmp_path / "salts.db").warnings
+    assert name in warning
+    assert "uncertainty" not in warning
+
+
+def test_names_in_arrays() -> None:
+    structures = salts()
+    for atoms in structures:
+        atoms.arrays["REF_forces"] = np.zeros((2, 3))
+    assert Dataset.from_atoms(structures).warnings == (
+        "Forces are judged only by the name forces: REF_forces are not looked at.",
+    )
 
 
 def flatten(atoms: Atoms) -> None:

@@ -50,6 +50,7 @@ class Columns:
         moments: total magnetic moments of the results, μB, lengths of vectors, NaN where a row has none, shape (n,).
         site_moments: magnetic moments of the results, μB, shape (atoms,) or (atoms, 3); None where a row has none.
         changes: what of a structure was changed after its calculation, so that ASE drops the results.
+        names: what else a row holds, by name: key-value pairs, data, entries of `atoms.info` and further arrays.
         stress_notes: what was the matter with a row's stress, or how it was read; "" where nothing was.
         formulas: chemical formulas.
         settings: calculator settings that are known to matter, by name.
@@ -66,6 +67,7 @@ class Columns:
     moments: np.ndarray
     site_moments: list[np.ndarray | None]
     changes: list[tuple[str, ...]]
+    names: list[set[str]]
     stress_notes: list[str]
     formulas: list[str]
     settings: list[dict[str, str]]
@@ -112,6 +114,7 @@ class Columns:
             np.array(moments),
             site_moments,
             [row.get("changes") or () for row in rows],
+            [{*row.key_value_pairs, *(row.get("names") or ())} for row in rows],
             notes,
             formulas,
             settings,
@@ -131,6 +134,7 @@ class Columns:
             self.moments[chosen],
             [self.site_moments[i] for i in chosen],
             [self.changes[i] for i in chosen],
+            [self.names[i] for i in chosen],
             [self.stress_notes[i] for i in chosen],
             [self.formulas[i] for i in chosen],
             [self.settings[i] for i in chosen],

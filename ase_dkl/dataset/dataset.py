@@ -21,6 +21,7 @@ from ase_dkl.dataset.moments import check_moments
 from ase_dkl.dataset.screening import (
     check_geometry,
     check_labels,
+    check_names,
     compositions,
     find_crystal,
     leave_out_unlabelled,
@@ -125,6 +126,7 @@ class Dataset:
         began = time.perf_counter()
         findings = Findings(select)
         columns = leave_out_unlabelled(Columns.of(rows, pbc), findings)
+        findings.warnings += check_names(columns)
         settings = check_settings(columns, findings)
         columns = columns.take(check_geometry(columns, findings))
         if not len(columns.ids):

@@ -1,5 +1,6 @@
 """Rows → labels of one crystal; what does not fit is left out or refused, and always named."""
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -21,6 +22,9 @@ from ase_dkl.periodicity import VACUUM, vacuum_that_never_varies
 
 SHOWN_KINDS = 3
 
+ENERGY, STRESS, FORCES = "energ|toten|etot|e_tot", "stress|virial", "force"
+"""What labels are called where they are not called as ASE calls them."""
+
 STILL_THIS_CRYSTAL = 0.45
 """Å. Ions further than this from their sites are rather of another crystal."""
 
@@ -39,10 +43,35 @@ def leave_out_unlabelled(columns: Columns, findings: Findings) -> Columns:
             f"Left out, because they have no energy or none that is finite: {rows_in_words(columns.ids[~labelled])}."
         )
         return columns.take(labelled)
-    alike = sorted({key for pairs in columns.pairs for key in pairs if "energy" in key.lower()})
-    hint = f" They have {', '.join(alike)}; ASE knows an energy only by the name energy." if alike else ""
+    hint = (
+        f" They have {alike}; ASE knows an energy only by the name energy."
+        if (alike := _alike(columns, ENERGY))
+        else ""
+    )
     findings.problems.append(f"None of the {len(labelled)} rows has a finite energy.{hint}")
     return columns.take(labelled)
+
+
+def check_names(columns: Columns) -> list[str]:
+    """Point out stresses and forces that rows hold under other names than ASE's, which are not read."""
+    unnoted = np.array([not note for note in columns.stress_notes], dtype=bool)
+    lacking = ~np.isfinite(columns.stresses).all(axis=1) & unnoted
+    warnings = []
+    if alike := _alike(columns.take(lacking), STRESS):
+        virial = "; a virial is −stress times volume" if "virial" in alike.lower() else ""
+        warnings.append(
+            f"Without a stress by that name, but with {alike}: {rows_in_words(columns.ids[lacking])}. ASE knows one "
+            f"only as stress (eV/Å³, tension positive, xx yy zz yz xz xy{virial}). Rename it, and it counts."
+        )
+    unjudged = np.array([forces is None for forces in columns.forces], dtype=bool)
+    if alike := _alike(columns.take(unjudged), FORCES):
+        warnings.append(f"Forces are judged only by the name forces: {alike} are not looked at.")
+    return warnings
+
+
+def _alike(columns: Columns, pattern: str) -> str:
+    names = {name for of_row in columns.names for name in of_row if re.search(pattern, name.lower())}
+    return ", ".join(sorted(name for name in names if not re.search("uncertainty|_std|noise|predicted|before", name)))
 
 
 def _dropped(columns: Columns, changed: np.ndarray) -> str:

@@ -133,6 +133,7 @@ def _selected(table: Database | _Rows, source: str, select: str | None) -> list[
             if isinstance(table, SQLite3Database):
                 _ = table.metadata  # ASE finds out the version, which a selection by magmom asks for
             rows = list(table.select(selection, include_data=False))
+            _name_data(table, rows)
     except _BadSelection as error:
         problem = (
             f"The selection {select!r} is not in the language of ase.db: {error}. Write conditions as key=value, "
@@ -197,11 +198,19 @@ def _frames(structures: Iterable[Atoms]) -> _Rows:
                 **atoms2dict(atoms),
                 "id": index,
                 "changes": _changes(atoms),
+                "names": {*atoms.info, *atoms.arrays},
                 "key_value_pairs": {key: value for key, value in atoms.info.items() if isinstance(value, scalar)},
             }
         )
         for index, atoms in enumerate(structures)
     )
+
+
+def _name_data(table: Database | _Rows, rows: list[AtomsRow]) -> None:
+    """Let the first row that lacks a label tell what its data, which are not read, are called: labels, maybe."""
+    lacking = next((row for row in rows if row.get("energy") is None or row.get("stress") is None), None)
+    if lacking is not None and not isinstance(table, _Rows):
+        lacking["names"] = set(table.get(id=lacking.id).data)
 
 
 def _changes(atoms: Atoms) -> tuple[str, ...]:
