@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import Any, Literal, Self
+import math
+import re
+from dataclasses import asdict, dataclass, is_dataclass
+from pathlib import PurePosixPath, PureWindowsPath
+from types import NoneType, UnionType
+from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
 
 KERNELS = ("rbf", "matern52")
 STARTS = ("fuzzy", "kmeans", "random")
 """Of the inducing points."""
+_FOLDERS = re.compile(r"(?<![\w/:.~])/(?:[^/\s'\"]+/)+(?=[^/\s'\"])|\b[A-Za-z]:\\(?:[^\\\s'\"]+\\)+")
+"""Of an absolute path within a text."""
 
 
 class BadTraining(ValueError):
@@ -176,7 +184,7 @@ class TrainingReport:
         converged: whether the bound had settled: it rose by less than 0.05 nats a label over the last tenth of the
             steps, in which the learning rate goes to zero.
         seconds: wall time of training.
-        dataset: provenance of the rows.
+        dataset: provenance of the rows; of files the names, without their folders where those are of one machine.
         warnings: what the user should know.
         mean_breadth: what the prior of the sextic mean is multiplied by, by network; None of other means.
     """
@@ -200,6 +208,10 @@ class TrainingReport:
     warnings: tuple[str, ...]
     mean_breadth: list[float] | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("dataset", "warnings"):
+            object.__setattr__(self, name, _without_folders(getattr(self, name)))
+
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
@@ -207,11 +219,57 @@ class TrainingReport:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Rebuild a report from `to_dict`."""
-        test = values["test"]
-        return cls(
-            **{
-                **values,
-                "test": None if test is None else Evaluation(**test),
-                "warnings": tuple(values["warnings"]),
-            }
-        )
+        return from_json(cls, values)
+
+
+def from_json(record: type[T], values: Any) -> T:
+    """Rebuild a record from JSON, by the names of its fields; what is not there has its default.
+
+    Raises:
+        ValueError: a field is missing, unknown, or not of its type.
+    """
+    hints = get_type_hints(record)
+    if not isinstance(values, dict) or values.keys() - hints:
+        raise ValueError(f"{record.__name__} has no fields such as these")
+    try:
+        return record(**{name: _of_type(hints[name], value, name) for name, value in values.items()})
+    except TypeError as error:
+        raise ValueError(f"{record.__name__}: {error}") from error
+
+
+def _of_type(hint: Any, value: Any, name: str) -> Any:
+    """A JSON value as a type annotation has it."""
+    origin, arguments = get_origin(hint), get_args(hint)
+    if is_dataclass(hint) and isinstance(value, dict):
+        return from_json(hint, value)  # type: ignore[arg-type]
+    if origin in (Union, UnionType):
+        if value is None and NoneType in arguments:
+            return None
+        (hint,) = (each for each in arguments if each is not NoneType)
+        return _of_type(hint, value, name)
+    if origin in (list, tuple) and isinstance(value, list):
+        return origin(_of_type(arguments[0], each, name) for each in value)
+    if origin is dict and isinstance(value, dict):
+        return {key: _of_type(arguments[1], each, name) for key, each in value.items()}
+    if (
+        hint is Any
+        or (origin is Literal and value in arguments)
+        or (hint is float and type(value) in (int, float) and math.isfinite(value))
+        or (hint in (int, bool, str) and type(value) is hint)
+    ):
+        return value
+    raise ValueError(f"{name} is {value!r:.80}")
+
+
+def _without_folders(value: Any) -> Any:
+    """JSON in which nothing tells folders of a machine: of an absolute path the last name is left."""
+    if isinstance(value, dict):
+        return {key: _without_folders(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_without_folders(each) for each in value)
+    if not isinstance(value, str):
+        return value
+    for kind in (PurePosixPath, PureWindowsPath):
+        if "\n" not in value and kind(value).is_absolute():
+            return kind(value).name
+    return _FOLDERS.sub("", value)

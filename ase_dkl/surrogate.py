@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict
 from functools import cached_property
@@ -22,10 +21,11 @@ from ase_dkl.domain import Domain, Extrapolation
 from ase_dkl.features import propagate, silu
 from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.inputs import DEGREES, Scaling, basis_functions, strain_functions
-from ase_dkl.model_file import BadModelFile, pack, unpack
+from ase_dkl.model_file import BadModelFile, checksum, pack, unpack, writer
 from ase_dkl.posterior import Posterior
 from ase_dkl.prediction import JointPosterior, Prediction, as_cells, of_slopes
-from ase_dkl.records import TrainConfig, TrainingReport
+from ase_dkl.records import TrainConfig, TrainingReport, from_json
+from ase_dkl.soundness import check
 
 Layers = list[tuple[Floats, Floats]]
 _PART = 4096
@@ -48,6 +48,8 @@ class Surrogate:
         layers: of the networks, weights and biases.
         process: the Gaussian processes on the features.
         calibration: what held-out rows say of the error bars; None where nobody asked. Predictions are the same.
+        written: the version of ase_dkl that wrote the file that the model was read from, and when; None where there is
+            none, or it is older than such records.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Surrogate:
         self.cells = cells
         self.scaling, self.layers, self.process = scaling, layers, process
         self.calibration: Calibration | None = None
+        self.written: str | None = None
         self._periodic = list(crystal.periodic)
         self._last = (np.empty((0, 0)), np.empty(0))
 
@@ -144,7 +147,7 @@ class Surrogate:
     @cached_property
     def digest(self) -> str:
         """SHA-256 of all that predictions follow from: equal for equal models, whenever they were trained."""
-        return hashlib.sha256(pack(self._identity(), self._tensors())).hexdigest()
+        return checksum(self._identity(), self._tensors())
 
     def save(self, path: str | Path) -> None:
         """Write the model to one file, which appears only once it is complete, or takes the place of another model.
@@ -182,25 +185,29 @@ class Surrogate:
         """Rebuild a model from `to_bytes`; errors speak of it by its name."""
         header, tensors = unpack(content, name)
         try:
-            crystal = Crystal.from_dict(header["crystal"])
-            config = TrainConfig(**header["config"])
-            report = TrainingReport.from_dict(header["report"])
-            cells = tensors["cells"]
-            images, centre, scale = (tensors[f"scaling.{name}"] for name in ("images", "centre", "scale"))
-            # Nor of a metric those from before there were means of the strain.
-            scaling = Scaling(images, centre, scale, **header["energy"], metric=tensors.get("scaling.metric"))
-            layers = [(tensors[f"layer{i}.weight"], tensors[f"layer{i}.bias"]) for i in range(config.depth + 2)]
-            posterior = Posterior(config.kernel, *(tensors[f"posterior.{name}"] for name in _POSTERIOR))
-            surrogate = cls(crystal, config, report, cells, scaling, layers, posterior)
-            # Files from before there were calibrations do not mention one.
-            notes = header.get("calibration")
-            surrogate.calibration = None if notes is None else Calibration.from_file(notes, tensors)
-            surrogate.predict_cells(crystal.cell[None], stress=False)
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+            surrogate = cls._of_file(header, tensors)
+        except Exception as error:
             raise BadModelFile(
-                f"{name} has the form of a model but its content does not fit together: it was changed after it was "
-                "written, or belongs to another version of ase_dkl. Train again."
+                f"{name} has the form of a model but its content does not fit together ({error}): it was changed after "
+                "it was written. Copy it again, or train again."
             ) from error
+        surrogate.written = writer(header)
+        return surrogate
+
+    @classmethod
+    def _of_file(cls, header: dict[str, Any], tensors: dict[str, Floats]) -> Surrogate:
+        crystal = Crystal.from_dict(header["crystal"])
+        config = from_json(TrainConfig, header["config"])
+        report = TrainingReport.from_dict(header["report"])
+        images, centre, scale = (tensors[f"scaling.{name}"] for name in ("images", "centre", "scale"))
+        # Models from before there were means of the strain have no metric.
+        scaling = Scaling(images, centre, scale, **header["energy"], metric=tensors.get("scaling.metric"))
+        layers = [(tensors[f"layer{i}.weight"], tensors[f"layer{i}.bias"]) for i in range(config.depth + 2)]
+        process = Posterior(config.kernel, *(tensors[f"posterior.{name}"] for name in _POSTERIOR))
+        surrogate = cls(crystal, config, report, tensors["cells"], scaling, layers, process)
+        if header.get("calibration") is not None:
+            surrogate.calibration = Calibration.from_file(header["calibration"], tensors)
+        check(surrogate)
         return surrogate
 
     def _identity(self) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -241,7 +242,9 @@ class TestScan:
 
 
 def test_info(model_file: Path, surrogate: Surrogate) -> None:
-    assert "SrTiO3" in succeed("info", model_file).stdout
+    shown = succeed("info", model_file).stdout
+    assert "SrTiO3" in shown
+    assert f"ase_dkl {version('ase-dkl')} on 20" in shown
     printed = numbers("info", model_file)
     assert printed["formula"] == "SrTiO3"
     assert printed["report"]["n_rows"] == 24

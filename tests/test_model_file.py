@@ -1,10 +1,11 @@
 import json
+import re
 
 import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from ase_dkl.model_file import BadModelFile, pack, unpack
+from ase_dkl.model_file import BadModelFile, pack, unpack, writer
 
 TENSORS = {"a": np.arange(6.0).reshape(2, 3), "b": np.ones(1)}
 
@@ -42,7 +43,17 @@ def test_foreign(content: bytes) -> None:
         unpack(content, "m.dkl")
 
 
-def test_newer() -> None:
-    content = save(TENSORS, metadata={"ase_dkl": json.dumps({"format": "ase_dkl surrogate", "version": 99})})
-    with pytest.raises(BadModelFile, match="version 99, and this ase_dkl reads version 2"):
-        unpack(content, "m.dkl")
+def test_newer_ones_say_who_wrote_them_and_what_to_do() -> None:
+    newer = {"format": "ase_dkl surrogate", "version": 99, "surprise": [1]}
+    with pytest.raises(BadModelFile, match=r"by a newer ase_dkl in format 99; this is ase_dkl .* up to 3\. Install"):
+        unpack(save(TENSORS, metadata={"ase_dkl": json.dumps(newer)}), "m.dkl")
+    newer["written"] = {"ase_dkl": "9.1", "date": "2031-01-02T03:04:05Z"}
+    with pytest.raises(BadModelFile, match=r"by ase_dkl 9\.1 on 2031-01-02"):
+        unpack(save(TENSORS, metadata={"ase_dkl": json.dumps(newer)}), "m.dkl")
+
+
+def test_who_wrote_a_file_is_told_only_where_that_can_be() -> None:
+    header, _ = unpack(pack({}, TENSORS), "m.dkl")
+    assert re.fullmatch(r"ase_dkl \d+\.\d+.* on 20\d\d-\d\d-\d\d at \d\d:\d\d UTC", str(writer(header)))
+    for written in (None, 1, {}, {"ase_dkl": "\033[31m", "date": "2031-01-02T03:04:05Z"}, {"ase_dkl": "1", "date": 3}):
+        assert writer({"written": written}) is None

@@ -1,4 +1,6 @@
 import pickle
+from copy import copy
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -182,11 +184,12 @@ def test_pickled_predicts_the_same_bits(surrogate: Surrogate, cells: np.ndarray)
 
 def test_saving_is_all_or_nothing(surrogate: Surrogate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "m.dkl"
-    path.write_text("precious")
+    surrogate.save(path)
+    before = path.read_bytes()
     monkeypatch.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
     with pytest.raises(OSError, match="disk full"):
         surrogate.save(path)
-    assert path.read_text() == "precious"
+    assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
 
 
@@ -194,8 +197,37 @@ def test_a_file_whose_content_was_changed_is_refused(surrogate: Surrogate) -> No
     content = surrogate.to_bytes()
     changed = content.replace(b'\\"depth\\": 6', b'\\"depth\\": 7')
     assert changed != content
-    with pytest.raises(BadModelFile, match="does not fit together"):
+    with pytest.raises(BadModelFile, match="not what its checksum says"):
         Surrogate.from_bytes(changed)
+    header, tensors = unpack(content, "m.dkl")
+    header["config"]["depth"] = 7
+    with pytest.raises(BadModelFile, match="does not fit together"):
+        Surrogate.from_bytes(pack(header, tensors))
+
+
+def test_who_wrote_a_file_and_when_is_no_part_of_the_model(
+    surrogate: Surrogate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = Surrogate.from_bytes(surrogate.to_bytes())
+    monkeypatch.setattr("ase_dkl.model_file._own_version", lambda: "9.9")
+    second = Surrogate.from_bytes(surrogate.to_bytes())
+    assert surrogate.written is None
+    assert first.written != second.written
+    assert "ase_dkl 9.9 on 2" in str(second.written)
+    assert first.digest == second.digest == surrogate.digest
+
+
+def test_a_file_tells_no_folders_of_the_machine_that_wrote_it(surrogate: Surrogate) -> None:
+    settings = {"pseudopotentials": "{'Ti': '/home/me/pp/Ti.UPF'}", "directory": "C:\\Users\\me\\run 1"}
+    dataset = {**surrogate.report.dataset, "source": "/home/me/my data/x.db", "settings": settings}
+    report = replace(surrogate.report, dataset=dataset, warnings=("Rows of /home/me/x.db: 3 eV/Å³ and/or.",))
+    told = copy(surrogate)
+    told.report = report
+    found = Surrogate.from_bytes(told.to_bytes()).report
+    assert found.dataset["source"] == "x.db"
+    assert found.dataset["settings"] == {"pseudopotentials": "{'Ti': 'Ti.UPF'}", "directory": "run 1"}
+    assert found.dataset["sha256"] == surrogate.report.dataset["sha256"]
+    assert found.warnings == ("Rows of x.db: 3 eV/Å³ and/or.",)
 
 
 def test_files_from_before_the_choice_of_inducing_points_are_read(surrogate: Surrogate) -> None:

@@ -32,6 +32,7 @@ def summary(surrogate: "Surrogate") -> dict[str, Any]:
         "ions": crystal.ions,
         "units": "eV, Å, degrees; stress eV/Å³ where a name says no other",
         "domain": [{"name": n, "low": low, "reference": mid, "high": high} for n, low, mid, high in _domain(surrogate)],
+        "written": surrogate.written,
         "digest": surrogate.digest,
         "config": asdict(surrogate.config),
         "report": surrogate.report.to_dict(),
@@ -61,6 +62,8 @@ def print_model(name: str, surrogate: "Surrogate") -> None:
     if report.stress_offset_GPa is not None:
         offset = plus_minus(report.stress_offset_GPa, report.stress_offset_std_GPa, "GPa")
         rows["label offset (Pulay stress)"] = f"{offset} at the reference volume"
+    if surrogate.written is not None:
+        rows["written by"] = surrogate.written
     for warning in report.warnings:
         rows.setdefault("warnings", "")
         rows["warnings"] += f"{warning} "
