@@ -40,6 +40,8 @@ class CountedEMT(EMT):
         if lot < told.get("fails", 0.0) + told.get("hangs", 0.0):
             time.sleep(1000)
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        if self.count(told, "finished") >= told.get("wrong_from", 10**6):
+            self.results["energy"] += 0.02 if folder_lot(folder) > 0.5 else -0.02
         if lot > 1 - told.get("nan", 0.0):
             self.results["energy"] = float("nan")
         self.note(told, "finished", folder.name)

@@ -1,5 +1,6 @@
 """Calculators that do what calculators do on a bad day, named by tests as path/to/misbehaving.py:name."""
 
+import importlib
 import os
 import random
 import signal
@@ -11,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase.calculators.calculator import CalculationFailed
+from ase.calculators.calculator import CalculationFailed, SCFError
 from ase.calculators.emt import EMT
+from ase.config import cfg
 
-Deed = Callable[["Misbehaving"], None]
+Deed = Callable[["Misbehaving"], object]
 
 
 class Misbehaving(EMT):
@@ -46,6 +48,45 @@ def unreliable(share: float = 0.3) -> EMT:
     def deed(_: Misbehaving) -> None:
         if random.random() < share:
             raise CalculationFailed("Something went wrong.\nSCF did not converge in 100 steps")
+
+    return Misbehaving(deed)
+
+
+def without_scf() -> EMT:
+    def deed(_: Misbehaving) -> None:
+        raise SCFError("No convergence.")
+
+    return Misbehaving(deed)
+
+
+def forgetful() -> EMT:
+    def deed(calculator: Misbehaving) -> None:
+        raise FileNotFoundError(f"There is no file of energy {calculator.results['energy']} in its folder.")
+
+    return Misbehaving(deed)
+
+
+def unlicensed() -> EMT:
+    raise RuntimeError("No licence.")
+
+
+def without_library() -> EMT:
+    return Misbehaving(lambda _: importlib.import_module("no_such_library"))
+
+
+def without_program() -> EMT:
+    return Misbehaving(lambda _: subprocess.run(["no-such-program"], check=True))
+
+
+def without_configuration() -> EMT:
+    return Misbehaving(lambda _: cfg["NO_SUCH_VARIABLE"])
+
+
+def not_found() -> EMT:
+    """As ASE tells of a shell that does not find a program."""
+
+    def deed(_: Misbehaving) -> None:
+        raise CalculationFailed('Calculator "x" failed with command "x" failed in /tmp with error code 127')
 
     return Misbehaving(deed)
 

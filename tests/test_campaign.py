@@ -16,6 +16,8 @@ from counted_emt import TOLD
 from test_executors import DASK, PARSL
 
 from ase_dkl import Dataset, Surrogate, fit
+from ase_dkl.active import record
+from ase_dkl.active.calculation import BadCalculation, Calculation
 from ase_dkl.active.campaign import Campaign, Result
 from ase_dkl.active.database import BadStore
 from ase_dkl.active.executors import open_executor
@@ -186,15 +188,43 @@ def test_another_tolerance_lets_it_go_on(tmp_path: Path, tell: Tell) -> None:
     assert second.kind == StopReason.tolerance
     assert second.stages[: len(first.stages)] == first.stages
     assert len(computed(log)) == second.labels - first.labels > 0
-    assert run(loose).reason == first.reason
+    again = run(loose)
+    assert again.kind == StopReason.tolerance
+    assert again.stages == second.stages
+    assert (again.kind, again.reason) == loose.stop.verdict(again.stages)
 
 
-def test_what_is_requested_is_computed_before_it_ends(tmp_path: Path) -> None:
+def test_what_is_requested_is_computed_before_it_ends_and_judged(tmp_path: Path) -> None:
     plan = copper(tmp_path, stop=Stop(tolerance_meV=10.0))
     result = run(plan)
     met = [i for i in range(len(result.stages)) if plan.stop.verdict(result.stages[: i + 1])]
     assert met[0] < len(result.stages) - 1
     assert result.labels == result.stages[-1].labels == 6 + 3 * (len(result.stages) - 1)
+    aim = plan.stop.aim(result.stages[-1])
+    assert aim is not None
+    assert f"at most {aim[0]:.2g} meV" in result.reason
+    assert result.stages[-1].labels == result.surrogate.report.n_rows
+    status = Campaign.status(plan)
+    assert (status.reason, status.finished) == (result.reason, True)
+
+
+def test_a_verdict_that_the_last_labels_contradict_is_none(tmp_path: Path, tell: Tell) -> None:
+    """The labels that are in work when the tolerance is met, and those that come after, are off by 20 meV."""
+    tell(wrong_from=12)
+    plan = copper(tmp_path, stop=Stop(tolerance_meV=10.0, budget=24))
+    reasons: list[str | None] = []
+    result = run(plan, lambda status: reasons.append(status.reason))
+    halts = [i for i, reason in enumerate(reasons) if reason and "within the tolerance" in reason]
+    assert halts
+    assert None in reasons[halts[0] :]
+    assert result.kind == StopReason.budget
+    assert result.labels == 24
+    assert (result.kind, result.reason) == plan.stop.verdict(result.stages)
+    # Made again out of the labels alone, the decisions are the same.
+    (plan.folder / "stages.json").unlink()
+    again = run(plan)
+    assert decisions(again.stages) == decisions(result.stages)
+    assert again.surrogate.digest == result.surrogate.digest
 
 
 def test_the_model_that_is_left_is_trained_on_all_labels(undisturbed: tuple[Plan, Result]) -> None:
@@ -306,18 +336,96 @@ def test_labels_that_fail_for_good_are_passed_over(tmp_path: Path, tell: Tell) -
 
 
 def test_where_all_fail_it_says_why_and_can_be_begun_again(tmp_path: Path, tell: Tell) -> None:
-    tell(fails=1.0)
+    tell(nan=1.0)
     plan = copper(tmp_path)
-    with pytest.raises(BadCampaign, match=r"6 failed, after 3 attempts each.*The density did not converge") as caught:
+    with pytest.raises(BadCampaign, match=r"6 failed, after 3 attempts each.*energy is nan") as caught:
         run(plan)
-    assert "label_status=failed --delete" in str(caught.value)
-    assert "did not converge" in Campaign.status(plan).event
+    assert "ase-dkl active retry" in str(caught.value)
+    assert "is nan" in Campaign.status(plan).event
     tell()
     with pytest.raises(BadCampaign, match="6 failed"):
         run(plan)
-    database = ase.db.connect(plan.database)
-    database.delete([row.id for row in database.select(label_status="failed")])
+    assert Campaign.retry(plan) == 6
+    with pytest.raises(BadCampaign, match="there is nothing to try again"):
+        Campaign.retry(plan)
     assert run(plan).labels == 18
+
+
+def test_what_failed_for_good_is_tried_again_when_asked(tmp_path: Path, tell: Tell) -> None:
+    tell(spares=0.7)
+    plan = copper(tmp_path, initial=12, stop=Stop(budget=24))
+    other = replace(plan, name="other", folder=tmp_path / "other")
+    before = run(plan)
+    assert run(other).failed == before.failed > 0
+    requests = rows(plan)
+    with record.locked(plan.folder), pytest.raises(BadCampaign, match="Another process is at work"):
+        Campaign.retry(plan)
+    assert Campaign.retry(plan) == before.failed
+    assert Campaign.status(plan).waiting == before.failed
+    log = tell()
+    after = run(plan)
+    assert len(computed(log)) - len(requests) == 0
+    assert sum(what.count("finished") for what in computed(log).values()) == 24
+    assert (after.labels, after.failed) == (24, 0)
+    assert after.stages[-1].failed == 0
+    assert after.surrogate.report.n_rows == 24
+    assert {key: row["requests"] for key, row in rows(plan).items()} == {
+        key: row["requests"] for key, row in requests.items()
+    }
+    assert run(other).labels == 24
+    with pytest.raises(BadCampaign, match="there is nothing to try again"):
+        Campaign.retry(plan)
+    with pytest.raises(BadCampaign, match="there is nothing to try again"):
+        Campaign.retry(copper(tmp_path / "new"))
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("environment", "words"),
+    [
+        ({}, "vasp is not set up: CalculatorSetupError: Please set either command .*ASE_VASP_COMMAND"),
+        ({"ASE_VASP_COMMAND": "vasp_std"}, "vasp is not set up: RuntimeError: No pseudopotential for Cu"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore::ase.config.ASEEnvDeprecationWarning")
+@pytest.mark.parametrize("own_process", [False, True])
+def test_a_calculator_that_is_not_set_up_stops_it_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, environment: dict[str, str], words: str, own_process: bool
+) -> None:
+    for name in ("ASE_VASP_COMMAND", "VASP_COMMAND", "VASP_SCRIPT", "VASP_PP_PATH"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in environment.items():
+        monkeypatch.setenv(name, value)
+    plan = copper(tmp_path, calculation=Calculation("vasp", {"xc": "PBE"}), own_process=own_process)
+    with pytest.raises(BadCalculation, match=words):
+        run(plan)
+    status = Campaign.status(plan)
+    assert (status.waiting, status.failed) == (6, 0)
+    assert "is not set up" in status.event
+    assert {row.label_attempts for row in ase.db.connect(plan.database).select()} == {0}
+
+
+def test_first_labels_that_all_fail_alike_are_of_the_set_up(tmp_path: Path, tell: Tell) -> None:
+    log = tell(fails=1.0)
+    plan = copper(tmp_path)
+    for calculations in (6, 12):
+        with pytest.raises(
+            BadCalculation, match=r"All of the first 6 labels failed in the same way.*The density did not converge"
+        ):
+            run(plan, workers=3)
+        assert sum(what.count("begun") for what in computed(log).values()) == calculations
+    assert {row.label_attempts for row in ase.db.connect(plan.database).select()} == {0}
+    tell()
+    assert run(plan).labels == 18
+
+
+def test_a_library_says_what_happens_where_it_is_asked_to(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", logger="ase_dkl"):
+        run(copper(tmp_path, stop=Stop(budget=9)))
+    said = [record.getMessage() for record in caplog.records]
+    assert said[0] == "copper: The campaign begins."
+    assert said[-1].startswith("copper: Stage 1: 9 labels, σ")
+    assert said[-1].endswith("The budget of 9 labels is spent.")
 
 
 def test_where_labels_fail_from_some_time_on_it_ends(tmp_path: Path, tell: Tell) -> None:

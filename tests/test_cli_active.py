@@ -56,7 +56,7 @@ class Slow(EMT):
     def calculate(self, *arguments):
         time.sleep(float(os.environ.get("SECONDS", 0)))
         super().calculate(*arguments)
-        if self.atoms.cell.volume > 70:
+        if self.atoms.cell.volume > float(os.environ.get("LARGEST", 70)):
             raise RuntimeError("No convergence.")
 
 make, threads = Slow, partial(ThreadPoolExecutor, 2)
@@ -176,6 +176,20 @@ class TestStatus:
         assert "a figure is written as one of" in run("status", file, "--figure", tmp_path / "x.doc").stderr
 
 
+class TestRetry:
+    def test_lets_what_failed_be_tried_again(self, file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        result = run("retry", file)
+        assert result.exit_code == 1
+        assert "there is nothing to try again" in " ".join(result.stderr.split())
+        ase.io.write(tmp_path / "large.xyz", bulk("Cu", a=4.2, cubic=True))
+        (row,) = json.loads(run("label", file, tmp_path / "large.xyz", "--json").stdout)
+        assert row["error"] == "RuntimeError: No convergence."
+        assert "1 failed label waits to be tried again" in succeed("retry", file).stderr
+        monkeypatch.setenv("LARGEST", "100")
+        (row,) = json.loads(run("label", file, tmp_path / "large.xyz", "--json").stdout)
+        assert row["error"] is None
+
+
 class TestLabel:
     def test_computes_what_is_given(self, file: Path, tmp_path: Path) -> None:
         larger = bulk("Cu", a=3.7, cubic=True)
@@ -243,5 +257,5 @@ def test_another_plan_under_the_same_name_is_refused(file: Path) -> None:
 
 
 def test_each_command_explains_itself() -> None:
-    for command in ("init", "run", "status", "label"):
+    for command in ("init", "run", "status", "retry", "label"):
         assert "FILE" in succeed(command, "--help").stdout

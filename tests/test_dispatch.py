@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 from campaigns import COUNTED, CRYSTAL, computed
 from counted_emt import TOLD
 
+from ase_dkl.active.calculation import BadCalculation, Calculation
 from ase_dkl.active.dispatch import Dispatcher
 from ase_dkl.active.executors import open_executor
 from ase_dkl.active.labelling import Job, Outcome
@@ -80,6 +82,45 @@ def test_a_pool_that_breaks_again_and_again_is_told_in_words(tmp_path: Path, mon
     with pytest.raises(BadCampaign, match=r"broke 4 times and finished no label .*own_process"):
         finished(dispatcher)
     dispatcher.close(wait=False)
+
+
+def failing(folder: Path, name: str, n: int = 5) -> list[Job]:
+    calculation = Calculation(f"{Path(__file__).with_name('misbehaving.py')}:{name}")
+    return [replace(job, calculation=calculation) for job in jobs(folder, n)]
+
+
+def test_what_no_structure_is_to_blame_for_ends_it_at_once(tmp_path: Path) -> None:
+    dispatcher = Dispatcher(partial(ThreadPoolExecutor, 1))
+    dispatcher.submit(failing(tmp_path, "without_program"))
+    with pytest.raises(BadCalculation, match=r"not set up: FileNotFoundError: .*no-such-program"):
+        finished(dispatcher)
+    dispatcher.close(wait=False)
+    assert len(list(tmp_path.glob("*/outcome.json"))) < 5
+
+
+def test_a_calculator_that_worked_is_set_up(tmp_path: Path) -> None:
+    dispatcher = Dispatcher(partial(ThreadPoolExecutor, 1))
+    good = jobs(tmp_path)[0]
+    dispatcher.submit([good, *failing(tmp_path, "without_program")[1:4]])
+    assert [each.good for each in finished(dispatcher)] == [True, False, False, False]
+    dispatcher.close(wait=True)
+
+
+@pytest.mark.parametrize(
+    ("others", "n", "proven", "told"),
+    [("forgetful", 5, False, 0), ("forgetful", 3, False, 3), ("forgetful", 5, True, 5), ("nan", 4, False, 5)],
+)
+def test_first_labels_that_fail_alike(tmp_path: Path, others: str, n: int, proven: bool, told: int) -> None:
+    """Where each is tried once: a failure that is not alike, or fewer of them, are the structures' own."""
+    dispatcher = Dispatcher(partial(ThreadPoolExecutor, 1), proven=proven)
+    dispatcher.submit(failing(tmp_path, "forgetful")[: n - (others == "nan")])
+    dispatcher.submit(failing(tmp_path, "nan")[n - 1 :] if others == "nan" else [])
+    if told:
+        assert len(finished(dispatcher)) == told
+    else:
+        with pytest.raises(BadCalculation, match="All of the first 5 labels failed in the same way"):
+            finished(dispatcher)
+    dispatcher.close(wait=True)
 
 
 def test_labels_that_get_lost_are_given_again(tmp_path: Path) -> None:

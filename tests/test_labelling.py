@@ -118,6 +118,31 @@ def test_a_label_is_computed_once(own_process: bool, tmp_path: Path) -> None:
     assert len(log.read_text().splitlines()) == 1
 
 
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("good", "structure"),
+        ("nan", "structure"),
+        ("unconverged", "structure"),
+        ("without_scf", "structure"),
+        ("killed", "structure"),
+        ("unreliable", "either"),
+        ("without_stress", "either"),
+        ("exiting", "either"),
+        ("crash", "setup"),
+        ("unlicensed", "setup"),
+        ("without_library", "setup"),
+        ("without_program", "setup"),
+        ("without_configuration", "setup"),
+        ("not_found", "setup"),
+    ],
+)
+def test_what_is_at_fault(name: str, fault: str, tmp_path: Path) -> None:
+    own_process = name in ("killed", "exiting")
+    parameters = {"share": 1.0} if name == "unreliable" else {}
+    assert label(job(misbehaving(name, **parameters), tmp_path, own_process=own_process)).fault == fault
+
+
 @pytest.mark.parametrize("own_process", [True, False])
 @pytest.mark.parametrize(
     ("name", "words"),

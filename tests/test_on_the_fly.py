@@ -26,6 +26,8 @@ from ase_dkl import Crystal, Dataset, DKLCalculator, NotThisCrystal, Surrogate, 
 from ase_dkl.active.box import Box
 from ase_dkl.active.on_the_fly import ActiveCalculator
 from ase_dkl.active.questions import NoLabel
+from ase_dkl.active.retraining import due
+from ase_dkl.active.stopping import calibration
 from ase_dkl.arrays import Floats
 
 QUICK = TrainConfig(networks=1, steps=40, width=16, depth=2, n_inducing=20)
@@ -274,7 +276,7 @@ class TestLearning:
             if abs(question.energy - question.expected) > 3 * np.hypot(question.uncertainty, model.report.energy_noise)
         ]
         assert surprises == []
-        assert again == [3, 7]  # 15 of 12, 19 of 15
+        assert again == [3, 7]  # 15 of 12, 19 of 15: a quarter more
         assert calculator.dataset is not None
         assert len(calculator.dataset) == calculator.surrogate.report.n_rows == 19
         assert len(few) == 12
@@ -283,6 +285,22 @@ class TestLearning:
         atoms = attached(few.crystal, NEAR, ActiveCalculator(model, Copper(shift=0.02), UNSURE, dataset=few))
         atoms.get_potential_energy()
         assert atoms.calc.requests[0].retrained
+
+    def test_it_is_trained_when_a_campaign_would_be(self, model: Surrogate, few: Dataset) -> None:
+        """With labels half of which are off by more than is expected of them."""
+        calculator = ActiveCalculator(model, Copper(shift=0.006), UNSURE, dataset=few)
+        trained_on, errors, totals = len(few), list[float](), list[float]()
+        for place, cell in enumerate(Box((-0.03, 0.03), (-3, 3)).design(few.crystal, 6, seed=5)):
+            atoms = few.crystal.atoms(cell)
+            atoms.calc = calculator
+            atoms.get_potential_energy()
+            asked = calculator.requests[-1]
+            errors.append(asked.energy - asked.expected)
+            totals.append(float(np.hypot(asked.uncertainty, asked.noise)))
+            labels = len(few) + place + 1
+            assert asked.retrained == due(labels, trained_on, calibration(errors, totals))
+            trained_on = labels if asked.retrained else trained_on
+        assert calibration(errors, totals) > 1.5
 
     def test_without_its_rows_it_is_only_conditioned(self, model: Surrogate) -> None:
         atoms = attached(model.crystal, NEAR, ActiveCalculator(model, Copper(shift=0.02), UNSURE))

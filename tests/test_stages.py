@@ -12,7 +12,8 @@ from campaigns import copper
 
 from ase_dkl.active.ledger import Ledger
 from ase_dkl.active.plan import BadCampaign, Plan
-from ase_dkl.active.stages import box_points, due, next_batch, next_stage, verdict
+from ase_dkl.active.retraining import due
+from ase_dkl.active.stages import box_points, next_batch, next_stage, verdict
 from ase_dkl.active.stopping import Stage, Stop, StopReason
 from ase_dkl.active.store import Label, Request
 
@@ -57,6 +58,7 @@ def test_networks_are_trained_where_labels_grew_or_surprised(plan: Plan) -> None
     assert 0 < first.rms_uncertainty < first.largest_uncertainty
 
     ledger.add(labels(plan, 1, 20, cells[20:24], shift=0.005))
+    ledger.add(labels(plan, 2, 24, cells[24:28]))
     model, second = next_stage(plan, ledger, box_points(plan), surrogate, [first])
     assert not second.refitted
     assert second.labels == model.report.n_rows == 24
@@ -65,14 +67,22 @@ def test_networks_are_trained_where_labels_grew_or_surprised(plan: Plan) -> None
     assert second.calibration == pytest.approx(1.0)
     assert second.rms_uncertainty < first.rms_uncertainty
 
-    ledger.add(labels(plan, 2, 24, cells[24:28]))
     assert next_stage(plan, ledger, box_points(plan), model, [first, second])[1].refitted
 
     surprised = Ledger(plan, labels(plan, 0, 0, cells[:20]))
     surprised.add(labels(plan, 1, 20, cells[20:24], shift=0.010))
+    surprised.add(labels(plan, 2, 24, cells[24:28]))
     _, stage = next_stage(plan, surprised, box_points(plan), surrogate, [first])
     assert stage.refitted
     assert stage.calibration == pytest.approx(2.0)
+
+
+def test_networks_are_trained_where_nothing_is_in_work_any_more(plan: Plan) -> None:
+    cells = plan.box.design(plan.crystal, 21, seed=1)
+    ledger = Ledger(plan, labels(plan, 0, 0, cells[:20]))
+    surrogate, first = next_stage(plan, ledger, box_points(plan), None, [])
+    ledger.add(labels(plan, 1, 20, cells[20:]))
+    assert next_stage(plan, ledger, box_points(plan), surrogate, [first])[1].refitted
 
 
 def test_a_batch_without_labels_changes_no_model(plan: Plan) -> None:

@@ -144,6 +144,19 @@ def test_what_is_settled_stays_as_it_is(address: str) -> None:
     assert picture_of_rows(address) == before
 
 
+def test_failed_labels_wait_again(address: str) -> None:
+    mine, other = store(address), store(address, "b")
+    mine.request([request(0), request(1)])
+    other.request([request(1), request(2)])
+    for label in mine.labels():
+        mine.give_up(label.request.key)
+    other.give_up(request(2).key)
+    assert mine.retry() == 2
+    assert mine.retry() == 0
+    assert [(label.status, label.attempts, label.ours) for label in mine.labels()] == [("waiting", 0, True)] * 2
+    assert [label.status for label in other.labels()] == ["waiting", "failed"]
+
+
 def picture_of_rows(address: str) -> list[str]:
     connection = sqlite3.connect(address)
     try:

@@ -280,6 +280,19 @@ def test_rights(address: str) -> None:
     assert mine.finish([outcome(label)])[0].status == "done"
 
 
+def test_failed_labels_wait_again(address: str) -> None:
+    mine, other = store(address), store(address, "b")
+    mine.request([request(0), request(1)])
+    other.request([request(1), request(2)])
+    for label in mine.labels():
+        mine.give_up(label.request.key)
+    other.give_up(request(2).key)
+    assert mine.retry() == 2
+    assert mine.retry() == 0
+    assert [(label.status, label.attempts, label.ours) for label in mine.labels()] == [("waiting", 0, True)] * 2
+    assert [label.status for label in other.labels()] == ["waiting", "failed"]
+
+
 def test_a_database_of_something_else_is_told(address: str) -> None:
     connection = psycopg2.connect(address)
     connection.cursor().execute("CREATE TABLE systems (name TEXT)")

@@ -4,10 +4,14 @@ Requests come in batches. Batch 0 is the initial design. Stage b is the model th
 to b, and of nothing else. Stage 0 chooses batches 1 and 2, stage b the batch b + 2, as if batch b + 1, which is being
 computed, were known. So workers do not wait while a model learns, and yet no decision depends on when a label comes:
 killed at any instant and started again, a campaign decides what it would have decided.
+
+A verdict halts the choosing. What is in work is waited for, the networks are trained on all of it, and the verdict is
+given again: a campaign stops where it holds with all labels in, and goes on otherwise.
 """
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,7 +26,7 @@ from ase_dkl.active.dispatch import Dispatcher
 from ase_dkl.active.labelling import Job
 from ase_dkl.active.ledger import Ledger
 from ase_dkl.active.plan import BadCampaign, Plan
-from ase_dkl.active.stages import box_points, first_verdict, last_stage, next_batch, next_stage, verdict
+from ase_dkl.active.stages import box_points, next_batch, next_stage, verdict
 from ase_dkl.active.status import Progress, Status, status_of
 from ase_dkl.active.stopping import Stage, StopReason
 from ase_dkl.active.store import STALE_S, Label, Request, Store
@@ -31,10 +35,14 @@ from ase_dkl.surrogate import Surrogate
 
 __all__ = ["BadCampaign", "Campaign", "Plan", "Result", "Status"]
 
+logger = logging.getLogger(__name__)
+
 AHEAD = 2
 """Batches chosen and not yet known to the model."""
 LABELS = "labels"
 """In the campaign's folder: where each label has a folder."""
+GIVEN = "given"
+"""What the campaign of structures that somebody names is called after its name, and its folder within the folder."""
 LOOK_S, TELL_S = 5.0, 0.1
 """Seconds between looks at what other campaigns compute, and between two reports of the status."""
 
@@ -81,7 +89,7 @@ class Campaign:
 
         Raises:
             BadCampaign: it cannot begin, or go on; the message says what to do.
-            BadCalculation: the calculator cannot be made.
+            BadCalculation: the calculator cannot be made, or is not set up.
             BadStore: the database cannot be used.
             StoreUnreachable: it cannot be reached.
         """
@@ -92,7 +100,7 @@ class Campaign:
             parameters = dict(plan.calculation.parameters)
             store = Store(plan.database, plan.name, owner=f"{plan.name}:{owner}", parameters=parameters)
             with _heartbeat(store):
-                run = _Run(plan, store, Dispatcher(self._executor), watch)
+                run = _Run(plan, store, self._executor, watch)
                 try:
                     result = run.to_the_end()
                 except BaseException as error:
@@ -103,11 +111,39 @@ class Campaign:
         return result
 
     @classmethod
+    def retry(cls, plan: Plan) -> int:
+        """Let labels that were given up be tried again, as often as new ones, when the campaign is next run.
+
+        What the campaign has decided stays as it is, but for its models: they are made again, with these labels in
+        their places. Labels of `label_given` are among them.
+
+        Returns:
+            How many.
+
+        Raises:
+            BadCampaign: none had failed, or the campaign is running.
+            BadStore: the database cannot be used.
+            StoreUnreachable: it cannot be reached.
+        """
+        again = 0
+        for name, folder in ((plan.name, plan.folder), (f"{plan.name}-{GIVEN}", plan.folder / GIVEN)):
+            if folder.is_dir():
+                with record.locked(folder) as owner:
+                    again += Store(plan.database, name, owner=f"{name}:{owner}").retry()
+        if not again:
+            raise BadCampaign(
+                f"No label of the campaign {plan.name} in {plan.database_shown} has failed for good: there is nothing "
+                "to try again."
+            )
+        logger.info("%s: %d failed labels are tried again.", plan.name, again)
+        return again
+
+    @classmethod
     def status(cls, plan: Plan) -> Status:
         """How far a campaign is, by its database and folder, whether a process is at work on it or not."""
         ledger = Ledger(plan, Store(plan.database, plan.name, owner="status").labels())
-        stages, progress = record.read_stages(plan.folder), Progress.read(plan.folder)
-        why = first_verdict(plan, ledger, stages)
+        stages, progress = ledger.supported(record.read_stages(plan.folder)), Progress.read(plan.folder)
+        why = verdict(plan, ledger, stages) if stages else None
         return status_of(plan, ledger.counts, stages, why, progress, alive=record.is_locked(plan.folder))
 
 
@@ -115,14 +151,16 @@ class _Run:
     """One process's part of a campaign."""
 
     def __init__(
-        self, plan: Plan, store: Store, dispatcher: Dispatcher, watch: Callable[[Status], None] | None
+        self, plan: Plan, store: Store, executor: Callable[[], Executor], watch: Callable[[Status], None] | None
     ) -> None:
-        self.plan, self.store, self.dispatcher, self.watch = plan, store, dispatcher, watch
+        self.plan, self.store, self.watch = plan, store, watch
         self.box = box_points(plan)
         self.ledger = Ledger(plan, store.labels())
+        self.dispatcher = Dispatcher(executor, proven=self.ledger.counts["done"] > 0)
         self.surrogate, self.stages = record.load(plan)
-        self.ledger.check_against(self.stages)
-        self.verdict = first_verdict(plan, self.ledger, self.stages)
+        if self.ledger.supported(self.stages) != self.stages:  # labels were tried again
+            self.surrogate, self.stages = None, []
+        self.verdict = verdict(plan, self.ledger, self.stages) if self.stages else None
         self.event, self.told, self.looked = "", 0.0, time.monotonic()
 
     def to_the_end(self) -> Result:
@@ -208,22 +246,18 @@ class _Run:
         surrogate, stage = next_stage(self.plan, self.ledger, self.box, self.surrogate, self.stages)
         self.stages.append(stage)
         self.surrogate = record.save(self.plan, surrogate, self.stages)
-        if self.verdict is None:
-            self.verdict = verdict(self.plan, self.ledger, self.stages)
+        self.verdict = verdict(self.plan, self.ledger, self.stages)
         said = f"Stage {stage.stage}: {stage.labels} labels, σ {1e3 * stage.rms_uncertainty:.3g} meV."
         self._happened(f"{said} {self.verdict[1]}" if self.verdict else said)
 
     def _result(self) -> Result:
         assert self.surrogate is not None
         assert self.verdict is not None
-        if not self.stages[-1].refitted:
-            surrogate, stage = last_stage(self.plan, self.ledger, self.box, self.surrogate, self.stages[-1])
-            self.stages[-1] = stage
-            self.surrogate = record.save(self.plan, surrogate, self.stages)
         latest = self.stages[-1]
         return Result(self.surrogate, tuple(self.stages), *self.verdict, latest.labels, latest.failed)
 
     def _happened(self, event: str) -> None:
+        logger.info("%s: %s", self.plan.name, event)
         self.event, self.told = event, 0.0
         self._tell()
 

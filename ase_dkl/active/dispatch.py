@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
+from ase_dkl.active.calculation import BadCalculation
 from ase_dkl.active.labelling import Job, Outcome, label
 from ase_dkl.active.plan import BadCampaign
 
 MOST_LOSSES = 3
 """How often an executor may break, or lose one label, while it finishes none."""
+ALIKE = 4
+"""Labels, the first and no fewer, that fail alike where the calculator's set-up is at fault."""
+
+_MENDED = "Mend it and run the same again: nothing is lost, and no attempt was counted."
 
 
 @dataclass
@@ -33,10 +39,13 @@ class Dispatcher:
 
     Args:
         executor: makes an executor when there is something to compute, and another one when that breaks.
+        proven: whether the calculator has given labels before.
     """
 
-    def __init__(self, executor: Callable[[], Executor]) -> None:
+    def __init__(self, executor: Callable[[], Executor], *, proven: bool = False) -> None:
         self._factory = executor
+        self._proven, self._works = proven, False
+        self._alike: list[Outcome] = []
         self._executor: Executor | None = None
         self._tasks: dict[str, _Task] = {}
         self._done: SimpleQueue[tuple[str, Future[Outcome]]] = SimpleQueue()
@@ -68,6 +77,8 @@ class Dispatcher:
 
         Raises:
             BadCampaign: the executor loses labels and finishes none.
+            BadCalculation: the calculator's settings or installation are at fault. What came of these labels is not
+                told: they can be computed once that is mended.
         """
         outcomes: list[Outcome] = []
         until = time.monotonic() + timeout
@@ -81,10 +92,11 @@ class Dispatcher:
                 continue  # of an executor that broke
             outcome = self._outcome(task)
             if outcome is not None:
-                outcomes.append(outcome)
-            outcomes += self._lost_for_good()
-            for each in outcomes:
-                self._tasks.pop(each.key, None)
+                self._tasks.pop(key)
+                outcomes += self._judged(outcome)
+            for each in self._lost_for_good():
+                self._tasks.pop(each.key)
+                outcomes += self._judged(each)
 
     def close(self, *, wait: bool) -> None:
         """Let the executor go. Without waiting, labels that no worker has begun are dropped."""
@@ -107,6 +119,28 @@ class Dispatcher:
             return None
         self._finished += 1
         return outcome
+
+    def _judged(self, outcome: Outcome) -> list[Outcome]:
+        """What can be told: as long as all labels fail, and alike, the first ones are kept until the last is there."""
+        if outcome.fault == "setup" and not outcome.good and not self._works:
+            raise BadCalculation(
+                f"The calculator {outcome.calculator} is not set up: {_sentence(outcome.error)} Another structure or "
+                f"attempt would not change that. {_MENDED}"
+            )
+        self._works |= outcome.good
+        if self._works or self._proven:
+            return [outcome]
+        self._alike.append(outcome)
+        one_error = len({_pattern(each) for each in self._alike}) == 1 and outcome.fault != "structure"
+        if one_error and not self._tasks and len(self._alike) >= ALIKE:
+            raise BadCalculation(
+                f"All of the first {len(self._alike)} labels failed in the same way, which is the calculator's set-up "
+                f"rather than the structures: {_sentence(outcome.error)} {_MENDED}"
+            )
+        if one_error and self._tasks:
+            return []
+        self._proven = True
+        return self._alike
 
     def _lost_for_good(self) -> list[Outcome]:
         """Labels lost too often have failed, where others did finish; whether they do is waited for."""
@@ -160,6 +194,15 @@ class Dispatcher:
         for task in self._tasks.values():
             if not self._send(task):
                 return
+
+
+def _pattern(outcome: Outcome) -> str:
+    """An error without what differs from structure to structure."""
+    return re.sub(r"-?[\d.]+(e[+-]?\d+)?", "0", str(outcome.error).replace(outcome.key, ""))
+
+
+def _sentence(text: str | None) -> str:
+    return f"{str(text).rstrip('.')}."
 
 
 def _words(error: BaseException) -> str:

@@ -7,7 +7,7 @@ from concurrent.futures import Executor
 
 from ase import Atoms
 
-from ase_dkl.active.campaign import LABELS, LOOK_S
+from ase_dkl.active.campaign import GIVEN, LABELS, LOOK_S
 from ase_dkl.active.dispatch import Dispatcher
 from ase_dkl.active.labelling import Job
 from ase_dkl.active.plan import Plan
@@ -38,26 +38,27 @@ def label_given(
     Raises:
         NotThisCrystal: a structure is of something else.
         BadCampaign: another process is labelling structures for this campaign, or the executor loses them all.
-        BadCalculation: the calculator cannot be made.
+        BadCalculation: the calculator cannot be made, or is not set up.
         BadStore: the database cannot be used.
         StoreUnreachable: it cannot be reached.
     """
     for atoms in structures:
         plan.crystal.map(atoms)
     plan.check()
-    folder = plan.folder / "given"
+    folder = plan.folder / GIVEN
     folder.mkdir(parents=True, exist_ok=True)
-    name = f"{plan.name}-given"
+    name = f"{plan.name}-{GIVEN}"
     with locked(folder) as owner:
         parameters = dict(plan.calculation.parameters)
         store = Store(plan.database, name, owner=f"{name}:{owner}", parameters=parameters)
-        before = len(store.labels())
+        earlier = store.labels()
         keys = [plan.calculation.key(atoms) for atoms in structures]
         requests = [
-            Request(key, atoms, before + place, {})
+            Request(key, atoms, len(earlier) + place, {})
             for place, (key, atoms) in enumerate(zip(keys, map(_bare, structures), strict=True))
         ]
-        dispatcher = Dispatcher(executor)
+        proven = any(label.status == "done" for label in earlier)
+        dispatcher = Dispatcher(executor, proven=proven)
         try:
             labels = _all(plan, store, dispatcher, requests, told)
         finally:

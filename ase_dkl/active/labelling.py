@@ -10,16 +10,21 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Literal
 
 from ase import Atoms
+from ase.calculators.calculator import CalculationFailed, CalculatorSetupError, SCFError
 from ase.io import jsonio
 
 from ase_dkl.active.calculation import BadCalculation, Calculation, importable, one_line
 from ase_dkl.active.own_process import being_left, claimed, end, run
 from ase_dkl.active.results import BadResult, results_of
 from ase_dkl.files import written_whole
+
+Fault = Literal["setup", "either", "structure"]
 
 _OUTCOME, _JOB, _LOCK, _LOG = "outcome.json", "job.json", "lock", "label.log"
 
@@ -78,6 +83,9 @@ class Outcome:
         free_energy: eV, the energy that forces and stresses are derivatives of, where the calculator tells it.
         magmom: the total magnetic moment, μB, a vector of a non-collinear calculation, where the calculator tells it.
         magmoms: the sites' magnetic moments, μB, where the calculator tells them.
+        fault: where something went wrong, with what: "setup", the calculator's settings or installation, whatever the
+            structure; "structure", as it crashed, hung, did not converge or gave no number; "either", not to be told
+            from one label.
     """
 
     key: str
@@ -90,6 +98,7 @@ class Outcome:
     free_energy: float | None = None
     magmom: float | list[float] | None = None
     magmoms: list[float] | list[list[float]] | None = None
+    fault: Fault = "structure"
 
     @property
     def good(self) -> bool:
@@ -112,7 +121,7 @@ def label(job: Job) -> Outcome:
             return _computed(job.key, job.atoms, job.calculation, None)
         return _in_folder(job, (job.folder / job.key).resolve())
     except OSError as error:
-        return _failed(job, one_line(error), time.monotonic() - began)
+        return _failed(job, one_line(error), time.monotonic() - began, "either")
 
 
 def _in_folder(job: Job, folder: Path) -> Outcome:
@@ -148,7 +157,8 @@ def _supervised(job: Job, folder: Path, lock: int, leaving: threading.Event) -> 
     if ended.late:
         words = f"Not done within the timeout of {job.timeout_s:g} s. Its log: {folder / _LOG}"
         return _failed(job, words, ended.seconds)
-    return _failed(job, _of_status(ended.status, folder / _LOG), ended.seconds)
+    fault: Fault = "structure" if ended.status < 0 else "either"
+    return _failed(job, _of_status(ended.status, folder / _LOG), ended.seconds, fault)
 
 
 def _of_status(status: int, log: Path) -> str:
@@ -173,12 +183,32 @@ def _computed(key: str, atoms: Atoms, calculation: Calculation, directory: Path 
         raise
     except BaseException as error:  # noqa: BLE001  a calculator may even call sys.exit
         words = str(error) if isinstance(error, BadCalculation | BadResult) else one_line(error)
-        return Outcome(key, None, None, None, time.monotonic() - began, words, name)
+        return Outcome(key, None, None, None, time.monotonic() - began, words, name, fault=_fault(error))
     return Outcome(key, **results, seconds=time.monotonic() - began, error=None, calculator=name)
 
 
-def _failed(job: Job, words: str, seconds: float) -> Outcome:
-    return Outcome(job.key, None, None, None, seconds, words, job.calculation.name)
+def _fault(error: BaseException) -> Fault:
+    """What an exception of a calculator tells of."""
+    if isinstance(error, BadResult) and error.__cause__ is not None:
+        return _fault(error.__cause__)
+    if isinstance(error, BadResult | SCFError):
+        return "structure"
+    if isinstance(error, BadCalculation | ImportError | CalculatorSetupError):
+        return "setup"
+    code = [frame.f_code for frame, _ in traceback.walk_tb(error.__traceback__)]
+    # Nothing was computed yet: files of pseudopotentials are looked for here.
+    if any(each.co_name == "write_input" for each in code):
+        return "setup"
+    files = [Path(each.co_filename).parts[-2:] for each in code]
+    not_configured = isinstance(error, KeyError) and ("ase", "config.py") in files
+    not_started = isinstance(error, OSError) and any(file[-1] == "subprocess.py" for file in files[-1:])
+    # With these a shell says that there is no such program, or that it may not be run.
+    not_found = isinstance(error, CalculationFailed) and re.search(r"\b12[67]$", str(error).strip())
+    return "setup" if not_configured or not_started or not_found else "either"
+
+
+def _failed(job: Job, words: str, seconds: float, fault: Fault = "structure") -> Outcome:
+    return Outcome(job.key, None, None, None, seconds, words, job.calculation.name, fault=fault)
 
 
 def _clear(folder: Path) -> None:

@@ -46,20 +46,31 @@ class Ledger:
         """Number of labels requested."""
         return len(self._labels)
 
-    def check_against(self, stages: Sequence[Stage]) -> None:
-        """See whether the stages on record were made of these labels.
+    def supported(self, stages: Sequence[Stage]) -> list[Stage]:
+        """The stages on record as far as they were made of what these labels are now.
+
+        Those are left out that follow a failed label which is tried again.
 
         Raises:
-            BadCampaign: they were not.
+            BadCampaign: they were made of others.
         """
-        known = range(min(len(stages), len(self)))
-        usable = sum(label.atoms is not None for batch in known for label in self.batch(batch))
-        if len(stages) > len(self) or (stages and usable != stages[-1].labels):
-            raise BadCampaign(
-                f"{self._plan.folder} holds a model of {stages[-1].labels} labels of the campaign {self._plan.name}, "
-                f"and its database {self._plan.database_shown} has {usable} of them. Name the database that belongs to "
-                "it; or, to begin again with what this one has, another folder."
-            )
+        usable = 0
+        for place, stage in enumerate(stages):
+            batch = self.batch(place) if place < len(self) else []
+            usable += sum(label.atoms is not None for label in batch)
+            if usable < stage.labels:
+                raise BadCampaign(
+                    f"{self._plan.folder} holds a model of {stages[-1].labels} labels of the campaign "
+                    f"{self._plan.name}, and its database {self._plan.database_shown} has not all of them. Name the "
+                    "database that belongs to it; or, to begin again with what this one has, another folder."
+                )
+            if usable > stage.labels or not self.settled(place):
+                return list(stages[:place])
+        return list(stages)
+
+    def complete(self, batch: int) -> bool:
+        """Whether no later request had been made when a batch was settled: nothing was in work any more."""
+        return batch > 0 and (len(self) == batch + 1 or self.batch(batch + 1)[0].request.fields.get("stage") == batch)
 
     def add(self, labels: Iterable[Label]) -> None:
         """Take requests up, in the order of their numbers."""

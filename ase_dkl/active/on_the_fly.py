@@ -25,6 +25,8 @@ from ase_dkl.active.questions import (
     name_of,
     place,
 )
+from ase_dkl.active.retraining import due
+from ase_dkl.active.stopping import calibration
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import DKLCalculator
 from ase_dkl.conditioning import conditioned
@@ -32,10 +34,6 @@ from ase_dkl.dataset import Dataset
 from ase_dkl.metrics import label_offset, onto_lattice
 from ase_dkl.surrogate import Surrogate
 
-GROWTH = 1.25
-"""Times as many labels as at the last training: reason to train again."""
-SURPRISE = 3.0
-"""Standard deviations between a label and what was expected of it: reason to train again."""
 MISFIT = 3.0
 """Standard deviations of the training energies: inside the domain no label with their zero is further from what was
 expected."""
@@ -65,8 +63,8 @@ class ActiveCalculator(DKLCalculator):
         reference_calculator: an ASE calculator of energies, and of stresses if it has some, with the settings of the
             surrogate's training labels: else their energies have no common zero.
         tolerance: largest uncertainty of an energy that the surrogate may answer, eV per reference cell.
-        dataset: the rows that the surrogate knows. With them it is trained again when it has a
-            quarter more labels than at the last time or one was a surprise; without them it is only conditioned.
+        dataset: the rows that the surrogate knows. With them it is trained again when that is due, by the rule of
+            campaigns (`ase_dkl.active.retraining`); without them it is only conditioned.
         database: an ASE database to which each label is added, with its reason, as soon as it is there.
         log: file to which a line is added for each request; "-" for standard output.
 
@@ -187,7 +185,8 @@ class ActiveCalculator(DKLCalculator):
         """Get a label and learn it: its row, and why the surrogate is unsure even then."""
         before = self.surrogate.predict_cells(cell[None], stress=False)
         expected, uncertainty = float(before.energy[0]), float(before.energy_uncertainty[0])
-        total = float(np.hypot(uncertainty, before.energy_noise[0]))
+        noise = float(before.energy_noise[0])
+        total = float(np.hypot(uncertainty, noise))
         began = time.perf_counter()
         atoms = labelled(self.reference, self.surrogate.crystal.atoms(cell))
         seconds = time.perf_counter() - began
@@ -205,19 +204,21 @@ class ActiveCalculator(DKLCalculator):
             if self._database is not None:
                 add_to_database(self._database, atoms, reason, uncertainty)
         finally:
-            retrained = self._learn(new, surprise=abs(energy - expected) > SURPRISE * total)
+            errors = [*(each.energy - each.expected for each in self.requests), energy - expected]
+            totals = [*(np.hypot(each.uncertainty, each.noise) for each in self.requests), total]
+            retrained = self._learn(new, calibration(errors, totals))
             after = self.surrogate.predict_cells(cell[None], stress=False)
             uncertainty_after = float(after.energy_uncertainty[0])
             doubt = self._doubt(cell, float(after.energy[0]), uncertainty_after)
             question = Question(
-                reason, atoms, expected, uncertainty, energy, retrained, uncertainty_after, doubt, seconds
+                reason, atoms, expected, uncertainty, noise, energy, retrained, uncertainty_after, doubt, seconds
             )
             self.requests.append(question)
             self._say(f"{len(self.requests)}. {question.describe()}")
         assert self.dataset is not None
         return len(self.dataset) - 1, doubt
 
-    def _learn(self, new: Dataset, *, surprise: bool) -> bool:
+    def _learn(self, new: Dataset, factor: float) -> bool:
         """Let the surrogate learn a label; returns whether its networks were trained again."""
         if self.dataset is None:
             self.dataset = new
@@ -225,7 +226,7 @@ class ActiveCalculator(DKLCalculator):
             next_id = int(self.dataset.ids.max()) + 1
             self.dataset = self.dataset.joined(replace(new, ids=np.array([next_id])))
         self.model = None  # the file holds another model
-        if self._trainable and (surprise or len(self.dataset) >= GROWTH * self._trained_on):
+        if self._trainable and due(len(self.dataset), self._trained_on, factor):
             from ase_dkl.training import fit
 
             self.surrogate = fit(self.dataset, self.surrogate.config, start=self.surrogate, progress=False)

@@ -27,6 +27,7 @@ class Question:
         atoms: the crystal's own cell at the lattice in question, with the reference's results as they are.
         expected: the surrogate's energy before.
         uncertainty: its uncertainty before.
+        noise: of a label, as the surrogate had found it.
         energy: the reference's energy.
         retrained: whether the networks were trained again; otherwise the processes were conditioned on the label.
         uncertainty_after: the uncertainty once the surrogate had learnt.
@@ -38,6 +39,7 @@ class Question:
     atoms: Atoms
     expected: float
     uncertainty: float
+    noise: float
     energy: float
     retrained: bool
     uncertainty_after: float

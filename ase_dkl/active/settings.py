@@ -98,9 +98,9 @@ def _crystal(folder: Path, file: str) -> Crystal:
     import ase.io
 
     name, at, index = file.partition("@")
-    shown = display_name(str(folder / file))
+    shown = display_name(file)
     if not (folder / name).exists():
-        raise BadSettings(f"[crystal] file: there is no {shown}.")
+        raise BadSettings(f"[crystal] file: there is no {display_name(str(folder / file))}.")
     try:
         atoms = ase.io.read(f"{folder / name}{at}{index}")
     except Exception as error:

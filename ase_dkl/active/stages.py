@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,8 @@ import numpy as np
 from ase_dkl.active.acquisition import choose
 from ase_dkl.active.ledger import Ledger
 from ase_dkl.active.plan import FEWEST, BadCampaign, Plan
-from ase_dkl.active.stopping import JUDGED, SURPRISE, Stage, StopReason, calibration, over_box
+from ase_dkl.active.retraining import due
+from ase_dkl.active.stopping import JUDGED, Stage, StopReason, calibration, over_box
 from ase_dkl.arrays import Floats
 from ase_dkl.conditioning import conditioned
 from ase_dkl.dataset import Dataset
@@ -21,11 +21,6 @@ from ase_dkl.mechanics.equilibrium import BadEquilibrium
 from ase_dkl.surrogate import Surrogate
 from ase_dkl.training import fit
 
-GROWTH, GROWTH_SURPRISED, GROWTH_LARGE = 1.25, 1.05, 2.0
-"""Labels, in units of those at the last training of the networks, at which they are trained again: so that all
-trainings together take a few times as long as the last one. Where labels came as a surprise, it is due earlier."""
-LARGE = 512
-"""Labels that networks were trained on above which more of them hardly change the networks, and training takes long."""
 BOX_POINTS = 256
 """Lattices that stand for the box where its uncertainty is measured."""
 STREAK = 6
@@ -61,7 +56,8 @@ def next_stage(
         [*(sigma for stage in recent for sigma in stage.batch_uncertainties), *uncertainties],
     )
     trained_on = next((stage.labels for stage in reversed(stages) if stage.refitted), 0)
-    refit = surrogate is None or due(labels, trained_on, factor)
+    # Where nothing is in work any more the campaign may end, with a model of all labels.
+    refit = surrogate is None or due(labels, trained_on, factor) or (ledger.complete(number) and labels > trained_on)
     if surrogate is None:
         _enough(plan, ledger, labels)
     if refit:
@@ -81,28 +77,6 @@ def next_stage(
         **_knowledge(plan, box, surrogate),
         seconds=time.perf_counter() - began,
     )
-
-
-def due(labels: int, trained_on: int, factor: float) -> bool:
-    """Whether networks are to be trained again.
-
-    Args:
-        labels: that there are.
-        trained_on: that there were at the last training.
-        factor: calibration of the latest ones.
-    """
-    if trained_on > LARGE:
-        return labels >= GROWTH_LARGE * trained_on
-    return labels >= (GROWTH_SURPRISED if factor > SURPRISE else GROWTH) * trained_on
-
-
-def last_stage(plan: Plan, ledger: Ledger, box: Floats, surrogate: Surrogate, stage: Stage) -> tuple[Surrogate, Stage]:
-    """The last stage with its networks trained on all labels, where they were not; arguments as `next_stage`."""
-    began = time.perf_counter()
-    surrogate = _trained(plan, ledger, surrogate, len(ledger))
-    knowledge = _knowledge(plan, box, surrogate)
-    seconds = stage.seconds + time.perf_counter() - began
-    return surrogate, replace(stage, refitted=True, **knowledge, seconds=seconds)
 
 
 def next_batch(
@@ -156,12 +130,6 @@ def box_points(plan: Plan) -> Floats:
     return plan.box.design(plan.crystal, BOX_POINTS, seed=_seed(plan, 0))
 
 
-def first_verdict(plan: Plan, ledger: Ledger, stages: Sequence[Stage]) -> tuple[StopReason, str] | None:
-    """The verdict of the first stage that had one."""
-    verdicts = (verdict(plan, ledger, stages[: i + 1]) for i in range(len(stages)))
-    return next((each for each in verdicts if each is not None), None)
-
-
 def verdict(plan: Plan, ledger: Ledger, stages: Sequence[Stage]) -> tuple[StopReason, str] | None:
     """Whether to stop after the last of some stages, and why."""
     latest = stages[-1]
@@ -191,8 +159,8 @@ def _enough(plan: Plan, ledger: Ledger, labels: int) -> None:
         raise BadCampaign(
             f"Of the {plan.initial} labels of the initial design {plan.initial - labels} failed, after "
             f"{plan.attempts} attempts each, and {labels} are too few to go on from. The last one said: "
-            f"{ledger.last_error(0)}\nMend what is wrong. If that changes no setting of the calculator, then remove "
-            f"the failed rows (ase db {plan.database_shown} label_status=failed --delete) and run the campaign again."
+            f"{ledger.last_error(0)}\nMend what is wrong. If that changes no setting of the calculator, have the "
+            "failed labels tried again (ase-dkl active retry, Campaign.retry) and run the campaign again."
         )
 
 

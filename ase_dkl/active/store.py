@@ -29,8 +29,9 @@ T = TypeVar("T")
 class Store:
     """Requests and labels of one campaign, in a database that it may share with others.
 
-    Every change is one transaction that is done whole or not at all, and that may be done twice without harm. Rows
-    that are done or failed do not change again. Rows without a `label_key` are none of its business.
+    Every change is one transaction that is done whole or not at all, and that may be done twice without harm. Rows that
+    are done do not change again, those that failed only to be tried again. Rows without a `label_key` are none of its
+    business.
 
     Args:
         address: an SQLite file whose name ends in .db, made at the first request, or "postgresql://…".
@@ -141,6 +142,19 @@ class Store:
             return row
 
         return self._label(self._exclusively(work))
+
+    def retry(self) -> int:
+        """Let this campaign's labels that failed for good wait again, as if they had never been tried; how many."""
+
+        def work() -> int:
+            failed = [row for row in self._database.rows() if row["label_status"] == "failed"]
+            mine = [row for row in failed if self.campaign in row.data["requests"]]
+            for row in mine:
+                set_pairs(row, label_status="waiting", label_attempts=0, label_owner=self.owner)
+                self._update(row)
+            return len(mine)
+
+        return self._exclusively(work) if self.counts()["failed"] else 0
 
     def foreign(self) -> list[Label]:
         """Look at what other campaigns compute of what this one wants, and take over what none of them does any more.

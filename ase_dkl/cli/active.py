@@ -109,6 +109,23 @@ def status(
 
 @active.command()
 @in_words
+def retry(file: File, as_json: Json = False) -> None:
+    """Let labels that failed for good be tried again, once what was wrong is mended.
+
+    They wait until the campaign is next run; it must not be running now. Those of label are among them.
+    """
+    from ase_dkl.active.campaign import Campaign
+    from ase_dkl.active.settings import read_settings
+
+    again = Campaign.retry(read_settings(file).plan)
+    if as_json:
+        print_json({"again": again})
+    labels = "1 failed label waits" if again == 1 else f"{again} failed labels wait"
+    note(f"{labels} to be tried again. Next: ase-dkl active run {file} (or label, for structures given to that).")
+
+
+@active.command()
+@in_words
 def label(
     file: File,
     structures: Annotated[

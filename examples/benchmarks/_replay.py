@@ -11,7 +11,7 @@ from _common import Floats
 
 from ase_dkl import Dataset, TrainConfig, fit
 from ase_dkl.active.acquisition import choose
-from ase_dkl.active.stages import due
+from ase_dkl.active.retraining import due
 from ase_dkl.active.stopping import Stage, calibration, over_box
 from ase_dkl.active.target import Target
 from ase_dkl.conditioning import conditioned
