@@ -163,8 +163,9 @@ def _kinds(columns: Columns) -> Iterator[_Kind]:
         # Structures in another basis of the lattice cannot be compared so.
         comparable = np.linalg.norm(placed, axis=2).max(axis=1) <= 2 * LOOSEST * motifs[0].closest
         rows, placed = alike[comparable], placed[comparable]
-        shared = [(np.abs(placed - each).max(axis=(1, 2)) <= CLAMPED_TOLERANCE).sum() for each in placed[:_SAMPLE]]
-        centre = placed[int(np.argmax(shared))] if max(shared) > 1 else np.median(placed, axis=0)
+        sample = placed[:: 1 + len(placed) // _SAMPLE]
+        shared = [(np.abs(sample - each).max(axis=(1, 2)) <= CLAMPED_TOLERANCE).sum() for each in sample]
+        centre = sample[int(np.argmax(shared))] if max(shared) > 1 else np.median(placed, axis=0)
         yield _Kind(rows, placed, np.linalg.norm(placed - centre, axis=2))
 
 

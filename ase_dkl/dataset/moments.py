@@ -26,14 +26,16 @@ def check_moments(columns: Columns, findings: Findings) -> np.ndarray:
     totals = np.abs(columns.moments) / atoms * np.median(atoms)
     sizes = np.array([np.nan if each is None else _sizes(each).mean() for each in columns.site_moments])
     states = np.stack([_steps(totals), _steps(sizes), _orders(columns)], axis=1)
-    labels = []
-    for state in map(tuple, states.tolist()):
-        at = (states == state).all(axis=1)
+    different, state = np.unique(states, axis=0, return_inverse=True)
+    words = []
+    for i, (_, _, order) in enumerate(different.tolist()):
+        at = state.ravel() == i
         kinds = [_in_words("total moment", columns.moments[at]), _in_words("mean size of the sites'", sizes[at])]
-        labels.append(", ".join(filter(None, kinds)) + f", order {state[2] + 1}" * (len(np.unique(states[:, 2])) > 1))
+        kinds += [f"order {order + 1}"] if states[:, 2].any() else []
+        words.append(", ".join(filter(None, kinds)))
     return findings.one_kind(
         "magnetic states",
-        labels,
+        [words[i] for i in state.ravel()],
         columns,
         "Each has an energy of its own at every lattice, and a model is of one.",
         prefer=("magmom",),

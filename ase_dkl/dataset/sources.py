@@ -191,18 +191,22 @@ def _listed(values: set[Any]) -> str:
 
 
 def _frames(structures: Iterable[Atoms]) -> _Rows:
+    return _Rows(_frame(index, atoms) for index, atoms in enumerate(structures))
+
+
+def _frame(index: int, atoms: Atoms) -> AtomsRow:
     scalar = (str, int, float, np.number)
-    return _Rows(
-        AtomsRow(
-            {
-                **atoms2dict(atoms),
-                "id": index,
-                "changes": _changes(atoms),
-                "names": {*atoms.info, *atoms.arrays},
-                "key_value_pairs": {key: value for key, value in atoms.info.items() if isinstance(value, scalar)},
-            }
-        )
-        for index, atoms in enumerate(structures)
+    values = atoms2dict(atoms)
+    dropped = "energy" not in values and isinstance(atoms.calc, Calculator) and atoms.calc.results
+    return AtomsRow(
+        {
+            **values,
+            "id": index,
+            # What differs between the atoms and those of their results, which ASE then drops.
+            "changes": tuple(atoms.calc.check_state(atoms)) if dropped else (),
+            "names": {*atoms.info, *atoms.arrays},
+            "key_value_pairs": {key: value for key, value in atoms.info.items() if isinstance(value, scalar)},
+        }
     )
 
 
@@ -211,12 +215,6 @@ def _name_data(table: Database | _Rows, rows: list[AtomsRow]) -> None:
     lacking = next((row for row in rows if row.get("energy") is None or row.get("stress") is None), None)
     if lacking is not None and not isinstance(table, _Rows):
         lacking["names"] = set(table.get(id=lacking.id).data)
-
-
-def _changes(atoms: Atoms) -> tuple[str, ...]:
-    """What differs between atoms and those of their calculator's results, which ASE then drops."""
-    results = isinstance(atoms.calc, Calculator) and atoms.calc.results
-    return tuple(atoms.calc.check_state(atoms)) if results else ()
 
 
 def _holds(row: AtomsRow, key: str | int, symbol: str, value: Any) -> bool:
