@@ -132,7 +132,7 @@ class TestRightSets:
 
 
 def test_clamped_rows_among_relaxed_ones_are_refused() -> None:
-    with pytest.raises(BadDataset, match=r"Clamped and relaxed ions: .* forces up to 1\.5 eV/Å.*--select ions=relaxed"):
+    with pytest.raises(BadDataset, match=r"Clamped and relaxed ions: .* forces up to 1\.5 eV/Å.*--select ions=clamped"):
         Dataset.read(silicon())
 
 

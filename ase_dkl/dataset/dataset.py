@@ -140,16 +140,16 @@ class Dataset:
             findings.warnings += vacuum_hint(columns)
         try:
             crystal = find_crystal(columns.structures, reference, symmetry)
+            keep = check_ions(crystal, columns, findings, given=isinstance(reference, Crystal))
+            if not keep.any():
+                raise BadDataset(name, findings.listed())
+            if not keep.all():
+                columns = columns.take(keep)
+                crystal = find_crystal(columns.structures, reference, symmetry)
         except BadReference as error:
             if reference is not None:
                 raise
             raise BadDataset(name, [*findings.listed(), f"No reference crystal is found: {error}"]) from error
-        keep = check_ions(crystal, columns, findings, given=isinstance(reference, Crystal))
-        if not keep.all():
-            columns = columns.take(keep)
-            if not keep.any():
-                raise BadDataset(name, findings.listed())
-            crystal = find_crystal(columns.structures, reference, symmetry)
         fits, cells, multiplicities = map_rows(crystal, columns, findings)
         if not fits.any():
             raise BadDataset(name, findings.listed())

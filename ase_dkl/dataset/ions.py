@@ -18,6 +18,9 @@ ions, unless what they are worth is negligible."""
 RELAXED = 0.05
 """eV/Å. Smaller forces on ions that have moved are never refused."""
 
+DISPLACED = 2 * CLAMPED_TOLERANCE
+"""Å. What ions are off by beyond the digits that files keep; displacements for phonons are 0.01 and more."""
+
 STIFFNESS = 5.0
 """eV/Å². Force constant K of an ion, some 3 in soft metals and 20 in diamond: a force F is worth the energy F²/2K."""
 
@@ -74,7 +77,7 @@ def check_ions(crystal: Crystal, columns: Columns, findings: Findings, *, given:
     distance, force, largest = np.zeros(n), np.full(n, np.nan), np.full(n, np.nan)
     moved, unrelaxed, loose, clamped, displaced = (np.zeros(n, dtype=bool) for _ in range(5))
     for kind in _kinds(columns):
-        off = np.ones(kind.distances.shape, dtype=bool) if given else kind.distances > CLAMPED_TOLERANCE
+        off = np.ones(kind.distances.shape, dtype=bool) if given else kind.distances > DISPLACED
         distance[kind.rows] = kind.distances.max(axis=1)
         moved[kind.rows] = off.any(axis=1)
         force[kind.rows], worth = judge.forces(kind.rows, off)
@@ -83,7 +86,7 @@ def check_ions(crystal: Crystal, columns: Columns, findings: Findings, *, given:
             # Of rattled rows and frames of dynamics some have small forces by chance.
             unrelaxed[kind.rows] |= force[kind.rows] > RELAXED
         loose[kind.rows] = worth > LOOSE * judge.spread
-        displaced[kind.rows] = _above_the_lowest(kind, columns, judge)
+        displaced[kind.rows] = off.any(axis=1) & _above_the_lowest(kind, columns, judge)
         relaxed = off.any(axis=1) & ~unrelaxed[kind.rows] & ~displaced[kind.rows]
         mobile = np.broadcast_to(off[relaxed].any(axis=0), off.shape)
         largest[kind.rows], worth = judge.forces(kind.rows, mobile)
@@ -180,7 +183,7 @@ def _above_the_lowest(kind: _Kind, columns: Columns, judge: _Judge) -> np.ndarra
     for lattice in np.flatnonzero(np.bincount(same) > 1):
         members = np.flatnonzero(same == lattice)
         lowest = members[np.argmin(energies[members])]
-        differ = np.linalg.norm(kind.sites[members] - kind.sites[lowest], axis=2).max(axis=1) > CLAMPED_TOLERANCE
+        differ = np.linalg.norm(kind.sites[members] - kind.sites[lowest], axis=2).max(axis=1) > DISPLACED
         above[members] = differ & (energies[members] - energies[lowest] > least)
     return above
 
