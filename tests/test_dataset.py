@@ -74,7 +74,7 @@ class TestShippedData:
     def test_provenance_says_where_rows_come_from_and_how_they_were_made(self) -> None:
         provenance = Dataset.read(srtio3(), select="set=pool").provenance
         assert json.loads(json.dumps(provenance)) == {
-            "source": str(srtio3()),
+            "source": srtio3().name,
             "select": "set=pool",
             "sha256": "37657aed949b1fe4042d18f277c19d83dcb5e52d041d59b59240b2f48b8e6512",
             "rows": 357,

@@ -129,8 +129,9 @@ def test_a_missing_file_is_not_created(tmp_path: Path, name: str) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_directory_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(BadDataset, match="is a directory"):
+def test_a_directory_without_outputs_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "INCAR").write_text("ENCUT = 500\n")
+    with pytest.raises(BadDataset, match="no outputs of DFT runs"):
         read_rows(str(tmp_path))
 
 

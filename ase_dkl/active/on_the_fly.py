@@ -223,7 +223,8 @@ class ActiveCalculator(DKLCalculator):
         if self.dataset is None:
             self.dataset = new
         else:
-            next_id = int(self.dataset.ids.max()) + 1
+            ids = self.dataset.ids
+            next_id = f"answer {len(ids)}" if ids.dtype.kind == "U" else int(ids.max()) + 1
             self.dataset = self.dataset.joined(replace(new, ids=np.array([next_id])))
         self.model = None  # the file holds another model
         if self._trainable and due(len(self.dataset), self._trained_on, factor):

@@ -130,7 +130,10 @@ def label(
     file: File,
     structures: Annotated[
         list[str],
-        typer.Argument(metavar="STRUCTURES", help="Files in any format ASE reads; all frames or rows of each."),
+        typer.Argument(
+            metavar="STRUCTURES",
+            help="Files in any format ASE reads, - for stdin; all frames or rows.",
+        ),
     ],
     as_json: Json = False,
 ) -> None:

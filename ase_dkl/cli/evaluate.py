@@ -1,14 +1,14 @@
 """`ase-dkl evaluate`."""
 
-from ase_dkl.addresses import display_name
-from ase_dkl.cli.terminal import Database, Json, Model, Pbc, Select, in_words, note, print_json, print_table
+from ase_dkl.cli.inputs import named
+from ase_dkl.cli.terminal import Databases, Json, Model, Pbc, Select, in_words, note, print_json, print_table
 from ase_dkl.wording import of_evaluation
 
 
 @in_words
 def evaluate(
     model: Model,
-    database: Database,
+    databases: Databases,
     select: Select = None,
     pbc: Pbc = None,
     as_json: Json = False,
@@ -23,11 +23,11 @@ def evaluate(
     from ase_dkl.surrogate import Surrogate
 
     surrogate = Surrogate.load(model)
-    dataset = Dataset.read(database, select=select, reference=surrogate.crystal, pbc=pbc)
+    dataset = Dataset.read(databases, select=select, reference=surrogate.crystal, pbc=pbc)
     for warning in dataset.warnings:
         note(f"Note: {warning}")
     evaluation = compare(surrogate, dataset)
     if as_json:
         print_json(evaluation.to_dict())
     else:
-        print_table(f"{model} on {display_name(database)}", of_evaluation(evaluation))
+        print_table(f"{model} on {named(databases)}", of_evaluation(evaluation))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ase_dkl.addresses import display_name, is_server
+from ase_dkl.addresses import is_server
+from ase_dkl.cli.inputs import paths_of
 from ase_dkl.cli.terminal import (
     Append,
     Json,
@@ -38,7 +39,10 @@ def predict(
     model: Model,
     files: Annotated[
         list[str],
-        typer.Argument(metavar="FILE", help="Structures in any format ASE reads; all frames or rows of each."),
+        typer.Argument(
+            metavar="FILE",
+            help="Structures in any format ASE reads, - for stdin; all frames or rows of each.",
+        ),
     ],
     output: Annotated[
         Path | None,
@@ -73,7 +77,7 @@ def predict(
         if level is not None and output.suffix in FORMATS[2:]:
             raise Mistake(f"{output}: intervals are written as .csv or .json. Choose one of these, or no --level.")
     check_append(output, append=append, overwrite=overwrite)
-    check_outputs(output, inputs=[model, *files], overwrite=overwrite, append=append)
+    check_outputs(output, inputs=[model, *paths_of(files)], overwrite=overwrite, append=append)
     surrogate = Surrogate.load(model)
     sources, structures = read_structures(files)
     if pbc is not None:
@@ -104,32 +108,37 @@ def predict(
 
 def read_structures(files: list[str]) -> tuple[list[dict[str, Any]], "list[Atoms]"]:
     """Read all structures of some files, each with the file and the frame that it is from."""
+    from ase_dkl.dataset.places import places
+
+    sources: list[dict[str, Any]] = []
+    structures: list[Atoms] = []
+    with places(files) as found:
+        for place in found:
+            name = place.name if place.is_no_file else place.path
+            frames = _frames(place.path, name)
+            if not frames:
+                raise Mistake(f"{name}: there are no structures in it.")
+            sources += [{"file": name, "frame": i} for i in range(len(frames))]
+            structures += frames
+    return sources, structures
+
+
+def _frames(path: str, name: str) -> "list[Atoms]":
     import ase.io
 
     from ase_dkl.dataset.sources import BadDataset, read_rows
 
-    sources: list[dict[str, Any]] = []
-    structures: list[Atoms] = []
-    frames: list[Atoms]
-    for file in files:
-        name = display_name(file)
-        if not is_server(file) and not Path(file.split("@")[0]).exists():
-            raise Mistake(f"{name}: there is no such file.")
-        try:
-            if is_server(file):
-                frames = [row.toatoms() for row in read_rows(file)]
-            else:
-                found = ase.io.read(file, index=":" if "@" not in file else None)
-                frames = found if isinstance(found, list) else [found]
-        except BadDataset:
-            raise
-        except Exception as error:
-            raise Mistake(f"{name}: ASE cannot read it ({type(error).__name__}: {error}).") from error
-        if not frames:
-            raise Mistake(f"{name}: there are no structures in it.")
-        sources += [{"file": name, "frame": i} for i in range(len(frames))]
-        structures += frames
-    return sources, structures
+    if not is_server(path) and not Path(path.split("@", maxsplit=1)[0]).exists():
+        raise Mistake(f"{name}: there is no such file.")
+    try:
+        if is_server(path):
+            return [row.toatoms() for row in read_rows(path)]
+        found = ase.io.read(path, index=":" if "@" not in path else None)
+    except BadDataset:
+        raise
+    except Exception as error:
+        raise Mistake(f"{name}: ASE cannot read it ({type(error).__name__}: {error}).") from error
+    return found if isinstance(found, list) else [found]
 
 
 def _outside(surrogate: "Surrogate", sources: list[dict[str, Any]], structures: "list[Atoms]") -> Any:

@@ -31,8 +31,12 @@ UsageError: Any = typer.BadParameter.__base__  # of click, which typer brings al
 log = logging.getLogger("ase_dkl")
 
 Model = Annotated[Path, typer.Argument(metavar="MODEL", help="A model file, as written by train.")]
-Database = Annotated[
-    str, typer.Argument(metavar="DATABASE", help="Labelled structures: an ASE database or any file ASE reads.")
+Databases = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="DATABASE",
+        help="Labelled structures: ASE databases, files ASE reads (runs/*/OUTCAR), directories of runs, - for stdin.",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 Select = Annotated[

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ase_dkl.addresses import display_name
 from ase_dkl.cli.info import print_model, summary
-from ase_dkl.cli.terminal import Database, Json, Overwrite, Pbc, Select, bars, in_words, note, print_json
+from ase_dkl.cli.inputs import named, paths_of
+from ase_dkl.cli.terminal import Databases, Json, Overwrite, Pbc, Select, bars, in_words, note, print_json
 from ase_dkl.files import check_outputs
 from ase_dkl.records import TrainConfig
 
@@ -38,7 +38,7 @@ class Mean(StrEnum):
 
 @in_words
 def train(
-    database: Database,
+    databases: Databases,
     output: Annotated[Path, typer.Option("-o", "--output", metavar="MODEL", help="The model file to write.")],
     select: Select = None,
     reference: Annotated[
@@ -88,7 +88,7 @@ def train(
 
     The report's errors come from held-out rows. Unless --keep-split, the saved model is then trained on all rows.
     """
-    check_outputs(output, inputs=[database, reference], overwrite=overwrite, model=True)
+    check_outputs(output, inputs=[*paths_of(databases), reference], overwrite=overwrite, model=True)
     from ase_dkl.dataset import Dataset
 
     config = TrainConfig(
@@ -100,14 +100,14 @@ def train(
         symmetry=symmetry,
         seed=seed,
     )
-    dataset = Dataset.read(database, select=select, reference=reference, symmetry=symmetry, pbc=pbc)
-    _describe(dataset, database)
+    dataset = Dataset.read(databases, select=select, reference=reference, symmetry=symmetry, pbc=pbc)
+    _describe(dataset, databases)
     surrogate, rows = _fit(dataset, config, test_fraction, keep_split)
     if calibrate:
         from ase_dkl.calibration import calibrate as calibration_of
 
         surrogate.calibration = calibration_of(
-            rows, config, chosen=_from_campaigns(rows, database, select), progress=bars()
+            rows, config, chosen=_from_campaigns(rows, databases, select), progress=bars()
         )
     surrogate.save(output)
     if as_json:
@@ -116,11 +116,11 @@ def train(
         print_model(str(output), surrogate)
 
 
-def _describe(dataset: "Dataset", database: str) -> None:
+def _describe(dataset: "Dataset", databases: list[str]) -> None:
     crystal = dataset.crystal
     images = len(crystal.images)
     note(
-        f"{display_name(database)}: {len(dataset)} rows of {crystal.formula}, {int(dataset.has_stress.sum())} of them "
+        f"{named(databases)}: {len(dataset)} rows of {crystal.formula}, {int(dataset.has_stress.sum())} of them "
         "with stress.\n"
         f"Space group {crystal.space_group}, {images} symmetry image{'s' * (images > 1)}, ions {crystal.ions}."
     )
@@ -148,9 +148,11 @@ def _fit(
     return fit(dataset, config, held_out=surrogate.report.test, progress=bars()), dataset
 
 
-def _from_campaigns(dataset: "Dataset", database: str, select: str | None) -> int:
+def _from_campaigns(dataset: "Dataset", databases: list[str], select: str | None) -> int:
     """How many of the rows a campaign of active learning had labelled."""
     from ase_dkl.dataset.sources import read_rows
 
-    labelled = [row.id for row in read_rows(database, select) if "label_key" in row.key_value_pairs]
+    if "-" in databases:  # which can be read once
+        return 0
+    labelled = [row.id for row in read_rows(databases, select) if "label_key" in row.key_value_pairs]
     return len(set(labelled) & set(dataset.ids.tolist()))

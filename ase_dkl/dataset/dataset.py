@@ -12,7 +12,6 @@ import numpy as np
 from ase import Atoms
 from ase.db.row import AtomsRow
 
-from ase_dkl.addresses import display_name
 from ase_dkl.crystal import BadReference, Crystal
 from ase_dkl.dataset.columns import Columns
 from ase_dkl.dataset.ions import check_ions
@@ -28,7 +27,7 @@ from ase_dkl.dataset.screening import (
     map_rows,
     vacuum_hint,
 )
-from ase_dkl.dataset.sources import BadDataset, content_hash, read_rows, rows_of
+from ase_dkl.dataset.sources import BadDataset, read, rows_of
 from ase_dkl.periodicity import periodic_axes
 
 _log = logging.getLogger(__name__)
@@ -47,7 +46,8 @@ class Dataset:
         cells: lattice vectors in the reference's basis, in each structure's own Cartesian frame, shape (n, 3, 3), Å.
         energies: eV per reference cell, shape (n,).
         stresses: eV/Å³, Voigt xx yy zz yz xz xy, tension positive, NaN where there is none, shape (n, 6).
-        ids: row ids in the source (frame numbers for files), shape (n,).
+        ids: row ids in the source (frame numbers for files), shape (n,); from several files names, "runs/a/OUTCAR" or
+            "x.db@3".
         provenance: where the rows come from and how they were computed, JSON-able.
         warnings: what the user should know.
     """
@@ -63,22 +63,25 @@ class Dataset:
     @classmethod
     def read(
         cls,
-        source: str | Path,
+        source: str | Path | Sequence[str | Path],
         *,
         select: str | None = None,
         reference: Atoms | Path | str | Crystal | None = None,
         symmetry: bool = True,
         pbc: str | Sequence[bool] | None = None,
     ) -> Self:
-        """Read an ASE database, or any file that ASE reads.
+        """Read ASE databases, and any files that ASE reads.
 
-        Rows without an energy are left out with a warning. Whatever would make a wrong model is refused: several
+        Of a run in which ions move, a relaxation, only the last step is taken; where the cell alone changes, every one
+        is. Rows without an energy are left out with a warning. Whatever would make a wrong model is refused: several
         compositions, phases or ways of computing, structures that are no crystal, contradicting energies.
 
         Args:
-            source: file name, or address of a database server.
+            source: one or several names of files, directories that are searched for outputs of runs and databases,
+                patterns such as "runs/*/OUTCAR", addresses of database servers, or "-" for stdin. Of several files
+                some may be unreadable: warnings name them.
             select: selection in the language of `ase.db`, such as `set=pool,index>=192`; for files it sees the scalar
-                entries of `atoms.info`.
+                entries of `atoms.info`, and `file` and `row` where there are several.
             reference: the crystal that rows are strained copies of, as atoms or a file (its last structure); found in
                 the rows when not given. With a `Crystal`, such as a model's, any number of rows will do.
             symmetry: whether to look for the crystal's symmetry.
@@ -90,11 +93,15 @@ class Dataset:
             BadDataset: the data cannot be used; the message lists everything that stands against it.
             BadReference: the reference cannot be read or is no crystal.
         """
-        name = display_name(str(source))
         axes = None if pbc is None else periodic_axes(pbc)
-        rows = read_rows(str(source), select)
-        provenance = {"source": name, "select": select, "sha256": content_hash(str(source))}
-        return cls._of(rows, name, select, _reference(reference, axes), symmetry, axes, provenance)
+        found = read([str(source)] if isinstance(source, str | Path) else [str(each) for each in source], select)
+        if len(found.files) == 1:
+            ((name, sha256),) = found.files.items()
+            provenance: dict[str, Any] = {"source": name, "select": select, "sha256": sha256}
+        else:
+            provenance = {"source": found.name, "select": select, "sha256": None, "files": found.files}
+        given = _reference(reference, axes)
+        return cls._of(found.rows, found.name, select, given, symmetry, axes, provenance, found.notes)
 
     @classmethod
     def from_atoms(
@@ -122,9 +129,10 @@ class Dataset:
         symmetry: bool,
         pbc: np.ndarray | None,
         provenance: dict[str, Any],
+        notes: Sequence[str] = (),
     ) -> Self:
         began = time.perf_counter()
-        findings = Findings(select)
+        findings = Findings(select, warnings=list(notes))
         columns = leave_out_unlabelled(Columns.of(rows, pbc), findings)
         findings.warnings += check_names(columns)
         settings = check_settings(columns, findings)

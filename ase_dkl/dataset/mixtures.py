@@ -129,13 +129,19 @@ def selection_of(columns: Columns, keep: np.ndarray, prefer: Sequence[str] = ())
             if bound is not None:
                 return f"{key}{sign}{bound}"
     kept_ids, other_ids = columns.ids[keep], columns.ids[~keep]
+    if columns.ids.dtype.kind == "U":  # rows of several files
+        return ",".join(f"row!={name}" for name in other_ids) if _can_be_listed(other_ids) else None
     if kept_ids.max() < other_ids.min():
         return f"id<={kept_ids.max()}"
     if kept_ids.min() > other_ids.max():
         return f"id>={kept_ids.min()}"
-    if len(other_ids) <= EXCLUDED_IDS:
+    if _can_be_listed(other_ids):
         return ",".join(f"id!={row_id}" for row_id in other_ids)
     return None
+
+
+def _can_be_listed(ids: np.ndarray) -> bool:
+    return len(ids) <= EXCLUDED_IDS and all(map(_can_be_selected, ids.tolist()))
 
 
 def _between(lower: np.ndarray, upper: np.ndarray) -> float | None:

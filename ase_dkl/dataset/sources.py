@@ -2,11 +2,13 @@
 
 import difflib
 import hashlib
+import itertools
 import operator
 import re
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +18,9 @@ from ase.calculators.calculator import Calculator
 from ase.db.core import Database, connect, parse_selection
 from ase.db.row import AtomsRow, atoms2dict
 from ase.db.sqlite import SQLite3Database
-from ase.io import iread
 
 from ase_dkl.addresses import check_server, display_name, is_server
+from ase_dkl.dataset.places import Place, frames, places, run_of
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -59,29 +61,112 @@ class _Rows:
                 yield row
 
 
-def read_rows(source: str, select: str | None = None) -> list[AtomsRow]:
-    """Read rows of an ASE database, or frames of any file that ASE reads.
+@dataclass(frozen=True)
+class Read:
+    """Rows, and how they came about.
+
+    Attributes:
+        name: of where they are from, as it is shown.
+        rows: in the order of the sources. A file's frames count from 0, and their scalar `info` entries are key-value
+            pairs. From several files, ids are names, such as "runs/a/OUTCAR" or "x.db@3", which a
+            selection knows by the keys `file` and `row`.
+        files: name and SHA-256 of each file; None of a server.
+        notes: what was not read, and why.
+    """
+
+    name: str
+    rows: list[AtomsRow]
+    files: dict[str, str | None]
+    notes: list[str]
+
+
+def read_rows(source: str | Sequence[str], select: str | None = None) -> list[AtomsRow]:
+    """The rows of what `read` reads."""
+    return read(source, select).rows
+
+
+def read(source: str | Sequence[str], select: str | None = None) -> Read:
+    """Read rows of ASE databases, and frames of any files that ASE reads.
 
     Args:
-        source: file name, or address of a database server.
+        source: one or several names of files, directories that are searched for outputs of runs, patterns, addresses
+            of database servers, or "-" for stdin.
         select: selection in the language of `ase.db`; None for all rows.
 
-    Returns:
-        Rows in the source's order. A file's frames count from 0, and their scalar `info` entries are key-value pairs.
-
     Raises:
-        BadDataset: nothing there, not readable, or nothing selected.
+        BadDataset: nothing there, not readable, or nothing selected. Of several files some may be unreadable.
     """
+    sources = [source] if isinstance(source, str) else list(source)
     try:
-        kind = _database_kind(source)
-        table = _frames(iread(source, index=":")) if kind is None else connect(source, type=kind)
-        if kind == "json":
-            table = _Rows(table.select(None, include_data=False))
+        with places(sources) as found:
+            if not found:
+                raise BadDataset("Nothing", ["No file was named."])
+            read_one_or_all = _read_one if len(found) == 1 else _read_all
+            return read_one_or_all(found, select)
+    except FileNotFoundError as error:
+        raise BadDataset(sources[0] if len(sources) == 1 else f"{len(sources)} sources", [str(error)]) from error
+
+
+def _read_one(found: list[Place], select: str | None) -> Read:
+    (place,) = found
+    table, note = _table(place)
+    rows = _selected(table, place.name, select)
+    # Where a file is on this machine is nobody's business.
+    kept = Path(place.name).name if Path(place.name).is_absolute() else place.name
+    return Read(place.name, rows, {kept: content_hash(place.path)}, [] if note is None else [_RELAXED + note + "."])
+
+
+def _read_all(found: list[Place], select: str | None) -> Read:
+    rows: list[AtomsRow] = []
+    unreadable, relaxed, files = [], [], {}
+    for place in found:
+        try:
+            table, note = _table(place)
+            of_file = _selected(table, place.name, None)
+        except BadDataset as error:
+            unreadable.append(f"{place.name} ({' '.join(error.problems).rstrip('.')})")
+            continue
+        files[place.name] = content_hash(place.path)
+        relaxed += [] if note is None else [note]
+        for row in of_file:
+            identity = place.name if len(of_file) == 1 else f"{place.name}@{row.id}"
+            vars(row)["id"] = identity
+            for key, value in (("file", place.name), ("row", identity)):
+                if key not in row.key_value_pairs:
+                    row._keys.append(key)
+                    setattr(row, key, value)
+        rows += of_file
+    name = f"{len(found)} files"
+    notes = [f"Not read: {_some(unreadable)}."] * bool(unreadable) + [f"{_RELAXED}{_some(relaxed)}."] * bool(relaxed)
+    if not rows:
+        raise BadDataset(name, notes or ["They hold no structures."])
+    return Read(name, _selected(_Rows(rows), name, select), files, notes)
+
+
+_RELAXED = "Ions move in these runs, and the last step alone is taken: "
+_SHOWN = 8
+
+
+def _some(texts: Sequence[str]) -> str:
+    return "; ".join(texts[:_SHOWN]) + (f"; and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else "")
+
+
+def _table(place: Place) -> tuple[Database | _Rows, str | None]:
+    """What can be selected from, and of which step of how many the only frame is where ions move."""
+    try:
+        kind = _database_kind(place.path)
+        if kind is None:
+            indices, structures = frames(place.path)
+            if not structures and run_of(place.path):
+                raise BadDataset(place.name, ["It is the output of a run of which no step has finished."])
+            last = indices[0] + 1 if len(indices) == 1 and indices[0] else None
+            return _frames(structures, indices), None if last is None else f"{place.name} (step {last} of {last})"
+        table = connect(place.path, type=kind)
+        return _Rows(table.select(None, include_data=False)) if kind == "json" else table, None
     except BadDataset:
         raise
     except Exception as error:
-        raise BadDataset(source, [_unreadable(error)]) from error
-    return _selected(table, display_name(source), select)
+        raise BadDataset(place.name, [_unreadable(error)]) from error
 
 
 def rows_of(structures: Iterable[Atoms], select: str | None = None) -> list[AtomsRow]:
@@ -108,8 +193,6 @@ def _database_kind(source: str) -> str | None:
     path = Path(source)
     if not path.exists():
         raise BadDataset(source, ["There is no such file."])
-    if path.is_dir() and path.suffix != ".aselmdb":
-        raise BadDataset(source, ["It is a directory; name a file in it."])
     if path.suffix in {".json", ".aselmdb"}:
         return path.suffix[1:]
     with path.open("rb") as file:
@@ -190,8 +273,9 @@ def _listed(values: set[Any]) -> str:
     return ", ".join(texts[:12]) + (f" and {len(texts) - 12} more" if len(texts) > 12 else "")
 
 
-def _frames(structures: Iterable[Atoms]) -> _Rows:
-    return _Rows(_frame(index, atoms) for index, atoms in enumerate(structures))
+def _frames(structures: Iterable[Atoms], indices: Iterable[int] | None = None) -> _Rows:
+    numbers = itertools.count() if indices is None else indices
+    return _Rows(_frame(index, atoms) for index, atoms in zip(numbers, structures, strict=False))
 
 
 def _frame(index: int, atoms: Atoms) -> AtomsRow:
