@@ -1,7 +1,7 @@
 """`ase-dkl evaluate`."""
 
 from ase_dkl.cli.inputs import named
-from ase_dkl.cli.terminal import Databases, Json, Model, Pbc, Select, in_words, note, print_json, print_table
+from ase_dkl.cli.terminal import Databases, Json, Model, Pbc, Select, in_words, print_json, print_table, warn
 from ase_dkl.wording import of_evaluation
 
 
@@ -25,7 +25,7 @@ def evaluate(
     surrogate = Surrogate.load(model)
     dataset = Dataset.read(databases, select=select, reference=surrogate.crystal, pbc=pbc)
     for warning in dataset.warnings:
-        note(f"Note: {warning}")
+        warn(warning)
     evaluation = compare(surrogate, dataset)
     if as_json:
         print_json(evaluation.to_dict())

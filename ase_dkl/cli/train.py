@@ -8,7 +8,7 @@ import typer
 
 from ase_dkl.cli.info import print_model, summary
 from ase_dkl.cli.inputs import named, paths_of
-from ase_dkl.cli.terminal import Databases, Json, Overwrite, Pbc, Select, bars, in_words, note, print_json
+from ase_dkl.cli.terminal import Databases, Json, Overwrite, Pbc, Select, bars, in_words, note, print_json, warn
 from ase_dkl.files import check_outputs
 from ase_dkl.records import TrainConfig
 
@@ -125,7 +125,7 @@ def _describe(dataset: "Dataset", databases: list[str]) -> None:
         f"Space group {crystal.space_group}, {images} symmetry image{'s' * (images > 1)}, ions {crystal.ions}."
     )
     for warning in dataset.warnings:
-        note(f"Note: {warning}")
+        warn(warning)
 
 
 def _fit(
