@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from threading import RLock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,6 +24,7 @@ from ase.calculators.calculator import (
 from ase.outputs import Properties, all_outputs
 
 if TYPE_CHECKING:
+    from ase_dkl.domain import Extrapolation
     from ase_dkl.surrogate import Surrogate
 
 EXTRAPOLATION = ("warn", "raise", "ignore")
@@ -53,11 +55,13 @@ class DKLCalculator(Calculator):
     The energy does not depend on displacements of the ions (they are where the training data had them), so there are
     no forces, and optimisers of positions refuse to run. `StrainFilter` relaxes the lattice by the stress alone.
 
+    Threads may share a calculator: each gets the results of the atoms that it asks for, one after the other. What
+    `results` holds then is of whichever asked last.
+
     ASE's databases and trajectories drop results whose names they do not know; see `database_fields`.
 
     Args:
-        model: file written by `Surrogate.save`, or the surrogate itself. Calculators may share one between threads,
-            where each thread has its own calculator.
+        model: file written by `Surrogate.save`, or the surrogate itself. Calculators may share one.
         extrapolation: what to do with a lattice that the training data say little about: "warn" once for each such
             lattice (`ExtrapolationWarning`), "raise" an `ExtrapolationError`, or "ignore" it.
         rigid_ions: answer zero forces, for clients that insist on some. They are not the forces on the ions: they
@@ -77,6 +81,7 @@ class DKLCalculator(Calculator):
         super().__init__(extrapolation=extrapolation, rigid_ions=rigid_ions)  # type: ignore[no-untyped-call]
         from ase_dkl.surrogate import Surrogate
 
+        self._lock = RLock()
         self.model = None if isinstance(model, Surrogate) else str(model)
         self.surrogate = model if isinstance(model, Surrogate) else Surrogate.load(model)
 
@@ -123,7 +128,19 @@ class DKLCalculator(Calculator):
                 "ase.filters.StrainFilter, which needs only the stress. For a client that insists on forces, "
                 "DKLCalculator(..., rigid_ions=True) answers zeros: ions that follow the lattice."
             )
-        return super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
+        with self._lock:
+            return super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
+
+    def calculate_properties(self, atoms: Atoms, properties: Sequence[str]) -> Properties:
+        """Return several results at once; see ASE's `Calculator`."""
+        with self._lock:
+            return super().calculate_properties(atoms, properties)  # type: ignore[no-untyped-call,no-any-return]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_lock"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _lock=RLock())
 
     def calculate(
         self,
@@ -139,10 +156,12 @@ class DKLCalculator(Calculator):
         cells = mapped.cell[None]
         if system_changes:
             self.results = {}
-        if not self.results:
-            self._judge(cells)
         stress = any(name.startswith("stress") for name in properties)
-        prediction = self.surrogate.predict_cells(cells, stress=stress)
+        if self.results or self.parameters["extrapolation"] == "ignore":
+            prediction = self.surrogate.predict_cells(cells, stress=stress)
+        else:
+            prediction, extrapolation = self.surrogate.judged(cells, stress=stress)
+            self._tell(extrapolation)
         energy = float(prediction.energy[0]) * mapped.multiplicity
         self.results.update(
             energy=energy,
@@ -165,14 +184,10 @@ class DKLCalculator(Calculator):
         """Results under names that ASE knows; it rejects the others."""
         return Properties({name: value for name, value in self.results.items() if name in all_outputs})
 
-    def _judge(self, cells: np.ndarray) -> None:
-        choice = self.parameters["extrapolation"]
-        if choice == "ignore":
-            return
-        extrapolation = self.surrogate.extrapolation(cells)
+    def _tell(self, extrapolation: Extrapolation) -> None:
         if not extrapolation.outside[0]:
             return
-        if choice == "raise":
+        if self.parameters["extrapolation"] == "raise":
             raise ExtrapolationError(extrapolation.describe(0))
         # Point at the line that called the atoms' get_potential_energy or get_stress; the frames between are ASE's.
         warnings.warn(extrapolation.describe(0), ExtrapolationWarning, stacklevel=7)

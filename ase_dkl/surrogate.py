@@ -39,6 +39,8 @@ _POSTERIOR = tuple(Posterior.__dataclass_fields__)[1:]
 class Surrogate:
     """A model of one crystal's energy as a function of its lattice. Made by `ase_dkl.fit` or `Surrogate.load`.
 
+    Threads may share one.
+
     Attributes:
         crystal: the reference crystal.
         config: how the model was trained.
@@ -70,7 +72,6 @@ class Surrogate:
         self.calibration: Calibration | None = None
         self.written: str | None = None
         self._periodic = list(crystal.periodic)
-        self._last = (np.empty((0, 0)), np.empty(0))
 
     def predict(self, structures: Atoms | Sequence[Atoms], *, stress: bool = True) -> Prediction:
         """Predict structures as they are: rotated, supercells, in any basis of the crystal.
@@ -106,10 +107,13 @@ class Surrogate:
         Raises:
             ValueError: another shape, vectors that are not finite, or stress asked of a cell without volume.
         """
+        return self._predict(as_cells(cells, stress=stress), stress)
+
+    def judged(self, cells: ArrayLike, *, stress: bool = True) -> tuple[Prediction, Extrapolation]:
+        """What `predict_cells` and `extrapolation` answer; energies alone cost less than when each is asked."""
         given = as_cells(cells, stress=stress)
-        expected, uncertainty = self._all_marginals(given, stress)
-        noises = self.report.energy_noise, self.report.derivative_noise or 0.0
-        return of_slopes(given, expected, uncertainty, *noises)
+        coordinates = self._coordinates(given)
+        return self._predict(given, stress, coordinates), self._domain.judge(coordinates)
 
     def derivatives(self, cells: ArrayLike) -> Floats:
         """Expected ∂E/∂ε of cells in the reference's basis, (n, 3, 3), Å; a cell needs no volume. eV, shape (n, 6)."""
@@ -235,12 +239,20 @@ class Surrogate:
         parts = (cells[start : start + _PART] for start in range(0, len(cells), _PART))
         return Domain((self.scaling.coordinates(part) for part in parts), self.scaling.scale)
 
-    def _observe(self, cells: Floats, derivatives: bool) -> tuple[Floats, Floats | None, Floats]:
-        """Features, their derivatives along the six strains, and basis functions."""
+    def _observe(
+        self, cells: Floats, derivatives: bool, coordinates: Floats | None = None
+    ) -> tuple[Floats, Floats | None, Floats]:
+        """Features, their derivatives along the six strains, and basis functions.
+
+        Args:
+            cells: shape (n, 3, 3), Å.
+            derivatives: whether those are wanted.
+            coordinates: of the images, where they are known and no derivatives are wanted.
+        """
         tangents = None
         if derivatives:
             coordinates, tangents = self.scaling.coordinates_and_tangents(cells[:, self._periodic])
-        else:
+        elif coordinates is None:
             coordinates = self._coordinates(cells)
         with np.errstate(over="ignore"):  # where exp overflows, SiLU is exactly zero
             features, slopes = propagate(self.layers, silu, coordinates, tangents)
@@ -250,29 +262,30 @@ class Surrogate:
         return features, slopes, strain_functions(self.scaling, cells[:, self._periodic], strains)
 
     def _coordinates(self, cells: Floats) -> Floats:
-        """Image coordinates. A calculator asks for a cell's domain and then its energy: the last answer is kept."""
-        last_cells, last = self._last
-        if not np.array_equal(cells, last_cells):
-            last = self.scaling.coordinates(cells[:, self._periodic])
-            self._last = (cells, last)
-        return last
+        return self.scaling.coordinates(cells[:, self._periodic])
 
-    def _all_marginals(self, cells: Floats, stress: bool) -> tuple[Floats, Floats]:
+    def _predict(self, cells: Floats, stress: bool, coordinates: Floats | None = None) -> Prediction:
+        expected, uncertainty = self._all_marginals(cells, stress, coordinates)
+        noises = self.report.energy_noise, self.report.derivative_noise or 0.0
+        return of_slopes(cells, expected, uncertainty, *noises)
+
+    def _all_marginals(self, cells: Floats, stress: bool, coordinates: Floats | None = None) -> tuple[Floats, Floats]:
         """Mean and standard deviation of energies, and of ∂E/∂ε where wanted, eV, shape (n, 1) or (n, 7)."""
         rows = 7 if stress else 1
         size = max(1, _CHUNK // (len(self.scaling.images) * rows * self.config.width * self.config.networks))
         expected, uncertainty = np.empty((len(cells), rows)), np.empty((len(cells), rows))
         for start in range(0, len(cells), size):
             part = slice(start, start + size)
-            expected[part], uncertainty[part] = self._marginals(cells[part], stress)
+            known = None if coordinates is None else coordinates[part]
+            expected[part], uncertainty[part] = self._marginals(cells[part], stress, known)
         expected *= self.scaling.energy_scale
         uncertainty *= self.scaling.energy_scale
         expected[:, 0] += self.scaling.energy_shift
         return expected, uncertainty
 
-    def _marginals(self, cells: Floats, stress: bool) -> tuple[Floats, Floats]:
+    def _marginals(self, cells: Floats, stress: bool, coordinates: Floats | None) -> tuple[Floats, Floats]:
         """Mean and standard deviation of the mixture in scaled units, energy first, shape (n, 1) or (n, 7)."""
-        means, variances = self.process.marginals(*self._observe(cells, stress))
+        means, variances = self.process.marginals(*self._observe(cells, stress, coordinates))
         variance = variances.mean(axis=0) + spread_variance(means)
         n = len(cells)
         return _by_cell(means.mean(axis=0), n), _by_cell(np.sqrt(variance), n)
