@@ -91,6 +91,25 @@ def test_what_is_read_stays_whatever_is_told(folder: Path, source: str) -> None:
     assert Path(source).read_bytes() == before
 
 
+@pytest.mark.parametrize("pattern", ["runs", "runs/*"])
+@pytest.mark.parametrize("command", ["predict", "report", "train"])
+def test_what_is_read_by_a_pattern_or_a_directory_stays(folder: Path, command: str, pattern: str) -> None:
+    source = folder / "runs" / ("a.html" if command == "report" and pattern != "runs" else "a.db")
+    source.parent.mkdir()
+    shutil.copy(srtio3(), source)
+    words = {
+        "predict": ("predict", "model.dkl", pattern, "-o"),
+        "report": ("report", "model.dkl", "--data", pattern, "-o"),
+        "train": ("train", pattern, "-o"),
+    }[command]
+    if command == "report" and source.suffix == ".db":
+        (folder / "link.html").symlink_to(source)
+        refused("is read here", *words, "link.html", "--overwrite")
+    else:
+        refused("is read here", *words, str(source), "--overwrite")
+    assert source.read_bytes() == srtio3().read_bytes()
+
+
 @pytest.mark.parametrize("output", ["p.db", "r.db"])
 def test_rows_are_added_to_databases(folder: Path, output: str) -> None:
     Path("rows.txt").write_text("text")

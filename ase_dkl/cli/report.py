@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from ase_dkl.cli.inputs import paths_of
 from ase_dkl.cli.terminal import Json, Mistake, Model, Overwrite, Pbc, Select, bars, in_words, note, print_json
 from ase_dkl.files import check_outputs, written_whole
 
@@ -34,7 +35,7 @@ def report(
         raise Mistake(f"{output}: a report is written as .html. Choose that ending.")
     if select is not None and data is None:
         raise Mistake(f"--select {select!r} chooses among labelled rows, and there are none: name some with --data.")
-    check_outputs(output, inputs=[model, data], overwrite=overwrite)
+    check_outputs(output, inputs=[model, *paths_of([data] if data else [])], overwrite=overwrite)
     from rich.console import Console
     from rich.progress import track
 

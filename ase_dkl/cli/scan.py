@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ase_dkl.addresses import display_name
+from ase_dkl.cli.inputs import paths_of
 from ase_dkl.cli.terminal import (
     Json,
     Mistake,
@@ -111,7 +112,7 @@ def scan(
         raise Mistake("A map takes both --across and --across-range; a line takes neither.")
     offsets = np.linspace(*_ordered("--range", bounds), n)
     check_endings(figure=plot, table=output)
-    check_outputs(plot, output, inputs=[model, data], overwrite=overwrite)
+    check_outputs(plot, output, inputs=[model, *paths_of([data] if data else [])], overwrite=overwrite)
     surrogate = Surrogate.load(model)
     if stress is None:
         stress = across is None and (as_json or output is not None or plot is None) and _has_volume(surrogate)
