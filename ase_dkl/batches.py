@@ -88,17 +88,20 @@ class TrainingData:
         """All structures."""
         return self.batch(np.arange(len(self)))
 
-    def folds(self, rng: np.random.Generator) -> Tensor | None:
-        """Labels for each network to be trained with, all but those of a K-th of the structures: 1 or 0, (K, labels).
+    def fold(self, seed: int) -> NDArray[np.int_] | None:
+        """The network that each structure, those with stresses first, is kept from while networks train, shape (n,).
 
         None where there is one network, or fewer structures than networks.
         """
         networks, n = self._config.networks, len(self)
         if networks == 1 or n < networks:
             return None
-        fold = rng.permutation(n) % networks
+        return np.asarray(np.random.default_rng(seed).permutation(n) % networks)
+
+    def used(self, fold: NDArray[np.int_]) -> Tensor:
+        """Labels for each network to be trained with, all but those of its fold: 1 or 0, shape (K, labels)."""
         of_labels = np.concatenate([fold, np.repeat(fold[: self.n_stress], self._labels.slopes.shape[1])])
-        return _tensor((of_labels != np.arange(networks)[:, None]).astype(float))
+        return _tensor((of_labels != np.arange(self._config.networks)[:, None]).astype(float))
 
     def subset(self, rng: np.random.Generator) -> Tensor:
         """Coordinates of a random subset, shape (m_r, g, p).

@@ -11,6 +11,7 @@ from dataclasses import replace
 import numpy as np
 from ase.units import GPa
 
+from ase_dkl.arrays import Floats
 from ase_dkl.dataset import Dataset
 from ase_dkl.features import propagate, silu
 from ase_dkl.inputs import Labels
@@ -34,11 +35,7 @@ def conditioned(surrogate: Surrogate, dataset: Dataset) -> Surrogate:
         dataset = dataset.without_stresses()
     labels = Labels.of(dataset, surrogate.scaling)
     m = len(labels.slopes)
-    coordinates, tangents, basis = labels.observed(surrogate.config.mean)
-    features, derivatives = propagate(surrogate.layers, silu, coordinates[:m], tangents)
-    if m < len(dataset):
-        features = np.concatenate([features, propagate(surrogate.layers, silu, coordinates[m:], None)[0]], axis=1)
-    process = surrogate.process.conditioned(features, derivatives if m else None, basis, labels.together())
+    process = surrogate.process.conditioned(*observed(surrogate, labels), labels.together())
 
     report = replace(
         surrogate.report,
@@ -52,3 +49,13 @@ def conditioned(surrogate: Surrogate, dataset: Dataset) -> Surrogate:
         report = replace(report, stress_offset_GPa=offset * to_GPa, stress_offset_std_GPa=offset_std * to_GPa)
     cells = np.concatenate([surrogate.cells, dataset.cells])
     return Surrogate(surrogate.crystal, surrogate.config, report, cells, surrogate.scaling, surrogate.layers, process)
+
+
+def observed(surrogate: Surrogate, labels: Labels) -> tuple[Floats, Floats | None, Floats]:
+    """What labels are observations of: features, derivatives and basis functions, as `Posterior.conditioned` wants."""
+    m = len(labels.slopes)
+    coordinates, tangents, basis = labels.observed(surrogate.config.mean)
+    features, derivatives = propagate(surrogate.layers, silu, coordinates[:m], tangents)
+    if m < len(coordinates):
+        features = np.concatenate([features, propagate(surrogate.layers, silu, coordinates[m:], None)[0]], axis=1)
+    return features, derivatives if m else None, basis

@@ -114,7 +114,7 @@ class Labels:
     @classmethod
     def of(cls, dataset: Dataset, scaling: Scaling | NDArray[np.int_]) -> Self:
         """Labels of a dataset, in given units or, where images are given, in its own."""
-        dataset = dataset.subset(np.argsort(~dataset.has_stress, kind="stable"))
+        dataset = dataset.stressed_first()
         m = int(dataset.has_stress.sum())
         cells = dataset.cells[:, list(dataset.crystal.periodic)]
         if not isinstance(scaling, Scaling):

@@ -24,6 +24,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import combinations_with_replacement
 from typing import Self
 
@@ -81,29 +82,9 @@ class Invariants:
         """
         factor = np.linalg.cholesky(metric)
         root = np.linalg.inv(factor)
-        turns = _unique(_on_strains(root @ images @ factor))
-        p = turns.shape[-1]
-        monomials: list[tuple[int, ...]] = [()]
-        turned = np.ones((len(turns), 1, 1))
-        degrees = []
-        for k in range(1, degree + 1):
-            lower = {monomial: place for place, monomial in enumerate(monomials)}
-            monomials = list(combinations_with_replacement(range(p), k))
-            place = {monomial: at for at, monomial in enumerate(monomials)}
-            first = np.array([monomial[0] for monomial in monomials])
-            rest = np.array([lower[monomial[1:]] for monomial in monomials])
-            # An image of x_i m is Σ_j R_ij x_j times the image of m: coefficients (images, of monomial, in monomial).
-            factors, shape = turned[:, rest], (len(monomials), len(monomials))
-            mean, turned = np.zeros(shape), np.zeros((len(turns) if k < degree else 0, *shape))
-            for j in range(p):
-                times_j = [place[tuple(sorted((*monomial, j)))] for monomial in lower]
-                weights = turns[:, first, j]
-                mean[:, times_j] += np.einsum("gi,gij->ij", weights, factors) / len(turns)
-                turned[:, :, times_j] += weights[: len(turned), :, None] * factors[: len(turned)]
-            norms = np.sqrt([_multinomial(monomial) for monomial in monomials])
-            basis = _independent(mean * norms[:, None] / norms)
-            degrees.append(Degree(first, rest, DECAY ** max(k - 2, 0) * norms[:, None] * basis))
-        return cls(root, tuple(degrees))
+        # To twelve digits, so that metrics that differ by rounding share what is costly.
+        turns = _unique(_on_strains(root @ images @ factor)).round(12) + 0.0
+        return cls(root, _degrees(turns.tobytes(), turns.shape[-1], degree))
 
     @property
     def count(self) -> int:
@@ -137,6 +118,33 @@ class Invariants:
             values.append(powers @ each.mixing)
             slopes.append(tangents @ each.mixing)
         return np.concatenate(values, axis=1), np.concatenate(slopes, axis=2)
+
+
+@lru_cache(maxsize=8)
+def _degrees(turns_in_bytes: bytes, p: int, degree: int) -> tuple[Degree, ...]:
+    """Invariant polynomials of R, (g, p, p), from the first degree to the last."""
+    turns = np.frombuffer(turns_in_bytes).reshape(-1, p, p)
+    monomials: list[tuple[int, ...]] = [()]
+    turned = np.ones((len(turns), 1, 1))
+    degrees = []
+    for k in range(1, degree + 1):
+        lower = {monomial: place for place, monomial in enumerate(monomials)}
+        monomials = list(combinations_with_replacement(range(p), k))
+        place = {monomial: at for at, monomial in enumerate(monomials)}
+        first = np.array([monomial[0] for monomial in monomials])
+        rest = np.array([lower[monomial[1:]] for monomial in monomials])
+        # An image of x_i m is Σ_j R_ij x_j times the image of m: coefficients (images, of monomial, in monomial).
+        factors, shape = turned[:, rest], (len(monomials), len(monomials))
+        mean, turned = np.zeros(shape), np.zeros((len(turns) if k < degree else 0, *shape))
+        for j in range(p):
+            times_j = [place[tuple(sorted((*monomial, j)))] for monomial in lower]
+            weights = turns[:, first, j]
+            mean[:, times_j] += np.einsum("gi,gij->ij", weights, factors) / len(turns)
+            turned[:, :, times_j] += weights[: len(turned), :, None] * factors[: len(turned)]
+        norms = np.sqrt([_multinomial(monomial) for monomial in monomials])
+        basis = _independent(mean * norms[:, None] / norms)
+        degrees.append(Degree(first, rest, DECAY ** max(k - 2, 0) * norms[:, None] * basis))
+    return tuple(degrees)
 
 
 def _mandel(matrices: Floats) -> Floats:

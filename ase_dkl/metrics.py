@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +17,10 @@ if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
     from ase_dkl.prediction import Prediction
     from ase_dkl.surrogate import Surrogate
+
+
+FEWEST_JUDGED = 10
+"""Rows below which a fraction or a correlation is an accident."""
 
 
 def rmse(error: ArrayLike) -> float:
@@ -125,33 +130,46 @@ def evaluate(surrogate: Surrogate, dataset: Dataset) -> Evaluation:
         surrogate: a trained surrogate.
         dataset: labelled structures of the same crystal.
     """
-    compare_stress = bool(dataset.has_stress.any())
-    prediction = surrogate.predict_cells(dataset.cells, stress=compare_stress)
+    prediction = surrogate.predict_cells(dataset.cells, stress=bool(dataset.has_stress.any()))
+    outside = int(surrogate.extrapolation(dataset.cells).outside.sum())
+    return replace(judged(prediction, dataset, surrogate.stress_offset), n_outside_domain=outside)
+
+
+def judged(prediction: Prediction, dataset: Dataset, offset: float) -> Evaluation:
+    """Compare predictions with labels; of fewer than `FEWEST_JUDGED` rows, nothing is said of the error bars.
+
+    Args:
+        prediction: of the dataset's cells, with stresses where there are labels.
+        dataset: the labels.
+        offset: the labels' constant in V·σ of xx, yy and zz (Pulay stress), eV.
+    """
     error = prediction.energy - dataset.energies
     total = np.hypot(prediction.energy_uncertainty, prediction.energy_noise)
+    enough = len(dataset) >= FEWEST_JUDGED
     stress_rmse = stress_coverage = None
-    if compare_stress:
+    if prediction.stress is not None:
         assert prediction.stress_uncertainty is not None
         assert prediction.stress_noise is not None
-        stress_error = stress_errors(prediction, dataset, surrogate.stress_offset)
+        stress_error = stress_errors(prediction, dataset, offset)
         compared = np.isfinite(stress_error)
         stress_total = np.hypot(prediction.stress_uncertainty, prediction.stress_noise)[compared]
         stress_error = stress_error[compared]
         stress_rmse = rmse(stress_error) / GPa
-        stress_coverage = coverage(stress_error, stress_total, 0.95)
+        stress_coverage = coverage(stress_error, stress_total, 0.95) if enough else None
     return Evaluation(
         n=len(dataset),
         energy_rmse_meV=1e3 * rmse(error),
         energy_mae_meV=1e3 * float(np.mean(np.abs(error))),
         energy_max_meV=1e3 * float(np.max(np.abs(error))),
-        energy_nll=negative_log_likelihood(error, total),
-        coverage_68=coverage(error, total, 0.68),
-        coverage_95=coverage(error, total, 0.95),
-        miscalibration_area=miscalibration_area(error, total),
-        spearman=rank_correlation(error, prediction.energy_uncertainty),
+        energy_nll=negative_log_likelihood(error, total) if enough else None,
+        coverage_68=coverage(error, total, 0.68) if enough else None,
+        coverage_95=coverage(error, total, 0.95) if enough else None,
+        miscalibration_area=miscalibration_area(error, total) if enough else None,
+        spearman=rank_correlation(error, prediction.energy_uncertainty) if enough else None,
         stress_rmse_GPa=stress_rmse,
         stress_coverage_95=stress_coverage,
-        n_outside_domain=int(surrogate.extrapolation(dataset.cells).outside.sum()),
+        n_outside_domain=None,
+        energy_rms_z=rmse(error / total) if enough else None,
     )
 
 

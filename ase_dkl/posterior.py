@@ -101,6 +101,46 @@ class Posterior:
         step = factor @ np.linalg.solve(root, seen.mT @ surprise[..., None])
         return replace(self, factor=np.ascontiguousarray(factor), weights=self.weights + step[..., 0])
 
+    def left_out(
+        self, features: Floats, derivatives: Floats | None, basis: Floats, labels: Floats
+    ) -> tuple[Floats, Floats]:
+        """What the labels of each structure look like from those of all others; arguments as `conditioned`.
+
+        The labels are those that the posterior knows. A structure's are left out together.
+
+        Returns:
+            Means, shape (K, n, 1 + t), and covariances without noise, shape (K, n, 1 + t, 1 + t); NaN where a structure
+            has no such label.
+
+        Source: Rasmussen & Williams (2006), section 5.4.2, by blocks and in weight space.
+        """
+        (networks, n, _), inducing = features.shape, self.points.shape[1]
+        m, t = (0, 0) if derivatives is None else derivatives.shape[1:3]
+        features, derivatives = self._scaled(features, derivatives)
+        products = self._products(features, derivatives, basis)
+        rows = kernel.functional_rows(features)
+        if derivatives is not None:
+            slopes = kernel.functional_rows(features[:, :m], derivatives)[:, m:]
+            rows = np.concatenate([rows, slopes], axis=1)
+        means = np.full((networks, n, 1 + t), np.nan)
+        covariances = np.full((networks, n, 1 + t, 1 + t), np.nan)
+        slope = n + np.arange(m * t).reshape(m, t)
+        for place in (np.column_stack([np.arange(m), slope]), np.arange(m, n)[:, None]):
+            structures, width = place[:, 0], place.shape[1]
+            noise = np.where(place < n, self.value_noise[:, None, None], self.derivative_noise[:, None, None])
+            noise = np.eye(width) * noise[..., None] ** 2
+            whitened, seen = products[:, place, :inducing], products[:, place, inducing:-1]
+            # e = D (D − C)⁻¹ r,  covariance D (D − C)⁻¹ D − D,  with C the posterior's, r = y − mean
+            left = noise @ np.linalg.inv(noise - seen @ seen.mT)
+            error = left @ (labels[place] - products[:, place, -1])[..., None]
+            prior = [
+                s**2 * kernel.covariances(self.kind, each, each)
+                for s, each in zip(self.scale.ravel(), rows[:, place], strict=True)
+            ]
+            means[:, structures, :width] = labels[place] - error[..., 0]
+            covariances[:, structures, :width, :width] = left @ noise - noise + np.array(prior) - whitened @ whitened.mT
+        return means, covariances
+
     def _scaled(self, features: Floats, derivatives: Floats | None) -> tuple[Floats, Floats | None]:
         inverse = 1 / self.lengthscale
         return features * inverse, None if derivatives is None else derivatives * inverse[..., None]

@@ -127,7 +127,8 @@ class Evaluation:
     """Errors and calibration of a surrogate on labelled structures; None where there is nothing to compare.
 
     Energies are per reference cell. Coverages, the likelihood and the miscalibration area judge the labels by model
-    uncertainty and noise together.
+    uncertainty and noise together. They and the rank correlation are None of fewer than ten structures: with so few
+    they are an accident.
 
     Attributes:
         n: number of structures.
@@ -141,25 +142,46 @@ class Evaluation:
         spearman: rank correlation between the error's size and the model's uncertainty.
         stress_rmse_GPa: root mean square error over all stress components.
         stress_coverage_95: fraction of the stress components inside their central 95 % interval.
-        n_outside_domain: number of structures on which the surrogate extrapolates.
+        n_outside_domain: number of structures on which the surrogate extrapolates; None where this was not asked.
+        energy_rms_z: root mean square of error over standard deviation, 1 where error bars are right.
     """
 
     n: int
     energy_rmse_meV: float
     energy_mae_meV: float
     energy_max_meV: float
-    energy_nll: float
-    coverage_68: float
-    coverage_95: float
-    miscalibration_area: float
+    energy_nll: float | None
+    coverage_68: float | None
+    coverage_95: float | None
+    miscalibration_area: float | None
     spearman: float | None
     stress_rmse_GPa: float | None
     stress_coverage_95: float | None
-    n_outside_domain: int
+    n_outside_domain: int | None
+    energy_rms_z: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """For JSON."""
         return asdict(self)
+
+
+@dataclass(frozen=True)
+class Contradiction:
+    """A label that the labels of the other rows contradict.
+
+    Attributes:
+        id: of the row in its source.
+        label: "energy", or the stress component that is furthest off, such as "stress xy".
+        given: the label, eV per reference cell or GPa.
+        expected: what the others make of it.
+        std: standard deviation of their difference, were the label as right as the others.
+    """
+
+    id: int
+    label: str
+    given: float
+    expected: float
+    std: float
 
 
 @dataclass(frozen=True)
@@ -187,6 +209,9 @@ class TrainingReport:
         dataset: provenance of the rows; of files the names, without their folders where those are of one machine.
         warnings: what the user should know.
         mean_breadth: what the prior of the sextic mean is multiplied by, by network; None of other means.
+        left_out: errors on all rows, each predicted by the network that was trained without it from the labels of all
+            others; None where no network was trained without it.
+        contradictions: labels that the others contradict.
     """
 
     n_rows: int
@@ -207,6 +232,15 @@ class TrainingReport:
     dataset: dict[str, Any]
     warnings: tuple[str, ...]
     mean_breadth: list[float] | None = None
+    left_out: Evaluation | None = None
+    contradictions: tuple[Contradiction, ...] = ()
+
+    @property
+    def errors(self) -> Evaluation | None:
+        """What tells most of the model's errors: held-out rows where there are enough to tell, else each left out."""
+        if self.left_out is None or (self.test is not None and self.test.energy_rms_z is not None):
+            return self.test
+        return self.left_out
 
     def __post_init__(self) -> None:
         for name in ("dataset", "warnings"):

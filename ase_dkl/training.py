@@ -19,10 +19,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from ase_dkl.batches import SUBSET, Batch, TrainingData
+from ase_dkl.contradiction import contradicted
 from ase_dkl.crystal import Crystal
 from ase_dkl.dataset import Dataset
 from ase_dkl.gp import BASIS_SCALE, Observations, RadialKernel, SparseGP
 from ase_dkl.inducing import FUZZIFIERS, LEAST_SPREAD, Centres, place
+from ase_dkl.left_out import left_out
 from ase_dkl.metrics import evaluate
 from ase_dkl.network import FeatureExtractor
 from ase_dkl.posterior import Posterior
@@ -86,6 +88,7 @@ def fit(
     if start is not None:
         _check_start(start, crystal, config)
         start = start if len(dataset) > COLD else None
+    contradictions = contradicted(dataset)
     data = TrainingData(dataset, crystal.images, config, None if start is None else start.scaling)
     with torch.random.fork_rng(devices=[]), _progress_bar(progress) as bar:
         torch.manual_seed(config.seed)
@@ -121,7 +124,7 @@ def fit(
     report = TrainingReport(
         n_rows=len(dataset),
         n_stress=data.n_stress,
-        test=held_out,
+        test=None,
         energy_noise=scale * _mean_noise(model.gp.log_value_noise),
         derivative_noise=scale * _mean_noise(model.gp.log_derivative_noise) if data.n_stress else None,
         stress_offset_GPa=offset * to_GPa if data.n_stress else None,
@@ -137,11 +140,22 @@ def fit(
         dataset=dataset.provenance,
         warnings=tuple(notes),
         mean_breadth=None if model.gp.log_breadth is None else model.gp.log_breadth.detach().exp().tolist(),
+        contradictions=contradictions,
     )
     surrogate = Surrogate(crystal, config, report, dataset.cells, data.scaling, layers, posterior)
-    if test is not None:
-        surrogate.report = replace(report, test=evaluate(surrogate, test))
+    # What an earlier model's networks have seen is not known here.
+    fold = data.fold(config.seed) if leaves_out(config, len(data)) and start is None and not stochastic else None
+    surrogate.report = replace(
+        report,
+        test=held_out if test is None else evaluate(surrogate, test),
+        left_out=None if fold is None else left_out(surrogate, dataset.stressed_first(), fold),
+    )
     return surrogate
+
+
+def leaves_out(config: TrainConfig, n: int) -> bool:
+    """Whether, of n rows that fit in memory, each is kept from one of the networks while they train."""
+    return config.folds and config.bound != "stochastic" and 1 < config.networks <= n
 
 
 class _Model:
@@ -192,7 +206,8 @@ def _train_collapsed(
 ) -> tuple[Posterior, int, float, bool]:
     """Maximise the collapsed bound on all data at once."""
     everything = data.all()
-    used = data.folds(np.random.default_rng(config.seed)) if config.folds else None
+    fold = data.fold(config.seed) if config.folds else None
+    used = None if fold is None else data.used(fold)
     labels_used = data.n_labels if used is None else used.sum(dim=1)
     # The networks train in single precision, three times as fast on a CPU and with the same errors. All that a
     # prediction uses, posterior included, is then computed in double precision from the weights they end with.

@@ -105,7 +105,7 @@ def _without_rounding(value: float) -> str:
 
 
 def of_evaluation(evaluation: Evaluation) -> dict[str, str]:
-    """Errors and calibration."""
+    """Errors and calibration; the latter only where there are rows enough."""
     e = evaluation
 
     def shown(value: Any, form: str = "", unit: str = "") -> str:
@@ -113,13 +113,18 @@ def of_evaluation(evaluation: Evaluation) -> dict[str, str]:
             return "nothing to compare"
         return f"{value:{form}}{unit}" if form else f"{number(value, 3)}{unit}"
 
-    return {
-        "structures": f"{e.n}",
-        "of them extrapolations": f"{e.n_outside_domain}",
+    rows = {"structures": f"{e.n}"}
+    if e.n_outside_domain is not None:
+        rows["of them extrapolations"] = f"{e.n_outside_domain}"
+    rows |= {
         "energy error, RMS": shown(e.energy_rmse_meV, unit=" meV per cell"),
         "energy error, mean size": shown(e.energy_mae_meV, unit=" meV per cell"),
         "energy error, largest": shown(e.energy_max_meV, unit=" meV per cell"),
         "stress error, RMS": shown(e.stress_rmse_GPa, unit=" GPa"),
+    }
+    if e.coverage_95 is None:
+        return rows | {"error bars": "not judged by so few structures"}
+    return rows | {
         "labels in the 68 % band": shown(e.coverage_68, ".1%"),
         "labels in the 95 % band": shown(e.coverage_95, ".1%"),
         "stresses in the 95 % band": shown(e.stress_coverage_95, ".1%"),

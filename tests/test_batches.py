@@ -60,8 +60,9 @@ def test_lattices_between_the_labelled_ones_fill_a_small_subset(mixed: Dataset) 
 class TestFolds:
     def test_each_structure_is_left_out_of_one_network_with_all_its_labels(self, mixed: Dataset) -> None:
         data = TrainingData(mixed, mixed.crystal.images, CONFIG)
-        used = data.folds(np.random.default_rng(0))
-        assert used is not None
+        fold = data.fold(0)
+        assert fold is not None
+        used = data.used(fold)
         assert used.shape == (4, data.n_labels)
         left_out = used.numpy() == 0
         assert (left_out.sum(axis=0) == 1).all()
@@ -72,4 +73,4 @@ class TestFolds:
     @pytest.mark.parametrize("networks", [1, 11])
     def test_none_with_one_network_or_fewer_structures_than_networks(self, mixed: Dataset, networks: int) -> None:
         data = TrainingData(mixed, mixed.crystal.images, replace(CONFIG, networks=networks))
-        assert data.folds(np.random.default_rng(0)) is None
+        assert data.fold(0) is None

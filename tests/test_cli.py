@@ -101,8 +101,9 @@ class TestTrain:
 class TestEvaluate:
     def test_prints_exactly_the_keys(self, model_file: Path) -> None:
         result = numbers("evaluate", model_file, srtio3(), "--select", "set=pool,index>=192,index<200")
-        assert list(result) == list(Evaluation.__dataclass_fields__)
+        assert list(result) == [*Evaluation.__dataclass_fields__, "warnings"]
         assert result["n"] == 8
+        assert result["warnings"] == []
         assert 0 < result["energy_rmse_meV"] < 100
 
     def test_table(self, model_file: Path) -> None:

@@ -134,6 +134,8 @@ def test_evaluation_agrees_with_predictions_row_by_row(surrogate: Surrogate, srt
     labels[:, :3] -= surrogate.stress_offset / volumes[:, None]
     stress_rmse = np.sqrt(np.mean((prediction.stress - labels) ** 2)) / GPa
     assert result.stress_rmse_GPa == pytest.approx(stress_rmse)
+    assert result.coverage_68 is not None
+    assert result.coverage_95 is not None
     assert 0 <= result.coverage_68 <= result.coverage_95 <= 1
 
 
@@ -183,8 +185,8 @@ def _voigt(tensor: Floats) -> Floats:
 
 
 def test_nothing_to_compare_is_none(surrogate: Surrogate, srtio3_dataset: Dataset) -> None:
-    row = srtio3_dataset.subset(np.array([30])).without_stresses()
-    result = metrics.evaluate(surrogate, row).to_dict()
+    rows = srtio3_dataset.subset(np.full(10, 30)).without_stresses()
+    result = metrics.evaluate(surrogate, rows).to_dict()
     assert [key for key, value in result.items() if value is None] == [
         "spearman",
         "stress_rmse_GPa",
@@ -192,9 +194,16 @@ def test_nothing_to_compare_is_none(surrogate: Surrogate, srtio3_dataset: Datase
     ]
 
 
+@pytest.mark.parametrize("n", [2, 9, 10])
+def test_of_few_rows_nothing_is_said_of_the_error_bars(surrogate: Surrogate, srtio3_dataset: Dataset, n: int) -> None:
+    result = metrics.evaluate(surrogate, srtio3_dataset.subset(np.arange(24, 24 + n))).to_dict()
+    errors = ["n", "energy_rmse_meV", "energy_mae_meV", "energy_max_meV", "stress_rmse_GPa", "n_outside_domain"]
+    assert [key for key, value in result.items() if value is not None] == (list(result) if n == 10 else errors)
+
+
 def test_keys() -> None:
     keys = (
         "n energy_rmse_meV energy_mae_meV energy_max_meV energy_nll coverage_68 coverage_95 miscalibration_area "
-        "spearman stress_rmse_GPa stress_coverage_95 n_outside_domain"
+        "spearman stress_rmse_GPa stress_coverage_95 n_outside_domain energy_rms_z"
     )
     assert list(Evaluation.__dataclass_fields__) == keys.split()

@@ -114,9 +114,11 @@ def _bulk(
     from ase_dkl.mechanics.frame import laue_class
     from ase_dkl.mechanics.moduli import Moduli, NotStiff, moduli
     from ase_dkl.mechanics.stability import BornCondition, Stability, born_conditions, stability
+    from ase_dkl.verdict import warn_of
 
     further: dict[str, Any] = {}
     with warnings_told() as told:
+        warn_of(surrogate)
         found = elastic_constants(surrogate, pressure_GPa=pressure, symmetric=symmetry)
         if third_order:
             further = _third_order(surrogate, pressure, symmetry)
@@ -179,8 +181,10 @@ def _third_order(surrogate: "Surrogate", pressure: float, symmetry: bool) -> dic
 def _sheet(model: Path, surrogate: "Surrogate", symmetry: bool, as_json: bool) -> None:
     from ase_dkl.mechanics.sheet import sheet_constants
     from ase_dkl.mechanics.stability import stable_probability
+    from ase_dkl.verdict import warn_of
 
     with warnings_told() as told:
+        warn_of(surrogate)
         found = sheet_constants(surrogate, symmetric=symmetry)
     if found.undetermined:
         _warn(told, of_undetermined(found.undetermined))

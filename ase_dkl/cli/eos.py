@@ -72,9 +72,11 @@ def eos(
     check_outputs(plot, output, inputs=[model], overwrite=overwrite)
     from ase_dkl.mechanics.eos import equation_of_state
     from ase_dkl.surrogate import Surrogate
+    from ase_dkl.verdict import warn_of
 
     surrogate = Surrogate.load(model)
     with warnings_told() as told:
+        warn_of(surrogate)
         result = equation_of_state(surrogate, kind=kind.value, bounds=bounds, points=n)
     if output is not None:
         with written_whole(output) as path:

@@ -1,7 +1,18 @@
 """`ase-dkl evaluate`."""
 
 from ase_dkl.cli.inputs import named
-from ase_dkl.cli.terminal import Databases, Json, Model, Pbc, Select, in_words, print_json, print_table, warn
+from ase_dkl.cli.terminal import (
+    Databases,
+    Json,
+    Model,
+    Pbc,
+    Select,
+    in_words,
+    print_json,
+    print_table,
+    warn,
+    warnings_told,
+)
 from ase_dkl.wording import of_evaluation
 
 
@@ -21,13 +32,17 @@ def evaluate(
     from ase_dkl.dataset import Dataset
     from ase_dkl.metrics import evaluate as compare
     from ase_dkl.surrogate import Surrogate
+    from ase_dkl.verdict import warn_of, warn_of_labels
 
     surrogate = Surrogate.load(model)
     dataset = Dataset.read(databases, select=select, reference=surrogate.crystal, pbc=pbc)
     for warning in dataset.warnings:
         warn(warning)
-    evaluation = compare(surrogate, dataset)
+    with warnings_told() as told:
+        warn_of(surrogate)
+        warn_of_labels(surrogate, dataset)
+        evaluation = compare(surrogate, dataset)
     if as_json:
-        print_json(evaluation.to_dict())
+        print_json({**evaluation.to_dict(), "warnings": told})
     else:
         print_table(f"{model} on {named(databases)}", of_evaluation(evaluation))

@@ -1,9 +1,10 @@
 """`ase-dkl info`."""
 
+from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ase_dkl.cli.terminal import Json, Model, in_words, print_json, print_table
+from ase_dkl.cli.terminal import Json, Model, in_words, note, print_json, print_table, warnings_told
 from ase_dkl.wording import number, of_evaluation, plus_minus
 
 if TYPE_CHECKING:
@@ -20,10 +21,13 @@ def info(model: Model, as_json: Json = False) -> None:
         print_json(summary(surrogate))
     else:
         print_model(str(model), surrogate)
+    tell(surrogate)
 
 
 def summary(surrogate: "Surrogate") -> dict[str, Any]:
-    """What a model is and how it came about, for JSON."""
+    """What a model is, how it came about, and what is the matter with it, for JSON."""
+    from ase_dkl.verdict import faults
+
     crystal = surrogate.crystal
     return {
         "formula": crystal.formula,
@@ -36,6 +40,7 @@ def summary(surrogate: "Surrogate") -> dict[str, Any]:
         "digest": surrogate.digest,
         "config": asdict(surrogate.config),
         "report": surrogate.report.to_dict(),
+        "warnings": [*faults(surrogate)],
         "calibration": None if surrogate.calibration is None else surrogate.calibration.summary(),
     }
 
@@ -64,14 +69,25 @@ def print_model(name: str, surrogate: "Surrogate") -> None:
         rows["label offset (Pulay stress)"] = f"{offset} at the reference volume"
     if surrogate.written is not None:
         rows["written by"] = surrogate.written
-    for warning in report.warnings:
-        rows.setdefault("warnings", "")
-        rows["warnings"] += f"{warning} "
     print_table(name, rows)
     if report.test is not None:
         print_table("\nBefore that, trained without them: errors on held-out rows", of_evaluation(report.test))
+    if report.left_out is not None and report.errors is report.left_out:
+        title = f"\nErrors on all rows, each predicted by the one of {config.networks} networks trained without it"
+        print_table(title, of_evaluation(report.left_out))
     if surrogate.calibration is not None:
         _print_calibration(surrogate.calibration.summary())
+
+
+def tell(surrogate: "Surrogate", known: Iterable[str] = ()) -> None:
+    """Say on stderr what is the matter with a model, and what was noted when it was trained but for what is known."""
+    from ase_dkl.verdict import warn_of
+
+    for words in surrogate.report.warnings:
+        if words not in known:
+            note(f"Note: {words}")
+    with warnings_told():
+        warn_of(surrogate)
 
 
 def _print_calibration(found: dict[str, Any]) -> None:
@@ -89,9 +105,9 @@ def _print_calibration(found: dict[str, Any]) -> None:
                 f"{covered['raw']} with σ as it is, {covered['scaled']} with {kind['factor']:.2f} σ, "
                 f"{covered['conformal']} in conformal intervals"
             )
-    for note in found["notes"]:
+    for words in found["notes"]:
         rows.setdefault("but", "")
-        rows["but"] += f"{note} "
+        rows["but"] += f"{words} "
     print_table(f"\nError bars, by {found['folds']} folds of the rows, each held out in turn", rows)
 
 

@@ -20,6 +20,7 @@ from ase_dkl.cli.terminal import (
     note,
     print_json,
     print_rich,
+    warnings_told,
 )
 from ase_dkl.files import check_outputs, written_rows, written_whole
 from ase_dkl.tables import as_csv, rows_of
@@ -70,6 +71,7 @@ def predict(
     from ase_dkl.mechanics.scanned import columns
     from ase_dkl.periodicity import periodic_axes
     from ase_dkl.surrogate import Surrogate
+    from ase_dkl.verdict import warn_of
 
     if output is not None:
         if output.suffix not in FORMATS:
@@ -79,6 +81,8 @@ def predict(
     check_append(output, append=append, overwrite=overwrite)
     check_outputs(output, inputs=[model, *paths_of(files)], overwrite=overwrite, append=append)
     surrogate = Surrogate.load(model)
+    with warnings_told():
+        warn_of(surrogate)
     sources, structures = read_structures(files)
     if pbc is not None:
         for atoms in structures:

@@ -62,9 +62,11 @@ def relax(
         _check_structure_file(output)
     from ase_dkl.mechanics.equilibrium import equilibrium
     from ase_dkl.surrogate import Surrogate
+    from ase_dkl.verdict import warn_of
 
     surrogate = Surrogate.load(model)
     with warnings_told() as told:
+        warn_of(surrogate)
         found = equilibrium(surrogate, pressure_GPa=pressure, symmetric=symmetry)
     if output is not None:
         _write(output, surrogate.crystal.atoms(found.cell), append)

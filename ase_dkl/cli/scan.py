@@ -107,6 +107,7 @@ def scan(
 
     from ase_dkl.dataset import Dataset
     from ase_dkl.surrogate import Surrogate
+    from ase_dkl.verdict import warn_of
 
     if (across is None) != (across_bounds is None):
         raise Mistake("A map takes both --across and --across-range; a line takes neither.")
@@ -119,6 +120,7 @@ def scan(
     rows = None if data is None else Dataset.read(data, reference=surrogate.crystal, pbc=pbc)
     result: Scan | Grid
     with warnings_told() as told:
+        warn_of(surrogate)
         if across is None or across_bounds is None:
             result, points = _line(surrogate, along, offsets, stress, rows)
         else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ase_dkl.cli.info import print_model, summary
+from ase_dkl.cli.info import print_model, summary, tell
 from ase_dkl.cli.inputs import named, paths_of
 from ase_dkl.cli.terminal import Databases, Json, Overwrite, Pbc, Select, bars, in_words, note, print_json, warn
 from ase_dkl.files import check_outputs
@@ -86,7 +86,8 @@ def train(
 ) -> None:
     """Train a model on a database and save it.
 
-    The report's errors come from held-out rows. Unless --keep-split, the saved model is then trained on all rows.
+    The report's errors come from held-out rows; the saved model is then trained on all rows, unless --keep-split. Fewer
+    than ten rows would tell little: then none are held out, and errors are of every row, predicted without it.
     """
     check_outputs(output, inputs=[*paths_of(databases), reference], overwrite=overwrite, model=True)
     from ase_dkl.dataset import Dataset
@@ -114,6 +115,7 @@ def train(
         print_json({"model": str(output), **summary(surrogate)})
     else:
         print_model(str(output), surrogate)
+    tell(surrogate, known=dataset.warnings)
 
 
 def _describe(dataset: "Dataset", databases: list[str]) -> None:
@@ -131,16 +133,19 @@ def _describe(dataset: "Dataset", databases: list[str]) -> None:
 def _fit(
     dataset: "Dataset", config: TrainConfig, test_fraction: float, keep_split: bool
 ) -> tuple["Surrogate", "Dataset"]:
-    """Train; where rows are held out, train again on all rows and keep the errors found on those.
+    """Train; where rows enough are held out, train again on all rows and keep the errors found on those.
 
     Returns:
         The model, and the rows that it was trained on.
     """
-    from ase_dkl.training import fit
+    from ase_dkl.metrics import FEWEST_JUDGED
+    from ase_dkl.training import fit, leaves_out
 
     if test_fraction == 0:
         return fit(dataset, config, progress=bars()), dataset
     training, test = dataset.split(test_fraction, config.seed)
+    if len(test) < FEWEST_JUDGED and not keep_split and leaves_out(config, len(dataset)):
+        return fit(dataset, config, progress=bars()), dataset
     surrogate = fit(training, config, test=test, progress=bars())
     if keep_split:
         return surrogate, training

@@ -205,6 +205,10 @@ class Dataset:
             ids=np.concatenate([self.ids, other.ids]),
         )
 
+    def stressed_first(self) -> Self:
+        """The same rows, those with stresses before the others, in their order otherwise."""
+        return self.subset(np.argsort(~self.has_stress, kind="stable"))
+
     def without_stresses(self) -> Self:
         """The same rows with energies alone."""
         return replace(self, stresses=np.full_like(self.stresses, np.nan))

@@ -8,12 +8,13 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
-from ase_dkl.metrics import evaluate
+from ase_dkl.metrics import FEWEST_JUDGED, evaluate
 from ase_dkl.plots import BLUE, GREY, ORANGE
 from ase_dkl.report.blocks import Section, facts, figure, side_by_side
 from ase_dkl.report.calibration import calibration_figure, coverage_figure
 from ase_dkl.report.compared import Compared, compared
 from ase_dkl.report.figures import DECADES, LOG_TICKS, empty_figure
+from ase_dkl.verdict import disagreement
 from ase_dkl.wording import number, of_evaluation
 
 if TYPE_CHECKING:
@@ -58,38 +59,48 @@ def accuracy(surrogate: Surrogate, dataset: Dataset | None) -> Section:
         words += f" {int(seen.sum())} rows of the training are drawn in grey, and not counted."
     section.parts.append(f"<p>{words}</p>")
     evaluation = evaluate(surrogate, rows)
-    section.headlines = _headlines(evaluation)
+    enough = len(rows) >= FEWEST_JUDGED
+    telling = evaluation if enough and not seen.all() else surrogate.report.errors
+    section.headlines = {} if telling is None else _headlines(telling)
+    if (words_of_labels := disagreement(surrogate, rows)) is not None:
+        section.warnings.append(words_of_labels)
     quantities = compared(surrogate, dataset)
     counted = [(q, judged[q.row]) for q in quantities]
-    section.parts.append(side_by_side(facts(of_evaluation(evaluation)), calibration_figure(counted)))
+    numbers = facts(of_evaluation(evaluation))
+    section.parts.append(side_by_side(numbers, calibration_figure(counted)) if enough else numbers)
     thinned = np.arange(0, len(dataset), max(1, -(-len(dataset) // SHOWN)))
     drawn = [draw(q, dataset.ids, kind, thinned) for draw in (_parity, _errors_against_uncertainty) for q in quantities]
-    section.parts.append(side_by_side(*drawn, coverage_figure(counted)))
+    section.parts.append(side_by_side(*drawn, *([coverage_figure(counted)] if enough else [])))
+    if not enough:
+        section.missing.append(f"{len(rows)} rows tell nothing of error bars: no calibration, no coverage.")
     if len(thinned) < len(dataset):
         section.missing.append(f"The figures draw {len(thinned)} of the {len(dataset)} rows; the numbers are of all.")
     return section
 
 
 def _headlines(found: Evaluation) -> dict[str, str]:
-    shown = {"energy error (RMS)": f"{number(found.energy_rmse_meV, 2)} meV"}
+    shown = {f"energy error (RMS of {found.n} rows)": f"{number(found.energy_rmse_meV, 2)} meV"}
     if found.stress_rmse_GPa is not None:
-        shown["stress error (RMS)"] = f"{number(found.stress_rmse_GPa, 2)} GPa"
-    return shown | {"energies in the 95 % band": f"{found.coverage_95:.1%}"}
+        shown[f"stress error (RMS of {found.n} rows)"] = f"{number(found.stress_rmse_GPa, 2)} GPa"
+    if found.coverage_95 is not None:
+        shown["energies in the 95 % band"] = f"{found.coverage_95:.1%}"
+    return shown
 
 
 def _as_trained(section: Section, surrogate: Surrogate) -> None:
-    held_out = surrogate.report.test
+    report = surrogate.report
+    errors = report.errors
     reason = "Parity, error against uncertainty and the calibration curve need labelled rows, which a model file does "
     reason += "not hold: make the report with --data DATABASE to see them."
-    if held_out is None:
+    if errors is None:
         section.missing.append(f"No errors are known: no rows were held out when the model was trained. {reason}")
         return
-    section.parts.append(
-        "<p>Before the saved model was trained, one was trained without some rows. On these, σ being its uncertainty "
-        "and the labels' noise together:</p>"
-    )
-    section.headlines = _headlines(held_out)
-    section.parts.append(facts(of_evaluation(held_out)))
+    words = "Before the saved model was trained, one was trained without some rows. On these"
+    if errors is report.left_out:
+        words = f"Each of the {errors.n} rows, predicted by the one network that was trained without it from all others"
+    section.parts.append(f"<p>{words}, σ being the model's uncertainty and the labels' noise together:</p>")
+    section.headlines = _headlines(errors)
+    section.parts.append(facts(of_evaluation(errors)))
     section.missing.append(reason)
 
 

@@ -17,6 +17,7 @@ from ase_dkl.report.explorer import explorer
 from ase_dkl.report.properties import elasticity, state
 from ase_dkl.report.scans import scans
 from ase_dkl.report.training_data import domain, networks
+from ase_dkl.verdict import faults
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -93,7 +94,7 @@ def _header(surrogate: Surrogate, name: str, dataset: Dataset | None) -> str:
         rows["labels' offset (Pulay stress)"] = f"{offset} at the reference volume; not in any predicted stress"
     if dataset is not None:
         rows["compared with"] = f"{len(dataset)} rows of {_source(dataset.provenance)}"
-    warnings = [*report.warnings, *(dataset.warnings if dataset is not None else ())]
+    warnings = [*faults(surrogate), *report.warnings, *(dataset.warnings if dataset is not None else ())]
     return facts(rows) + "".join(f'<p class="warning">{escape(warning)}</p>' for warning in warnings)
 
 

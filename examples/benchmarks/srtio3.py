@@ -135,8 +135,8 @@ def _add_whole(table: Table, case: Case, surrogates: list[Surrogate]) -> None:
         case.labels,
         judged([e.energy_rmse_meV for e in evaluations], THREE_DIGITS),
         judged([e.energy_mae_meV for e in evaluations], THREE_DIGITS),
-        judged([e.coverage_95 for e in evaluations], ".3f"),
-        judged([e.energy_nll for e in evaluations], ".2f"),
+        judged([e.coverage_95 for e in evaluations if e.coverage_95 is not None], ".3f"),
+        judged([e.energy_nll for e in evaluations if e.energy_nll is not None], ".2f"),
         f"id {test.ids[worst]}, {test.energies[worst] - minimum:.2f} eV above the minimum: "
         f"{1e3 * error[worst]:+.3g} ± {1e3 * prediction.energy_uncertainty[worst]:.3g} meV",
     )
@@ -174,7 +174,7 @@ def _in_box(dataset: Dataset) -> np.ndarray:
 def _on_scan(surrogates: list[Surrogate], scan: Dataset) -> str:
     evaluations = [evaluate(surrogate, scan) for surrogate in surrogates]
     error = judged([e.energy_rmse_meV for e in evaluations], THREE_DIGITS)
-    return f"{error}, {np.mean([e.coverage_95 for e in evaluations]):.2f}"
+    return f"{error}, {np.mean([e.coverage_95 for e in evaluations if e.coverage_95 is not None]):.2f}"
 
 
 def _auroc(surrogate: Surrogate, inside: np.ndarray, outside: np.ndarray) -> float:
