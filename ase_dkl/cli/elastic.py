@@ -220,8 +220,10 @@ def _sheet(model: Path, surrogate: "Surrogate", symmetry: bool, as_json: bool) -
 
 def _chain(model: Path, surrogate: "Surrogate", as_json: bool) -> None:
     from ase_dkl.mechanics.chain import chain_stiffness
+    from ase_dkl.verdict import warn_of
 
     with warnings_told() as told:
+        warn_of(surrogate)
         found = chain_stiffness(surrogate)
     if as_json:
         print_json(
