@@ -65,7 +65,8 @@ def contradicted(dataset: Dataset) -> tuple[Contradiction, ...]:
     """
     parts = np.array_split(np.random.default_rng(0).permutation(len(dataset)), -(-len(dataset) // TOGETHER) or 1)
     found = [each for part in parts for each in _among(dataset.subset(np.sort(part)))]
-    return tuple(sorted(found, key=lambda each: (np.flatnonzero(dataset.ids == each.id)[0], each.label)))
+    place = {str(row): at for at, row in enumerate(dataset.ids)}
+    return tuple(sorted(found, key=lambda each: (place[each.id], each.label)))
 
 
 def _among(dataset: Dataset) -> list[Contradiction]:
@@ -231,7 +232,7 @@ class _Explained:
 
 def _told(dataset: Dataset, problem: _Problem, fitted: _Explained, row: int, kind: int) -> Contradiction:
     """A contradiction in the units of the labels."""
-    identity = int(dataset.ids[row])
+    identity = str(dataset.ids[row])
     of_kind = problem.kinds == kind
     given, expected, seen = (problem.scale * each[row][of_kind] for each in (problem.labels, fitted.means, fitted.seen))
     covariance = seen @ seen.T + problem.scale**2 * fitted.noises[kind] * np.eye(len(seen))

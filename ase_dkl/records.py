@@ -170,14 +170,14 @@ class Contradiction:
     """A label that the labels of the other rows contradict.
 
     Attributes:
-        id: of the row in its source.
+        id: of the row in its source, or its name where there are several sources.
         label: "energy", or the stress component that is furthest off, such as "stress xy".
         given: the label, eV per reference cell or GPa.
         expected: what the others make of it.
         std: standard deviation of their difference, were the label as right as the others.
     """
 
-    id: int
+    id: str
     label: str
     given: float
     expected: float

@@ -32,8 +32,8 @@ FAR_OFF = 5.0
 """σ, of labels that a model was not trained on."""
 ALIKE = 0.2
 """Errors that scatter by less than this part of their size are one shift, or one factor."""
-SELECTED = 12
-"""Rows that a proposed selection leaves out, at most."""
+SHOWN = 12
+"""Contradictions, at most."""
 
 _ENERGY_UNITS = {"Ry": Ry, "Hartree": Hartree, "kJ/mol": kJ / mol, "kcal/mol": kcal / mol, "meV": 1e-3}
 _STRESS_UNITS = {"in GPa": GPa, "in kbar": 0.1 * GPa, "of the opposite sign": -1.0}
@@ -116,15 +116,19 @@ def _unit(labels: Floats, expected: Floats, units: dict[str, float]) -> str | No
 
 
 def _of_contradictions(report: TrainingReport) -> str:
+    from ase_dkl.dataset.mixtures import can_be_listed
+
     found = report.contradictions
-    rows = list(dict.fromkeys(each.id for each in found))
+    names = dict.fromkeys(each.id for each in found)
+    rows = [int(name) if name.isdigit() else name for name in names]
     are = "label is" if len(found) == 1 else "labels are"
-    words = f"{len(found)} {are} contradicted by those of the other rows. {' '.join(map(_told, found[:SELECTED]))}"
-    if len(rows) > SELECTED:
-        return f"{words} Look at these calculations, and at {len(rows) - SELECTED} more."
-    selection = ",".join(filter(None, (report.dataset.get("select"), *(f"id!={row}" for row in rows))))
-    those = "this calculation; to train without it" if len(rows) == 1 else "these calculations; to train without them"
-    return f"{words} Look at {those}: --select {shlex.quote(selection)}"
+    words = f"{len(found)} {are} contradicted by those of the other rows. {' '.join(map(_told, found[:SHOWN]))}"
+    those = "this calculation" if len(rows) == 1 else "these calculations"
+    if not can_be_listed(np.array(rows)):
+        return f"{words} Look at {those}."
+    without = (f"{'id' if isinstance(row, int) else 'row'}!={row}" for row in rows)
+    selection = ",".join(filter(None, (report.dataset.get("select"), *without)))
+    return f"{words} Look at {those}. To leave out what is wrong: --select {shlex.quote(selection)}"
 
 
 def _told(each: Contradiction) -> str:

@@ -79,7 +79,7 @@ def test_errors_as_large_as_the_spread(surrogate: Surrogate, unseen: Dataset) ->
 
 
 def test_contradictions_are_told_with_what_is_expected(surrogate: Surrogate) -> None:
-    found = (Contradiction(7, "energy", -37.5, -38.0, 0.001), Contradiction(9, "stress xy", -3.21, 3.2, 0.01))
+    found = (Contradiction("7", "energy", -37.5, -38.0, 0.001), Contradiction("9", "stress xy", -3.21, 3.2, 0.01))
     (sentence,) = faults(with_report(surrogate, contradictions=found))
     assert "Row 7: its energy is 0.5000 ± 0.0010 eV above what they make of it." in sentence
     assert "Row 9: its stress xy is -3.21 GPa, where they expect 3.200 ± 0.010 GPa." in sentence
@@ -125,7 +125,7 @@ def test_training_names_the_wrong_row_and_judges_every_row_where_few_are_held_ou
     report = json.loads(result.stdout)["report"]
     assert report["test"] is None
     assert report["left_out"]["n"] == 20
-    assert [each["id"] for each in report["contradictions"]] == [7]
+    assert [each["id"] for each in report["contradictions"]] == ["7"]
     assert "--select 'id!=7'" in " ".join(result.stderr.split())
 
 

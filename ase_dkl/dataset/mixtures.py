@@ -130,17 +130,18 @@ def selection_of(columns: Columns, keep: np.ndarray, prefer: Sequence[str] = ())
                 return f"{key}{sign}{bound}"
     kept_ids, other_ids = columns.ids[keep], columns.ids[~keep]
     if columns.ids.dtype.kind == "U":  # rows of several files
-        return ",".join(f"row!={name}" for name in other_ids) if _can_be_listed(other_ids) else None
+        return ",".join(f"row!={name}" for name in other_ids) if can_be_listed(other_ids) else None
     if kept_ids.max() < other_ids.min():
         return f"id<={kept_ids.max()}"
     if kept_ids.min() > other_ids.max():
         return f"id>={kept_ids.min()}"
-    if _can_be_listed(other_ids):
+    if can_be_listed(other_ids):
         return ",".join(f"id!={row_id}" for row_id in other_ids)
     return None
 
 
-def _can_be_listed(ids: np.ndarray) -> bool:
+def can_be_listed(ids: np.ndarray) -> bool:
+    """Whether a selection can leave rows out one by one."""
     return len(ids) <= EXCLUDED_IDS and all(map(_can_be_selected, ids.tolist()))
 
 
