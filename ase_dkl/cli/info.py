@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from ase_dkl.cli.terminal import Json, Model, in_words, note, print_json, print_table, warnings_told
+from ase_dkl.cli.terminal import Json, Model, in_words, print_json, print_table, warn, warnings_told
 from ase_dkl.wording import number, of_evaluation, plus_minus
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ def tell(surrogate: "Surrogate", known: Iterable[str] = ()) -> None:
 
     for words in surrogate.report.warnings:
         if words not in known:
-            note(f"Note: {words}")
+            warn(words)
     with warnings_told():
         warn_of(surrogate)
 
