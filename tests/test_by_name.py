@@ -1,8 +1,9 @@
 from pathlib import Path
 
 import pytest
+from ase.calculators.calculator import BaseCalculator
 
-from ase_dkl.active.by_name import BadName, absolute, is_file, named
+from ase_dkl.active.by_name import BadName, absolute, is_file, is_trusted, named
 
 
 def test_an_object_of_a_package() -> None:
@@ -43,6 +44,30 @@ def test_a_file_runs_again_when_it_changes_and_only_then(tmp_path: Path) -> None
 def test_names_that_lead_to_nothing(name: str, words: str) -> None:
     with pytest.raises(BadName, match=words):
         named(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "trusted"),
+    [
+        ("ase.calculators.emt:EMT", True),
+        ("ase.calculators.vasp:Vasp", True),
+        ("ase_dkl.calculator:DKLCalculator", True),
+        ("ase_dkl:DKLCalculator", True),
+        ("ase.calculators.emt:nonesuch", True),  # nothing is run
+        ("os:system", False),
+        ("asefork.calculators:EMT", False),
+        ("ase.py:EMT", False),
+        ("ase/calculators/emt.py:EMT", False),
+        ("ase.calculators.socketio:Popen", False),
+        ("ase.io.formats:import_module", False),
+        ("ase.calculators.calculator:os", False),
+        ("ase.cli.main:main", False),
+        ("ase.calculators.calculator:get_calculator_class", False),
+        ("ase_dkl.active.by_name:named", False),
+    ],
+)
+def test_what_is_run_without_a_question(name: str, trusted: bool) -> None:
+    assert is_trusted(name, BaseCalculator) is trusted
 
 
 def test_a_file_that_does_not_run(tmp_path: Path) -> None:

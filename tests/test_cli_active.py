@@ -73,7 +73,8 @@ def file(tmp_path: Path) -> Path:
 
 
 def run(*arguments: object) -> Result:
-    return CliRunner().invoke(active, [str(argument) for argument in arguments])
+    trust = ["--trust"] if arguments[0] in ("run", "label") and "--help" not in arguments else []
+    return CliRunner().invoke(active, [*(str(argument) for argument in arguments), *trust])
 
 
 def succeed(*arguments: object) -> Result:
@@ -129,7 +130,7 @@ class TestRun:
         # Programs begun in the background of a script ignore the signal, and so would what they begin.
         listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
         code = f"{listening}; from ase_dkl.cli.active import active; active()"
-        command = [sys.executable, "-c", code, "run", str(file)]
+        command = [sys.executable, "-c", code, "run", str(file), "--trust"]
         environment = {**os.environ, "SECONDS": "4", "OMP_NUM_THREADS": "1"}
         with subprocess.Popen(
             command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
@@ -144,7 +145,7 @@ class TestRun:
         assert "running" in shown
         assert process.returncode == 130
         assert out == ""
-        assert f"ase-dkl active run {file} goes on where this ended" in err
+        assert f"ase-dkl active run {file} --trust goes on where this ended" in err
         assert "Traceback" not in err
         assert "none is at work on it" in succeed("status", file).stdout
         assert numbers("run", file)["done"] == 12
@@ -254,6 +255,45 @@ def test_another_plan_under_the_same_name_is_refused(file: Path) -> None:
     file.write_text(SETTINGS.replace("batch = 3", "batch = 2"))
     for command in ("run", "status"):
         assert "was begun with another choice of structures" in " ".join(run(command, file).stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "words"),
+    [
+        ("", "", "the calculator {folder}/slow.py:make; the executor's factory slow.py:threads. Read the file"),
+        ("slow.py:make", "emt", "ase-dkl's: the executor's factory slow.py:threads."),
+        ("slow.py:make", "ase.calculators.socketio:Popen", "the calculator ase.calculators.socketio:Popen;"),
+        (
+            '"slow.py:make"',
+            '"vasp"\nparameters = { xc = "PBE", options = { command = "touch ran" } }',
+            'the calculator\'s command "touch ran"',
+        ),
+    ],
+)
+def test_code_of_strangers_is_run_only_where_it_is_trusted(
+    file: Path, monkeypatch: pytest.MonkeyPatch, old: str, new: str, words: str
+) -> None:
+    monkeypatch.chdir(file.parent)
+    ran = file.parent / "ran"
+    (file.parent / "slow.py").write_text(f"open({str(ran)!r}, 'w')\n{SLOW}")
+    file.write_text(SETTINGS.replace(old, new) if old else SETTINGS)
+    for command in (["run", str(file)], ["label", str(file), "copper.xyz"]):
+        result = CliRunner().invoke(active, command)
+        assert result.exit_code == 1
+        said = " ".join(result.stderr.split())
+        assert words.format(folder=file.parent).replace("ase-dkl's", "ase_dkl's") in said
+        assert "say so with --trust" in said
+    succeed("status", file)
+    assert not ran.exists()
+    assert not (file.parent / "labels.db").exists()
+    assert not (file.parent / "copper").exists()
+
+
+def test_ases_own_calculators_need_no_trust(file: Path) -> None:
+    text = SETTINGS.replace("slow.py:make", "ase.calculators.emt:EMT").partition("[executor]")[0]
+    file.write_text(text.replace("budget = 12", "budget = 6"))
+    result = CliRunner().invoke(active, ["run", str(file)])
+    assert result.exit_code == 0, result.output
 
 
 def test_each_command_explains_itself() -> None:

@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from ase_dkl.active.by_name import Untrusted
 from ase_dkl.baselines import BadMethod
 from ase_dkl.study.settings import BadStudy, Study, read_study
 
@@ -89,3 +90,16 @@ def test_shipped_studies_are_read(name: str) -> None:
     if name not in ("means", "quick"):
         assert len(study.seeds) >= 5
         assert {source.name for source in study.sources} == {"srtio3", "emt:Cu"}
+
+
+def test_methods_of_strangers_are_imported_only_where_they_are_trusted(tmp_path: Path) -> None:
+    ran = tmp_path / "ran"
+    (tmp_path / "own.py").write_text(f"open({str(ran)!r}, 'w')\nfrom ase_dkl.baselines.dkl import METHOD\n")
+    path = tmp_path / "study.toml"
+    for name in ("own.py:METHOD", "os:system", "ase_dkl.active.by_name:named"):
+        path.write_text(f'seeds = [0]\n{DATA}[[method]]\nname = "{name}"\n')
+        with pytest.raises(Untrusted, match=f"the method {name}. Read the file"):
+            read_study(path, trust=False)
+    assert not ran.exists()
+    path.write_text(f'seeds = [0]\n{DATA}[[method]]\nname = "polynomial"\n')
+    read_study(path, trust=False)

@@ -5,13 +5,58 @@ from __future__ import annotations
 import hashlib
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+TRUSTED = ("ase", "ase_dkl")
+"""Packages whose calculators and methods are run without a question."""
+
 
 class BadName(ValueError):
     """A name that leads to no object."""
+
+
+class Untrusted(ValueError):
+    """A file of settings that has code run, and nobody has said that it may."""
+
+
+def is_trusted(name: str, kind: type) -> bool:
+    """Whether a name leads to a class or object of a kind that ASE or this package itself has defined.
+
+    It is not enough that it can be found there: modules have what they import, and functions that run what they are
+    told.
+
+    Args:
+        name: "package.module:name".
+        kind: a class that the object is a subclass or an instance of.
+    """
+    if is_file(name) or name.partition(".")[0].partition(":")[0] not in TRUSTED:
+        return False
+    try:
+        found = named(name)
+    except BadName:  # which is told when it is used
+        return True
+    defined = found if isinstance(found, type) else type(found)
+    return issubclass(defined, kind) and defined.__module__.partition(".")[0] in TRUSTED
+
+
+def check_trust(path: Path, foreign: Sequence[str]) -> None:
+    """Refuse what a file of settings would have run.
+
+    Args:
+        path: the file.
+        foreign: what else than ASE's and our own it would have run, in words.
+
+    Raises:
+        Untrusted: it would.
+    """
+    if foreign:
+        raise Untrusted(
+            f"{path} has code run that is neither ASE's nor ase_dkl's: {'; '.join(foreign)}. Read the file and what it "
+            "names, and where you trust both, say so with --trust."
+        )
 
 
 def is_file(name: str) -> bool:

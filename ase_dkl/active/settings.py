@@ -6,7 +6,7 @@ import json
 import math
 import re
 import tomllib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -16,6 +16,7 @@ from typing import Any, get_type_hints
 
 from ase_dkl.active.acquisition import ACQUISITIONS
 from ase_dkl.active.box import Box
+from ase_dkl.active.by_name import check_trust, is_trusted
 from ase_dkl.active.calculation import Calculation
 from ase_dkl.active.campaign import Plan
 from ase_dkl.active.executors import KINDS, open_executor
@@ -45,13 +46,15 @@ class Settings:
     executor: Callable[[], Executor]
 
 
-def read_settings(path: Path) -> Settings:
+def read_settings(path: Path, *, trust: bool = True) -> Settings:
     """Read a campaign's file.
 
     Args:
         path: a TOML file; what it names is relative to its folder.
+        trust: whether it may have code run that is neither ASE's nor ours. Reading it runs none.
 
     Raises:
+        Untrusted: it would, and may not.
         BadSettings: it is no TOML, or a table, key, type or value in it is wrong.
         OSError: it cannot be read.
     """
@@ -60,9 +63,33 @@ def read_settings(path: Path) -> Settings:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadSettings(f"{path} is not written in TOML: {error}.") from error
     try:
-        return _settings(tables, path.resolve().parent)
+        settings = _settings(tables, path.resolve().parent)
     except ValueError as error:
         raise BadSettings(f"{path}: {error}") from error
+    if not trust:
+        check_trust(path, _foreign(settings.plan.calculation, tables.get("executor", {})))
+    return settings
+
+
+def _foreign(calculation: Calculation, executor: Mapping[str, Any]) -> list[str]:
+    """What would be run, in words, that is neither ASE's nor ours."""
+    from ase.calculators.calculator import BaseCalculator
+
+    found = []
+    if ":" in calculation.name and not is_trusted(calculation.name, BaseCalculator):
+        found.append(f"the calculator {calculation.name}")
+    found += [f"the calculator's {key} {json.dumps(value)}" for key, value in _commands(calculation.parameters)]
+    functions = [name for kind in KINDS.values() for name in kind if name not in ("workers", "address")]
+    return found + [f"the executor's {name} {executor[name]}" for name in functions if name in executor]
+
+
+def _commands(parameters: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Parameters that calculators give to a shell."""
+    for key, value in parameters.items():
+        if re.search("command|cmd", key, re.IGNORECASE):
+            yield key, value
+        elif isinstance(value, Mapping):
+            yield from _commands(value)
 
 
 def _settings(tables: dict[str, Any], folder: Path) -> Settings:

@@ -10,6 +10,7 @@ from ase_dkl.cli.terminal import (
     Json,
     Mistake,
     Overwrite,
+    Trust,
     check_endings,
     in_words,
     note,
@@ -57,7 +58,7 @@ def init(
 
 @active.command()
 @in_words
-def run(file: File, as_json: Json = False) -> None:
+def run(file: File, trust: Trust = False, as_json: Json = False) -> None:
     """Run a campaign until it stops, or go on with it where it was.
 
     Interrupt it as you like: started again it loses nothing and computes nothing twice.
@@ -67,13 +68,13 @@ def run(file: File, as_json: Json = False) -> None:
     from ase_dkl.active.settings import read_settings
     from ase_dkl.cli.live import watching
 
-    settings = read_settings(file)
+    settings = read_settings(file, trust=trust)
     _describe(settings.plan)
     try:
         with watching() as watch:
             result = Campaign(settings.plan, settings.executor).run(watch)
     except KeyboardInterrupt:
-        note(f"\nInterrupted. Nothing is lost: ase-dkl active run {file} goes on where this ended.")
+        note(f"\nInterrupted. Nothing is lost: ase-dkl active run {file}{' --trust' * trust} goes on where this ended.")
         raise typer.Exit(130) from None
     _print(Campaign.status(settings.plan), settings.plan, as_json)
     note(f"The model of {result.labels} labels is {settings.plan.folder / MODEL}.")
@@ -135,6 +136,7 @@ def label(
             help="Files in any format ASE reads, - for stdin; all frames or rows.",
         ),
     ],
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Compute given structures with a campaign's calculator, into its database.
@@ -145,7 +147,7 @@ def label(
     from ase_dkl.active.given import label_given
     from ase_dkl.active.settings import read_settings
 
-    settings = read_settings(file)
+    settings = read_settings(file, trust=trust)
     sources, read = read_structures(structures)
     labels = label_given(settings.plan, settings.executor, read, told=note)
     rows = []

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ase_dkl.cli.terminal import Json, Mistake, Overwrite, bars, in_words, note, print_json, print_rich
+from ase_dkl.cli.terminal import Json, Mistake, Overwrite, Trust, bars, in_words, note, print_json, print_rich
 from ase_dkl.files import check_outputs
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def benchmark(
         bool, typer.Option("--report", help="Fit nothing: show tables of what there is, and write them with figures.")
     ] = False,
     overwrite: Overwrite = False,
+    trust: Trust = False,
     as_json: Json = False,
 ) -> None:
     """Compare methods of getting energies with uncertainties, on the same rows of the same data sets.
@@ -44,7 +45,7 @@ def benchmark(
     from ase_dkl.study.results import Results
     from ase_dkl.study.settings import read_study
 
-    described = read_study(study)
+    described = read_study(study, trust=trust)
     path = results or Path(f"{described.name}.csv")
     files = (file for source in described.sources for file in (source.database, source.reference))
     check_outputs(path, inputs=[study, *files], overwrite=True)

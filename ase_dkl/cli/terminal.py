@@ -38,6 +38,9 @@ Databases = Annotated[
         help="Labelled structures: ASE databases, files ASE reads (runs/*/OUTCAR), directories of runs, - for stdin.",
     ),
 ]
+Trust = Annotated[
+    bool, typer.Option("--trust", help="Run the code that the file names, also where it is not ASE's or ase_dkl's.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 Select = Annotated[
     str | None,
@@ -194,7 +197,7 @@ def heard(level: int) -> Iterator[None]:
 
 def _mistakes() -> tuple[type[Exception], ...]:
     from ase_dkl.active.box import BadBox
-    from ase_dkl.active.by_name import BadName
+    from ase_dkl.active.by_name import BadName, Untrusted
     from ase_dkl.active.calculation import BadCalculation
     from ase_dkl.active.executors import BadExecutor
     from ase_dkl.active.plan import BadCampaign
@@ -219,7 +222,7 @@ def _mistakes() -> tuple[type[Exception], ...]:
     of_mechanics = (BadElasticity, BadEquationOfState, BadEquilibrium, BadScan)
     of_plans = (BadBox, BadCampaign, BadSettings, BadStop, BadTarget)
     of_studies = (BadMethod, BadStudy)
-    of_labels = (BadCalculation, BadExecutor, BadName, BadStore)
+    of_labels = (BadCalculation, BadExecutor, BadName, BadStore, Untrusted)
     return (Mistake, *of_data, *of_models, *of_mechanics, *of_plans, *of_labels, *of_studies, OSError)
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ase_dkl.active.box import BadBox, Box
-from ase_dkl.active.by_name import file_digest, is_file, named
+from ase_dkl.active.by_name import check_trust, file_digest, is_file, is_trusted, named
 from ase_dkl.addresses import display_name
 from ase_dkl.dataset.dataset import FEWEST_ROWS
 
@@ -139,10 +139,15 @@ class Study:
         ]
 
 
-def read_study(path: Path) -> Study:
+def read_study(path: Path, *, trust: bool = True) -> Study:
     """Read a study's file; what it names is relative to its folder.
 
+    Args:
+        path: a TOML file. Reading it imports the methods that it names.
+        trust: whether these may be others than ours.
+
     Raises:
+        Untrusted: they are, and may not.
         BadStudy: it is no TOML, or something in it is wrong.
         BadMethod: a method is not known, or has no such setting.
         BadName: a file or module has no such method.
@@ -152,10 +157,21 @@ def read_study(path: Path) -> Study:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadStudy(f"{path} is not written in TOML: {error}.") from error
+    if not trust:
+        check_trust(path, _foreign(tables))
     try:
         return _study(path, tables)
     except BadStudy as error:
         raise BadStudy(f"{path}: {error}") from error
+
+
+def _foreign(tables: dict[str, Any]) -> list[str]:
+    from ase_dkl.baselines import Method
+
+    methods = tables.get("method")
+    names = [each.get("name") for each in methods if isinstance(each, dict)] if isinstance(methods, list) else []
+    addresses = [name for name in names if isinstance(name, str) and ":" in name]
+    return [f"the method {name}" for name in addresses if not is_trusted(name, Method)]
 
 
 def method_named(name: str) -> Method:
