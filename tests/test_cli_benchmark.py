@@ -19,21 +19,21 @@ def test_a_study_is_run_and_told(tmp_path: Path) -> None:
     study, table = tmp_path / "mine.toml", tmp_path / "mine.csv"
     methods = "".join(f'[[method]]\nname = "{OWN}:{name}"\n' for name in ("METHOD", "REFUSES"))
     study.write_text(f'seeds = [0, 1]\n[[data]]\nname = "srtio3"\nsizes = [16]\n{methods}', encoding="utf-8")
-    done = CliRunner().invoke(app, [str(study), "--results", str(table)], catch_exceptions=False)
+    done = CliRunner().invoke(app, [str(study), "--trust", "--results", str(table)], catch_exceptions=False)
     assert done.exit_code == 0, done.stderr
     assert not done.stdout
     assert f"torch {version('torch')}" in done.stderr
     assert "Done: Least squares, srtio3, 16 rows, energies, seed 1" in done.stderr
     assert "Failed: Refuses, srtio3, 16 rows, energies, seed 1: RuntimeError" in done.stderr
     assert len(Results(table).rows) == 4
-    told = CliRunner().invoke(app, [str(study), "--results", str(table), "--report"], catch_exceptions=False)
+    told = CliRunner().invoke(app, [str(study), "--trust", "--results", str(table), "--report"], catch_exceptions=False)
     assert told.exit_code == 0, told.stderr
     assert "srtio3, 16 rows, energies" in told.stdout
     assert "1 of 2" in told.stdout
     assert (tmp_path / "mine-report" / "report.md").exists()
     for more in ([], ["--report", "--overwrite"]):
         as_json = CliRunner().invoke(
-            app, [str(study), "--results", str(table), "--json", *more], catch_exceptions=False
+            app, [str(study), "--trust", "--results", str(table), "--json", *more], catch_exceptions=False
         )
         good, other = json.loads(as_json.stdout)
         assert (good["method"], good["n"], good["fits"], good["failed"]) == ("Least squares", 16, 2, 0)
@@ -47,7 +47,7 @@ def test_tables_that_cannot_be_written_are_told_before_the_work(tmp_path: Path) 
     study.write_text(
         f'seeds = [0]\n[[data]]\nname = "srtio3"\nsizes = [16]\n[[method]]\nname = "{OWN}:METHOD"\n', encoding="utf-8"
     )
-    done = CliRunner().invoke(app, [str(study), "--results", str(tmp_path / "no" / "t.csv")])
+    done = CliRunner().invoke(app, [str(study), "--trust", "--results", str(tmp_path / "no" / "t.csv")])
     assert done.exit_code == 1
     assert "there is no directory" in done.stderr
 
@@ -60,6 +60,6 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     for module in ("runner", "worker"):
         monkeypatch.delitem(sys.modules, f"ase_dkl.study.{module}", raising=False)
     monkeypatch.setitem(sys.modules, "scoringrules", None)
-    done = CliRunner().invoke(app, [str(study), "--results", str(tmp_path / "t.csv")])
+    done = CliRunner().invoke(app, [str(study), "--trust", "--results", str(tmp_path / "t.csv")])
     assert done.exit_code == 1
     assert "Studies need scoringrules. Install it: pip install 'ase-dkl[baselines]'" in " ".join(done.stderr.split())
