@@ -12,6 +12,7 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from ase_dkl.accepted import Structure, as_atoms
 from ase_dkl.mapping import CLAMPED_TOLERANCE, LOOSEST, DisplacedIons, NotThisCrystal, Target
 from ase_dkl.motif import Floats, Integers, Motif, normals, unusable
 from ase_dkl.periodicity import in_dimension
@@ -74,18 +75,19 @@ class Crystal:
 
     @classmethod
     def from_atoms(
-        cls, atoms: Atoms, *, ions: Literal["clamped", "relaxed"] = "clamped", symmetry: bool = True
+        cls, atoms: Structure, *, ions: Literal["clamped", "relaxed"] = "clamped", symmetry: bool = True
     ) -> Crystal:
         """Take a crystal that is not strained, or as it is meant to be the reference.
 
         Args:
-            atoms: the crystal, in the basis that the model shall use.
+            atoms: the crystal, as atoms or a structure of pymatgen's, in the basis that the model shall use.
             ions: "clamped" or "relaxed".
             symmetry: whether energies are the same at symmetry images; False keeps the identity alone.
 
         Raises:
             BadReference: nothing periodic, a flat cell, or no crystal at all.
         """
+        atoms = as_atoms(atoms)
         _refuse_unusable(atoms)
         motif = Motif.from_atoms(atoms)
         tolerance = CLAMPED_TOLERANCE / 2 if ions == "clamped" else _RELAXED_TOLERANCE
@@ -94,7 +96,7 @@ class Crystal:
         return cls._of(found, [atoms], ions, allowed, symmetry)
 
     @classmethod
-    def from_strained(cls, structures: Sequence[Atoms], *, symmetry: bool = True) -> Crystal:
+    def from_strained(cls, structures: Sequence[Structure], *, symmetry: bool = True) -> Crystal:
         """Find the crystal whose strained copies the structures are, though every one of them may be strained.
 
         The most common setting (basis and cell) decides; structures in others are for `map`. Ions are clamped where the
@@ -112,9 +114,10 @@ class Crystal:
         if len(structures) > _ENOUGH:
             chosen = np.random.default_rng(0).choice(len(structures), _ENOUGH, replace=False)
             structures = [structures[i] for i in np.sort(chosen)]
-        for atoms in structures:
+        members = [as_atoms(each) for each in structures]
+        for atoms in members:
             _refuse_unusable(atoms)
-        mean = mean_crystal([Motif.from_atoms(atoms) for atoms in structures])
+        mean = mean_crystal([Motif.from_atoms(atoms) for atoms in members])
         ions = "clamped" if mean.largest_displacement <= CLAMPED_TOLERANCE / 2 else "relaxed"
         if ions == "clamped":
             found = find_symmetry(mean.motif, mean.metrics, CLAMPED_TOLERANCE / 2)
@@ -125,7 +128,7 @@ class Crystal:
             error = 4 * mean.typical_displacement / math.sqrt(len(mean.members))
             found = find_symmetry(mean.motif, mean.metrics, max(_RELAXED_TOLERANCE, error))
             allowed = min(max(0.1, 2 * mean.largest_displacement), LOOSEST * found.motif.closest)
-        return cls._of(found, [structures[i] for i in mean.members], ions, allowed, symmetry)
+        return cls._of(found, [members[i] for i in mean.members], ions, allowed, symmetry)
 
     @classmethod
     def _of(cls, found: Symmetry, setting: Sequence[Atoms], ions: str, tolerance: float, symmetry: bool) -> Crystal:

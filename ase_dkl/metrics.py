@@ -9,6 +9,7 @@ import numpy as np
 from ase.units import GPa
 from numpy.typing import ArrayLike
 
+from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.lattice import on_strains
 from ase_dkl.records import Evaluation
@@ -119,7 +120,7 @@ def auroc(inside: ArrayLike, outside: ArrayLike) -> float:
     return float(mannwhitneyu(outside, inside).statistic / (len(inside) * len(outside)))
 
 
-def evaluate(surrogate: Surrogate, dataset: Dataset) -> Evaluation:
+def evaluate(surrogate: Model, dataset: Dataset) -> Evaluation:
     """Compare a surrogate with labels.
 
     The labels' fitted offset in V·σ (Pulay stress) is taken off them, since predicted stresses do not contain it. Of
@@ -127,9 +128,10 @@ def evaluate(surrogate: Surrogate, dataset: Dataset) -> Evaluation:
     is about the ions' places, or noise.
 
     Args:
-        surrogate: a trained surrogate.
+        surrogate: a trained surrogate, its file, or a calculator that has it.
         dataset: labelled structures of the same crystal.
     """
+    surrogate = as_surrogate(surrogate)
     prediction = surrogate.predict_cells(dataset.cells, stress=bool(dataset.has_stress.any()))
     outside = int(surrogate.extrapolation(dataset.cells).outside.sum())
     return replace(judged(prediction, dataset, surrogate.stress_offset), n_outside_domain=outside)

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from ase import Atoms
 from ase.units import GPa
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, stdtrit
 
+from ase_dkl.accepted import Structure, one_or_many
 from ase_dkl.arrays import Floats
 from ase_dkl.calibration import Calibration
 from ase_dkl.crystal import Crystal
@@ -73,18 +73,18 @@ class Surrogate:
         self.written: str | None = None
         self._periodic = list(crystal.periodic)
 
-    def predict(self, structures: Atoms | Sequence[Atoms], *, stress: bool = True) -> Prediction:
+    def predict(self, structures: Structure | Sequence[Structure], *, stress: bool = True) -> Prediction:
         """Predict structures as they are: rotated, supercells, in any basis of the crystal.
 
         Args:
-            structures: one or many. A supercell of N cells has N times the cell's energy, uncertainty and noise.
+            structures: one or many, atoms or structures of pymatgen's. A supercell of N cells has N times the cell's
+                energy, uncertainty and noise.
             stress: whether stresses are wanted.
 
         Raises:
             NotThisCrystal: a structure that is not the reference crystal, strained.
         """
-        structures = [structures] if isinstance(structures, Atoms) else structures
-        mapped = [self.crystal.map(atoms) for atoms in structures]
+        mapped = [self.crystal.map(atoms) for atoms in one_or_many(structures)]
         cells = np.array([each.cell for each in mapped]).reshape(-1, 3, 3)
         copies = np.array([each.multiplicity for each in mapped])
         cell = self.predict_cells(cells, stress=stress)

@@ -1,5 +1,7 @@
 """Labelled cells of one crystal."""
 
+from __future__ import annotations
+
 import logging
 import time
 from collections.abc import Iterable, Sequence
@@ -12,6 +14,7 @@ import numpy as np
 from ase import Atoms
 from ase.db.row import AtomsRow
 
+from ase_dkl.accepted import Structure, as_atoms
 from ase_dkl.crystal import BadReference, Crystal
 from ase_dkl.dataset.columns import Columns
 from ase_dkl.dataset.ions import check_ions
@@ -66,7 +69,7 @@ class Dataset:
         source: str | Path | Sequence[str | Path],
         *,
         select: str | None = None,
-        reference: Atoms | Path | str | Crystal | None = None,
+        reference: Structure | Path | str | Crystal | None = None,
         symmetry: bool = True,
         pbc: str | Sequence[bool] | None = None,
     ) -> Self:
@@ -106,16 +109,19 @@ class Dataset:
     @classmethod
     def from_atoms(
         cls,
-        structures: Iterable[Atoms],
+        structures: Iterable[Structure],
         *,
         select: str | None = None,
-        reference: Atoms | Path | str | Crystal | None = None,
+        reference: Structure | Path | str | Crystal | None = None,
         symmetry: bool = True,
         pbc: str | Sequence[bool] | None = None,
     ) -> Self:
-        """Take structures whose calculators hold an energy, and a stress where known. For the rest see `read`."""
+        """Take structures whose calculators hold an energy, and a stress where known. For the rest see `read`.
+
+        Structures of pymatgen's keep the calculator (`calc`) that they had as atoms.
+        """
         axes = None if pbc is None else periodic_axes(pbc)
-        rows = rows_of(structures, select)
+        rows = rows_of(map(as_atoms, structures), select)
         provenance = {"source": "structures in memory", "select": select, "sha256": None}
         return cls._of(rows, "The given structures", select, _reference(reference, axes), symmetry, axes, provenance)
 
@@ -233,13 +239,15 @@ class Dataset:
         return self.subset(~test), self.subset(test)
 
 
-def _reference(reference: Atoms | Path | str | Crystal | None, pbc: np.ndarray | None) -> Atoms | Crystal | None:
-    if isinstance(reference, Atoms) and pbc is not None:
-        said: Atoms = reference.copy()
-        said.pbc = pbc
-        return said
-    if not isinstance(reference, str | Path):
+def _reference(reference: Structure | Path | str | Crystal | None, pbc: np.ndarray | None) -> Atoms | Crystal | None:
+    if reference is None or isinstance(reference, Crystal):
         return reference
+    if not isinstance(reference, str | Path):
+        said = as_atoms(reference)
+        if pbc is not None:
+            said = said.copy()
+            said.pbc = pbc
+        return said
     try:
         atoms = ase.io.read(reference, index=-1)
     except Exception as error:

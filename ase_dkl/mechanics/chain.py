@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from ase.units import J, m
 
+from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.mechanics.elastic import BadElasticity, at_equilibrium, in_standard_frame, stiffness
 from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium
 
 if TYPE_CHECKING:
-    from ase_dkl.surrogate import Surrogate
+    pass
 
 NN = 1e-9 * J / m
 """1 nN in eV/Å."""
@@ -34,11 +35,11 @@ class ChainStiffness:
     stiffness_nN_std: float
 
 
-def chain_stiffness(surrogate: Surrogate) -> ChainStiffness:
+def chain_stiffness(surrogate: Model) -> ChainStiffness:
     """Find the equilibrium length of a chain and its stiffness.
 
     Args:
-        surrogate: a trained surrogate of a crystal with one periodic axis.
+        surrogate: a trained surrogate of a crystal with one periodic axis, its file, or a calculator that has it.
 
     Raises:
         BadElasticity: the crystal has another number of periodic axes.
@@ -47,6 +48,7 @@ def chain_stiffness(surrogate: Surrogate) -> ChainStiffness:
     Warns:
         ExtrapolationWarning: the equilibrium lies outside the training data.
     """
+    surrogate = as_surrogate(surrogate)
     crystal = surrogate.crystal
     if len(crystal.periodic) != 1:
         raise BadElasticity(

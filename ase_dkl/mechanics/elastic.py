@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.units import GPa
 
+from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
 from ase_dkl.lattice import metric, on_strains, strained
@@ -78,11 +79,11 @@ class ElasticConstants:
         return ElasticTensor.from_voigt(self.C_GPa)
 
 
-def elastic_constants(surrogate: Surrogate, *, pressure_GPa: float = 0.0, symmetric: bool = True) -> ElasticConstants:
+def elastic_constants(surrogate: Model, *, pressure_GPa: float = 0.0, symmetric: bool = True) -> ElasticConstants:
     """Find the equilibrium lattice and its elastic constants.
 
     Args:
-        surrogate: a trained surrogate.
+        surrogate: a trained surrogate, its file, or a calculator that has it.
         pressure_GPa: hydrostatic.
         symmetric: look for the equilibrium among lattices with the reference's symmetry.
 
@@ -94,6 +95,7 @@ def elastic_constants(surrogate: Surrogate, *, pressure_GPa: float = 0.0, symmet
     Warns:
         ExtrapolationWarning: the equilibrium lies outside the training data.
     """
+    surrogate = as_surrogate(surrogate)
     refuse_all_but_bulk(surrogate.crystal)
     found = in_standard_frame(surrogate.crystal, equilibrium(surrogate, pressure_GPa=pressure_GPa, symmetric=symmetric))
     mean, covariance = at_equilibrium(surrogate, found, lambda cell: stiffness(surrogate.crystal, cell))

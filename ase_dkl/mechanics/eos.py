@@ -11,6 +11,7 @@ import numpy as np
 from ase.units import GPa, J, m
 from numpy.typing import ArrayLike
 
+from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.lattice import metric
@@ -122,7 +123,7 @@ class EquationOfState:
 
 
 def equation_of_state(
-    surrogate: Surrogate,
+    surrogate: Model,
     *,
     kind: str = "birchmurnaghan",
     bounds: tuple[float, float] | None = None,
@@ -142,7 +143,7 @@ def equation_of_state(
     residuals say how well they do.
 
     Args:
-        surrogate: a trained surrogate.
+        surrogate: a trained surrogate, its file, or a calculator that has it.
         kind: one of `ase.eos.eos_names`.
         bounds: the smallest and the largest volume (area), as fractional changes from the start's; ±8 % by default.
             The wider they are, the worse a form follows: at ±8 % Birch–Murnaghan's misfit moves B0 of SrTiO3 by a
@@ -157,6 +158,7 @@ def equation_of_state(
         ExtrapolationWarning: some volumes lie outside the training data, or the minimum lies outside the bounds.
         MisfitWarning: some value depends on the bounds by more than its error bar.
     """
+    surrogate = as_surrogate(surrogate)
     periodic = list(surrogate.crystal.periodic)
     if len(periodic) == 1:
         raise BadEquationOfState(

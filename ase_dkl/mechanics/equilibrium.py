@@ -10,6 +10,7 @@ import numpy as np
 from ase.units import GPa
 
 from ase_dkl import lattice
+from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.domain import NAMES
@@ -74,14 +75,14 @@ class Equilibrium:
 
 
 def equilibrium(
-    surrogate: Surrogate, *, pressure_GPa: float = 0.0, symmetric: bool = True, start: Floats | None = None
+    surrogate: Model, *, pressure_GPa: float = 0.0, symmetric: bool = True, start: Floats | None = None
 ) -> Equilibrium:
     """Find the lattice of lowest enthalpy E + P V, where the stress is −P.
 
     The uncertainty is that of the stress, through the stiffness: δu = −H⁻¹ δ(∂E/∂u) for the free strains u.
 
     Args:
-        surrogate: a trained surrogate.
+        surrogate: a trained surrogate, its file, or a calculator that has it.
         pressure_GPa: hydrostatic; zero for what is not periodic in three directions.
         symmetric: strain the start only so that its symmetry stays; otherwise in every way.
         start: lattice to start from, in the reference's basis, shape (3, 3), Å; the reference by default.
@@ -92,6 +93,7 @@ def equilibrium(
     Warns:
         ExtrapolationWarning: the minimum lies outside the training data.
     """
+    surrogate = as_surrogate(surrogate)
     crystal = surrogate.crystal
     periodic = list(crystal.periodic)
     if pressure_GPa and len(periodic) < 3:

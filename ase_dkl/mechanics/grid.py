@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.mechanics.along import Along, path_along
 from ase_dkl.mechanics.paths import ANGLES, PARAMETERS, BadScan
@@ -15,7 +16,7 @@ from ase_dkl.mechanics.scan import offsets_of
 from ase_dkl.mechanics.scanned import Scanned, column, predict
 
 if TYPE_CHECKING:
-    from ase_dkl.surrogate import Surrogate
+    pass
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +51,7 @@ class Grid(Scanned):
 
 
 def scan_grid(
-    surrogate: Surrogate,
+    surrogate: Model,
     along: tuple[Along, Along],
     offsets: tuple[ArrayLike, ArrayLike],
     *,
@@ -63,7 +64,7 @@ def scan_grid(
     themselves then change by one factor.
 
     Args:
-        surrogate: a trained surrogate.
+        surrogate: a trained surrogate, its file, or a calculator that has it.
         along: two directions, each as in `scan_along`.
         offsets: from the start along each, shapes (n,) and (m,).
         stress: predict the stress as well.
@@ -73,6 +74,7 @@ def scan_grid(
         BadScan: offsets leave no lattice or no grid, the crystal does not have what is scanned, or the two do not go
             together.
     """
+    surrogate = as_surrogate(surrogate)
     path = path_along(surrogate.crystal, along, start)
     first, second = (offsets_of(values) for values in offsets)
     if min(len(first), len(second)) < 2:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.lattice import metric
 from ase_dkl.mechanics.along import Along, path_along
@@ -37,7 +38,7 @@ class Points:
 
 
 def points_on_line(
-    surrogate: Surrogate,
+    surrogate: Model,
     along: Along,
     dataset: Dataset,
     *,
@@ -47,18 +48,19 @@ def points_on_line(
     """Pick the rows of a dataset that lie on a scan's line, in any of their symmetry images.
 
     Args:
-        surrogate: a trained surrogate.
+        surrogate: a trained surrogate, its file, or a calculator that has it.
         along: as in `scan_along`.
         dataset: rows of the same crystal.
         tolerance: the largest strain off the line.
         start: as in `scan_along`.
     """
+    surrogate = as_surrogate(surrogate)
     points = _points(surrogate, path_along(surrogate.crystal, [along], start), dataset, tolerance)
     return replace(points, coordinate=points.coordinate[:, 0])
 
 
 def points_on_plane(
-    surrogate: Surrogate,
+    surrogate: Model,
     along: tuple[Along, Along],
     dataset: Dataset,
     *,
@@ -68,12 +70,13 @@ def points_on_plane(
     """Pick the rows of a dataset that lie on a grid's plane, in any of their symmetry images.
 
     Args:
-        surrogate: a trained surrogate.
+        surrogate: a trained surrogate, its file, or a calculator that has it.
         along: as in `scan_grid`.
         dataset: rows of the same crystal.
         tolerance: the largest strain off the plane.
         start: as in `scan_grid`.
     """
+    surrogate = as_surrogate(surrogate)
     return _points(surrogate, path_along(surrogate.crystal, along, start), dataset, tolerance)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
+from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.lattice import strained
 from ase_dkl.mechanics.along import Along, as_words, check_in_plane, path_along, start_cell
@@ -16,7 +17,7 @@ from ase_dkl.mechanics.points import Points, points_on_line
 from ase_dkl.mechanics.scanned import Scanned, column, predict
 
 if TYPE_CHECKING:
-    from ase_dkl.surrogate import Surrogate
+    pass
 
 __all__ = ["ALONG", "ANGLES", "LENGTHS", "BadScan", "Points", "Scan", "points_on_line", "scan_along", "scan_path"]
 
@@ -51,12 +52,12 @@ class Scan(Scanned):
 
 
 def scan_along(
-    surrogate: Surrogate, along: Along, offsets: ArrayLike, *, stress: bool = True, start: ArrayLike | None = None
+    surrogate: Model, along: Along, offsets: ArrayLike, *, stress: bool = True, start: ArrayLike | None = None
 ) -> Scan:
     """Predict along one lattice parameter, the volume or one strain, all else as at the start.
 
     Args:
-        surrogate: a trained surrogate.
+        surrogate: a trained surrogate, its file, or a calculator that has it.
         along: one of `ALONG`, or a direction in the space of strains: six Voigt components (shears engineering), or
             words such as "xx=1,yy=-0.5,xy=0.2".
         offsets: from the start, shape (n,): fractions for lengths, area, volume and strains, degrees for angles,
@@ -67,6 +68,7 @@ def scan_along(
     Raises:
         BadScan: an offset leaves no lattice, or the crystal does not have what is scanned.
     """
+    surrogate = as_surrogate(surrogate)
     path = path_along(surrogate.crystal, [along], start)
     given = offsets_of(offsets)
     cells = path.cells(given[:, None])
@@ -75,11 +77,11 @@ def scan_along(
     return Scan(surrogate, cells, prediction, outside, path.names[0], given, coordinate)
 
 
-def scan_path(surrogate: Surrogate, strains: ArrayLike, *, stress: bool = True, start: ArrayLike | None = None) -> Scan:
+def scan_path(surrogate: Model, strains: ArrayLike, *, stress: bool = True, start: ArrayLike | None = None) -> Scan:
     """Predict along any path in the space of strains.
 
     Args:
-        surrogate: a trained surrogate.
+        surrogate: a trained surrogate, its file, or a calculator that has it.
         strains: Voigt, shears engineering, about the start, shape (n, 6), in the order of the path.
         stress: predict the stress as well.
         start: cell in the reference's basis, shape (3, 3), Å; the reference's own by default.
@@ -90,6 +92,7 @@ def scan_path(surrogate: Surrogate, strains: ArrayLike, *, stress: bool = True, 
     Raises:
         BadScan: a strain leaves no lattice, or reaches out of a sheet's plane.
     """
+    surrogate = as_surrogate(surrogate)
     given = np.array(strains, dtype=float)
     if given.ndim != 2 or given.shape[1] != 6 or not np.isfinite(given).all():
         raise BadScan(

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.units import J, m
 
+from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.mechanics.elastic import BadElasticity, at_equilibrium, in_standard_frame, stiffness, undetermined
 from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium
 from ase_dkl.mechanics.propagation import propagated
 
 if TYPE_CHECKING:
-    from ase_dkl.surrogate import Surrogate
+    pass
 
 N_PER_M = J / m**2
 """1 N/m in eV/Å²."""
@@ -63,11 +64,11 @@ class SheetConstants:
         return undetermined(self.C_N_per_m, self.covariance)
 
 
-def sheet_constants(surrogate: Surrogate, *, symmetric: bool = True) -> SheetConstants:
+def sheet_constants(surrogate: Model, *, symmetric: bool = True) -> SheetConstants:
     """Find the equilibrium lattice of a sheet or slab and its elastic constants.
 
     Args:
-        surrogate: a trained surrogate of a crystal with two periodic axes.
+        surrogate: a trained surrogate of a crystal with two periodic axes, its file, or a calculator that has it.
         symmetric: look for the equilibrium among lattices with the reference's symmetry.
 
     Raises:
@@ -77,6 +78,7 @@ def sheet_constants(surrogate: Surrogate, *, symmetric: bool = True) -> SheetCon
     Warns:
         ExtrapolationWarning: the equilibrium lies outside the training data.
     """
+    surrogate = as_surrogate(surrogate)
     crystal = surrogate.crystal
     if len(crystal.periodic) != 2:
         raise BadElasticity(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.units import GPa
 
+from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.lattice import VOIGT, strained
 from ase_dkl.mechanics.elastic import refuse_all_but_bulk
@@ -69,14 +70,14 @@ class IdealStrength:
         return np.sqrt(np.maximum(np.diagonal(self.covariance), 0))
 
 
-def ideal_strength(surrogate: Surrogate, loading: Tension | Shear, *, relaxed: bool = True) -> IdealStrength:
+def ideal_strength(surrogate: Model, loading: Tension | Shear, *, relaxed: bool = True) -> IdealStrength:
     """Strain a crystal from its equilibrium at no pressure as far as the model knows it, and find the largest stress.
 
     Only the lattice is strained. A crystal that fails earlier, by a phonon or by ions that were held in place in the
     training data, is weaker than this.
 
     Args:
-        surrogate: a trained surrogate of a bulk crystal.
+        surrogate: a trained surrogate of a bulk crystal, its file, or a calculator that has it.
         loading: a pull or a shear.
         relaxed: let the other strains follow such that the other stresses are zero; otherwise these strains are zero.
 
@@ -90,6 +91,7 @@ def ideal_strength(surrogate: Surrogate, loading: Tension | Shear, *, relaxed: b
 
     Source: D. Roundy, C. R. Krenn, M. L. Cohen, J. W. Morris, Phys. Rev. Lett. 82, 2713 (1999).
     """
+    surrogate = as_surrogate(surrogate)
     refuse_all_but_bulk(surrogate.crystal)
     found = equilibrium(surrogate)
     path = _Path(surrogate, found, loading, relaxed)

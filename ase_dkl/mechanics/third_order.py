@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.units import GPa
 
+from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
 from ase_dkl.lattice import STRAIN_GENERATORS, on_strains, strained
@@ -19,7 +20,7 @@ from ase_dkl.mechanics.propagation import propagated
 from ase_dkl.mechanics.strains import laue_group
 
 if TYPE_CHECKING:
-    from ase_dkl.surrogate import Surrogate
+    pass
 
 STEP = 4e-3
 """Strain of second differences, whose error is of order STEP²."""
@@ -61,13 +62,13 @@ class PressureDerivatives:
     dC_dP_std: Floats
 
 
-def third_order_constants(surrogate: Surrogate, *, symmetric: bool = True) -> ThirdOrderConstants:
+def third_order_constants(surrogate: Model, *, symmetric: bool = True) -> ThirdOrderConstants:
     """Find the third-order elastic constants without pressure.
 
     They are second derivatives of the second Piola–Kirchhoff stress S, which is linear in the posterior of ∂E/∂ε.
 
     Args:
-        surrogate: a trained surrogate.
+        surrogate: a trained surrogate, its file, or a calculator that has it.
         symmetric: look for the equilibrium among lattices with the reference's symmetry.
 
     Raises:
@@ -80,6 +81,7 @@ def third_order_constants(surrogate: Surrogate, *, symmetric: bool = True) -> Th
     Source:
         K. Brugger, Phys. Rev. 133, A1611 (1964), for the definition.
     """
+    surrogate = as_surrogate(surrogate)
     crystal = surrogate.crystal
     refuse_all_but_bulk(crystal)
     found = in_standard_frame(crystal, equilibrium(surrogate, symmetric=symmetric))
@@ -93,13 +95,11 @@ def third_order_constants(surrogate: Surrogate, *, symmetric: bool = True) -> Th
     return ThirdOrderConstants(found, crystal.ions, mean[place] / GPa, std[place], covariance)
 
 
-def pressure_derivatives(
-    surrogate: Surrogate, *, pressure_GPa: float = 0.0, symmetric: bool = True
-) -> PressureDerivatives:
+def pressure_derivatives(surrogate: Model, *, pressure_GPa: float = 0.0, symmetric: bool = True) -> PressureDerivatives:
     """Find by how much each elastic constant changes with pressure.
 
     Args:
-        surrogate: a trained surrogate.
+        surrogate: a trained surrogate, its file, or a calculator that has it.
         pressure_GPa: where the derivatives are taken.
         symmetric: look for the equilibrium among lattices with the reference's symmetry.
 
@@ -110,6 +110,7 @@ def pressure_derivatives(
     Warns:
         ExtrapolationWarning: the equilibrium lies outside the training data.
     """
+    surrogate = as_surrogate(surrogate)
     crystal = surrogate.crystal
     refuse_all_but_bulk(crystal)
     found = in_standard_frame(crystal, equilibrium(surrogate, pressure_GPa=pressure_GPa, symmetric=symmetric))

@@ -1,0 +1,71 @@
+"""What functions take in place of a surrogate and of atoms."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias, cast
+
+from ase import Atoms
+
+if TYPE_CHECKING:
+    from pymatgen.core.structure import IMolecule, IStructure
+
+    from ase_dkl.calculator import DKLCalculator
+    from ase_dkl.surrogate import Surrogate
+
+Model: TypeAlias = "Surrogate | DKLCalculator | str | Path"
+"""A surrogate, a calculator that answers from one (the one it has at the time), or a model file."""
+Structure: TypeAlias = "Atoms | IStructure | IMolecule"
+"""Atoms, or a structure of pymatgen's."""
+
+
+def as_surrogate(model: Model) -> Surrogate:
+    """The surrogate itself.
+
+    Raises:
+        TypeError: it is something else.
+        BadModelFile: it is a file that holds no model.
+    """
+    from ase_dkl.surrogate import Surrogate
+
+    if isinstance(model, Surrogate):
+        return model
+    if isinstance(model, str | Path):
+        return Surrogate.load(model)
+    found = getattr(model, "surrogate", None)
+    if isinstance(found, Surrogate):
+        return found
+    raise TypeError(
+        f"{type(model).__name__} is no model. Give a surrogate, the name of a model file, or a DKLCalculator."
+    )
+
+
+def as_atoms(structure: Structure) -> Atoms:
+    """Atoms of what ASE or pymatgen calls a structure, with its calculator where it has one.
+
+    Raises:
+        TypeError: it is something else.
+    """
+    if isinstance(structure, Atoms):
+        return structure
+    if _of_pymatgen(structure):
+        from pymatgen.io.ase import AseAtomsAdaptor
+
+        return AseAtomsAdaptor.get_atoms(structure, msonable=False)
+    raise TypeError(f"{type(structure).__name__} is no structure. Give ase.Atoms, or a Structure of pymatgen's.")
+
+
+def one_or_many(structures: Structure | Iterable[Structure]) -> list[Atoms]:
+    """Atoms of one structure, or of each of several."""
+    if isinstance(structures, Atoms) or _of_pymatgen(structures):
+        return [as_atoms(cast("Structure", structures))]
+    return [as_atoms(each) for each in cast("Iterable[Structure]", structures)]
+
+
+def _of_pymatgen(structure: Any) -> bool:
+    """Told by names, so that nobody who has no pymatgen structure waits for its import."""
+    return any(
+        kind.__module__.startswith("pymatgen.") and kind.__name__ in ("SiteCollection", "IStructure", "IMolecule")
+        for kind in type(structure).__mro__
+    )
