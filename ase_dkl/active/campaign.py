@@ -95,6 +95,7 @@ class Campaign:
         """
         plan = self.plan
         plan.check()
+        Store(plan.database, plan.name, owner="opening")  # before anything is written
         plan.folder.mkdir(parents=True, exist_ok=True)
         with record.locked(plan.folder) as owner:
             parameters = dict(plan.calculation.parameters)

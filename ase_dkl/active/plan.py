@@ -71,7 +71,13 @@ class Plan:
             raise BadCampaign(
                 f"A campaign cannot be named {self.name!r}: take letters, digits, - and _, and begin with a letter."
             )
-        for name, least in (("initial", FEWEST + 1), ("batch", 1), ("candidates", self.batch), ("attempts", 1)):
+        for name, least in (
+            ("initial", FEWEST + 1),
+            ("batch", 1),
+            ("candidates", self.batch),
+            ("attempts", 1),
+            ("seed", 0),
+        ):
             value = getattr(self, name)
             if value < least:
                 raise BadCampaign(f"{name} is {value}; it has to be at least {least}.")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -60,11 +59,11 @@ def read_settings(path: Path, *, trust: bool = True) -> Settings:
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise BadSettings(f"{path} is not written in TOML: {error}.") from error
     try:
         settings = _settings(tables, path.resolve().parent)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise BadSettings(f"{path}: {error}") from error
     if not trust:
         check_trust(path, _foreign(settings.plan.calculation, tables.get("executor", {})))
@@ -201,9 +200,24 @@ def _of_type(*types: type) -> Callable[[Any], Any]:
 
 
 def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not math.isfinite(value):
+    if type(value) not in (int, float) or not abs(value) < 1e300:
         raise _Unfit
     return float(value)
+
+
+def _whole(most: int) -> Callable[[Any], int]:
+    def convert(value: Any) -> int:
+        if type(value) is not int or abs(value) > most:
+            raise _Unfit
+        return value
+
+    return convert
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or "\0" in value:
+        raise _Unfit
+    return value
 
 
 def _range(value: Any) -> tuple[float, float]:
@@ -221,8 +235,9 @@ def _one_of(*choices: str) -> _Kind:
     return f"one of {', '.join(json.dumps(choice) for choice in choices)}", convert
 
 
-_TEXT: _Kind = ("a text in quotation marks", _of_type(str))
-_WHOLE: _Kind = ("a whole number", _of_type(int))
+_TEXT: _Kind = ("a text in quotation marks", _text)
+_WHOLE: _Kind = ("a whole number, of at most a million", _whole(10**6))
+_SEED: _Kind = ("a whole number, of at most 18 digits", _whole(10**18))
 _NUMBER: _Kind = ("a number", _number)
 _BOOLEAN: _Kind = ("true or false", _of_type(bool))
 _RANGE: _Kind = ("two numbers, [lowest, highest]", _range)
@@ -242,7 +257,7 @@ def _of_hint(hint: Any) -> _Kind:
 
 
 _TABLES: dict[str, dict[str, _Kind]] = {
-    "campaign": {"name": _TEXT, "database": _TEXT, "folder": _TEXT, "seed": _WHOLE},
+    "campaign": {"name": _TEXT, "database": _TEXT, "folder": _TEXT, "seed": _SEED},
     "crystal": {"file": _TEXT},
     "box": {"lengths": _RANGE, "angles": _RANGE},
     "calculator": {"name": _TEXT, "parameters": _TABLE},
