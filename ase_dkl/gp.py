@@ -38,6 +38,9 @@ JITTER = 1e-9
 """Added to the diagonal of K_ZZ, in units of the prior variance."""
 BASIS_SCALE = 10.0
 """τ: prior standard deviation of the mean's coefficients, in units of the energies' spread."""
+OFFSET_SCALE = 1e3
+"""The same of the labels' offset, the last basis function: Pulay stresses are as large as they are, however little the
+energies spread."""
 INITIAL_BREADTH = 0.3
 """What τ is multiplied by where training begins, if that is learnt."""
 INITIAL_NOISE, INITIAL_DERIVATIVE_NOISE = 0.1, 0.02
@@ -151,12 +154,13 @@ class SparseGP(nn.Module):
         root: Tensor = psd_safe_cholesky(covariance + JITTER * variance * _identity(covariance))
         return root
 
-    def basis_scale(self) -> Tensor:
-        """τ, of every basis function, shape (K, P, 1), or of all of them."""
+    def basis_scale(self, count: int) -> Tensor:
+        """τ, of each of P basis functions, shape (K or 1, P, 1)."""
+        scale = torch.full((1, count, 1), BASIS_SCALE, dtype=torch.float64)
+        scale[:, -1] = OFFSET_SCALE
         if self.log_breadth is None or self._learnt is None:
-            return torch.tensor(BASIS_SCALE, dtype=torch.float64)
-        breadth = torch.exp(self.log_breadth)[:, None, None]
-        return BASIS_SCALE * torch.where(self._learnt[:, None], breadth, 1.0)
+            return scale
+        return scale * torch.where(self._learnt[:, None], torch.exp(self.log_breadth)[:, None, None], 1.0)
 
     def noise(self, observations: Observations) -> Tensor:
         """D, the noise variance of every observation, shape (K, n + m t)."""
@@ -184,7 +188,7 @@ class SparseGP(nn.Module):
             root = root * used.unsqueeze(1)
         cross = self.cross_covariances(observations).mT * root
         inducing_part = torch.linalg.solve_triangular(self.chol_inducing(), cross, upper=False)
-        basis_part = self.basis_scale() * observations.basis.T * root
+        basis_part = self.basis_scale(observations.basis.shape[1]) * observations.basis.T * root
         return inducing_part, torch.cat([inducing_part, basis_part], dim=1), labels * root.squeeze(1)
 
     def collapsed_bound(self, observations: Observations, labels: Tensor, used: Tensor | None = None) -> Tensor:
@@ -231,7 +235,7 @@ class SparseGP(nn.Module):
         whitening = torch.linalg.inv(self.chol_inducing())
         n_inducing = whitening.shape[-1]
         scaling = _identity(precision).repeat(len(whitening), 1, 1)
-        scaling[:, n_inducing:] *= self.basis_scale()
+        scaling[:, n_inducing:] *= self.basis_scale(scaling.shape[-1] - n_inducing)
         scaling[:, :n_inducing, :n_inducing] = whitening
         # T = L_B⁻¹ diag(L⁻¹, τ), and the mean of the weights is Tᵀ L_B⁻¹ A r
         factor = torch.linalg.solve_triangular(chol_precision, scaling, upper=False)

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 
 import numpy as np
 import torch
 from ase.units import GPa
+from linear_operator.utils.errors import NanError, NotPSDError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -22,6 +24,7 @@ from ase_dkl.batches import SUBSET, Batch, TrainingData
 from ase_dkl.contradiction import contradicted
 from ase_dkl.crystal import Crystal
 from ase_dkl.dataset import Dataset
+from ase_dkl.dataset.consistency import untrainable
 from ase_dkl.gp import BASIS_SCALE, Observations, RadialKernel, SparseGP
 from ase_dkl.inducing import FUZZIFIERS, LEAST_SPREAD, Centres, place
 from ase_dkl.left_out import left_out
@@ -75,7 +78,8 @@ def fit(
         The model. The same data, configuration and seed give the same model on the same machine and number of threads.
 
     Raises:
-        BadTraining: stress labels are demanded and there are none, or there is no going on from `start`.
+        BadTraining: the rows tell nothing, their numbers are absurd, stress labels are demanded and there are none, or
+            there is no going on from `start`.
     """
     config = config or TrainConfig()
     began = time.perf_counter()
@@ -83,6 +87,8 @@ def fit(
         dataset = dataset.without_stresses()
     elif config.stress == "use" and not dataset.has_stress.any():
         raise BadTraining('No row has a stress label, and stress="use" demands some. Use "auto" or "ignore".')
+    if problem := untrainable(dataset):
+        raise BadTraining(problem)
     crystal = dataset.crystal if config.symmetry else replace(dataset.crystal, images=dataset.crystal.images[:1])
 
     if start is not None:
@@ -97,8 +103,12 @@ def fit(
             config.bound == "auto" and data.activation_bytes() > LARGEST_ACTIVATIONS
         )
         train = _train_stochastic if stochastic else _train_collapsed
-        posterior, steps, bound, converged = train(model, data, config if start is None else _warm(data, config), bar)
-        posterior = data.of_all_functions(posterior)
+        settings = config if start is None else _warm(data, config)
+        with _numerics(dataset):
+            posterior, steps, bound, converged = train(model, data, settings, bar)
+            posterior = data.of_all_functions(posterior)
+            if not np.isfinite(posterior.weights).all():
+                raise NanError
 
     notes = list(dataset.warnings)
     if not converged:
@@ -156,6 +166,19 @@ def fit(
 def leaves_out(config: TrainConfig, n: int) -> bool:
     """Whether, of n rows that fit in memory, each is kept from one of the networks while they train."""
     return config.folds and config.bound != "stochastic" and 1 < config.networks <= n
+
+
+@contextmanager
+def _numerics(dataset: Dataset) -> Iterator[None]:
+    """Linear algebra that fails, in words."""
+    try:
+        yield
+    except (NanError, NotPSDError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+        raise BadTraining(
+            "Training ended in numbers that are not finite, or in matrices that are singular. "
+            f"Energies, here from {dataset.energies.min():.6g} to {dataset.energies.max():.6g} eV a cell, or stresses "
+            "may be absurd in some rows, or lattices too much alike: look for such rows and leave them out."
+        ) from error
 
 
 class _Model:

@@ -376,3 +376,19 @@ class TestMistakes:
 def test_dataset_and_model_agree_on_the_reference(surrogate: Surrogate) -> None:
     rows = Dataset.read(srtio3(), select="set=scan_iso", reference=surrogate.crystal)
     np.testing.assert_array_equal(rows.crystal.cell, surrogate.crystal.cell)
+
+
+def test_stresses_that_are_refused_can_be_left_alone(tmp_path: Path) -> None:
+    """Wherever labels are read: stresses of this sheet are 18 times too small."""
+    wrong, model = Path(__file__).parent / "cases" / "phosphorene_18.xyz", tmp_path / "sheet.dkl"
+    few = ["--networks", 1, "--inducing", 5, "--test-fraction", 0]
+    refused = run("train", wrong, "-o", model, *few)
+    assert refused.exit_code == 1
+    assert "18 times too small" in refused.stderr
+    assert "--stress ignore" in refused.stderr
+    succeed("train", wrong, "-o", model, *few, "--stress", "ignore")
+    assert run("evaluate", model, wrong).exit_code == 1
+    assert numbers("evaluate", model, wrong, "--stress", "ignore")["stress_rmse_GPa"] is None
+    page = tmp_path / "sheet.html"
+    assert "18 times too small" in run("report", model, "-o", page, "--data", wrong).stderr
+    succeed("scan", model, "--along", "area", "--range", -0.01, 0.01, "-n", 3, "--data", wrong)

@@ -1,25 +1,17 @@
 import numpy as np
 import pytest
-from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 from scipy.spatial.transform import Rotation
 
-from ase_dkl.dataset import Dataset, srtio3
 from ase_dkl.dataset.consistency import (
     SAME_LATTICE,
     check_repeats,
     energy_groups,
     repeated_lattices,
-    stress_disagreement,
 )
 
 IDENTITY = np.eye(3, dtype=int)[None]
 CYCLIC = np.array([np.roll(np.eye(3, dtype=int), shift, axis=0) for shift in range(3)])
 ALL = (0, 1, 2)
-
-
-@pytest.fixture(scope="module")
-def pool() -> Dataset:
-    return Dataset.read(srtio3(), select="set=pool,index<64")
 
 
 @pytest.fixture
@@ -88,35 +80,3 @@ def test_one_far_row_is_no_group() -> None:
     energies = np.linspace(0, 1, 10)
     energies[4] = 9
     assert energy_groups(np.arange(10), energies) is None
-
-
-@pytest.mark.parametrize("n", [16, 24, 32, 64])
-def test_real_stresses_agree_with_their_energies(pool: Dataset, n: int) -> None:
-    assert stress_disagreement(pool.cells[:n], pool.energies[:n], pool.stresses[:n]) is None
-
-
-@pytest.mark.parametrize("n", [16, 64])
-@pytest.mark.parametrize(
-    ("spoil", "words"),
-    [
-        (lambda stresses: -stresses, "opposite sign"),
-        (lambda stresses: 160.2 * stresses, "times the energies' derivative"),
-        (lambda stresses: stresses[:, [0, 1, 2, 5, 3, 4]], "the order xx yy zz yz xz xy"),
-        (lambda stresses: np.roll(stresses, 1, axis=0), "explain"),
-    ],
-    ids=["sign", "GPa", "order", "shifted rows"],
-)
-def test_wrong_stresses_are_found_out(pool: Dataset, n: int, spoil: object, words: str) -> None:
-    assert callable(spoil)
-    assert words in str(stress_disagreement(pool.cells[:n], pool.energies[:n], spoil(pool.stresses[:n])))
-
-
-def test_stresses_are_judged_in_any_orientation(pool: Dataset) -> None:
-    turns = Rotation.random(len(pool), random_state=5).as_matrix()
-    full = turns.transpose(0, 2, 1) @ voigt_6_to_full_3x3_stress(pool.stresses) @ turns
-    assert stress_disagreement(pool.cells @ turns, pool.energies, full_3x3_to_voigt_6_stress(full)) is None
-
-
-def test_few_rows_and_narrow_energies_are_not_judged(pool: Dataset) -> None:
-    assert stress_disagreement(pool.cells[:8], pool.energies[:8], -pool.stresses[:8]) is None
-    assert stress_disagreement(pool.cells, 1e-3 * pool.energies, pool.stresses) is None

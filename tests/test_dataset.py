@@ -212,7 +212,6 @@ def with_other_k_points(rows: Rows) -> None:
         (without_stress, 30, 27, "Without a stress label: 3 rows: 4, 5, 6"),
         (with_full_stress, 30, 30, None),
         (left_handed, 30, 30, "Left-handed cells, relabelled to right-handed ones: 1 row: 5"),
-        (with_flipped_stresses, 30, 0, "opposite sign"),
         (with_other_k_points, 30, 30, "kpts differs among the rows"),
     ],
 )
@@ -283,6 +282,17 @@ def test_what_cannot_be_mended_is_refused_with_a_selection_that_works(
     if select is not None:
         assert f"--select {select}" in str(caught.value).replace("'", "")
         assert len(Dataset.read(source, select=select)) == 29
+
+
+def test_stresses_that_are_no_derivatives_are_refused_and_can_be_left_alone(rows: Rows) -> None:
+    with_flipped_stresses(rows)
+    with pytest.raises(BadDataset, match=r"they are of the opposite sign\..*--stress ignore") as caught:
+        Dataset.from_atoms(rows)
+    assert len(caught.value.problems) == 1
+    dataset = Dataset.from_atoms(rows, stress=False)
+    assert len(dataset) == 30
+    assert not dataset.has_stress.any()
+    assert not dataset.warnings
 
 
 def test_every_problem_is_listed_at_once(tmp_path: Path, rows: Rows) -> None:

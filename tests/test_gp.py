@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ase_dkl.arrays import Floats
-from ase_dkl.gp import BASIS_SCALE, Observations, RadialKernel, SparseGP
+from ase_dkl.gp import BASIS_SCALE, OFFSET_SCALE, Observations, RadialKernel, SparseGP
 from ase_dkl.kernel import functional_rows
 from ase_dkl.records import KERNELS
 
@@ -37,6 +37,12 @@ def process(given: Observations, kind: str = "rbf", points: torch.Tensor | None 
     return gp
 
 
+def linear(first: Observations, second: Observations) -> torch.Tensor:
+    """Prior covariance of the linear mean; the last function is the labels' offset."""
+    scale = torch.tensor([BASIS_SCALE, BASIS_SCALE, BASIS_SCALE, OFFSET_SCALE], dtype=torch.float64)
+    return (scale * first.basis) @ (scale * second.basis).T
+
+
 def labels(given: Observations) -> torch.Tensor:
     return torch.randn(len(given.basis), dtype=torch.float64, generator=torch.Generator().manual_seed(5))
 
@@ -44,8 +50,7 @@ def labels(given: Observations) -> torch.Tensor:
 def exact(gp: SparseGP, given: Observations) -> torch.Tensor:
     """Prior covariance of the labels without inducing points, shape (K, n, n)."""
     rows = given.rows()
-    linear = BASIS_SCALE**2 * given.basis @ given.basis.T
-    return gp.kernel.forward(rows, rows) + linear + torch.diag_embed(gp.noise(given))
+    return gp.kernel.forward(rows, rows) + linear(given, given) + torch.diag_embed(gp.noise(given))
 
 
 @pytest.mark.parametrize("kind", KERNELS)
@@ -70,10 +75,11 @@ def test_the_bound_term_by_term() -> None:
     gp, y = process(given), labels(given)
     cross = gp.cross_covariances(given)
     root = torch.linalg.solve_triangular(gp.chol_inducing(), cross.mT, upper=False)
-    linear = BASIS_SCALE**2 * given.basis @ given.basis.T
     noise = gp.noise(given)
     low_rank = root.mT @ root
-    marginal = torch.distributions.MultivariateNormal(torch.zeros_like(y), low_rank + linear + torch.diag_embed(noise))
+    marginal = torch.distributions.MultivariateNormal(
+        torch.zeros_like(y), low_rank + linear(given, given) + torch.diag_embed(noise)
+    )
     left = gp.prior_variances(given) - low_rank.diagonal(dim1=1, dim2=2)
     expected = marginal.log_prob(y) - 0.5 * (left / noise).sum(1)
     torch.testing.assert_close(gp.collapsed_bound(given, y), expected)
@@ -102,10 +108,9 @@ def test_with_inducing_points_at_the_data_the_posterior_is_the_exact_one() -> No
     gp, y = process(given, points=given.features), labels(given)
     new = observations(n=3, m=3)
     rows = given.rows(), new.rows()
-    linear = BASIS_SCALE**2 * new.basis @ given.basis.T
-    cross = gp.kernel.forward(rows[1], rows[0]) + linear
+    cross = gp.kernel.forward(rows[1], rows[0]) + linear(new, given)
     gain = torch.linalg.solve(exact(gp, given), cross.mT).mT
-    prior = gp.kernel.forward(rows[1], rows[1]) + BASIS_SCALE**2 * new.basis @ new.basis.T
+    prior = gp.kernel.forward(rows[1], rows[1]) + linear(new, new)
     mean, covariance = gp.condition([(given, y)]).joint(*arrays(new))
     assert mean == pytest.approx((gain @ y).detach().numpy(), abs=1e-5)
     assert covariance == pytest.approx((prior - gain @ cross.mT).detach().numpy(), abs=1e-5)

@@ -1,3 +1,5 @@
+import re
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Literal
 
@@ -5,9 +7,11 @@ import numpy as np
 import pytest
 import torch
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.units import GPa
 
-from ase_dkl import BadTraining, Dataset, Prediction, Surrogate, TrainConfig, evaluate, fit
+from ase_dkl import BadTraining, Crystal, Dataset, Prediction, Surrogate, TrainConfig, evaluate, fit, lattice
 from ase_dkl.arrays import Floats
 from ase_dkl.gp import INITIAL_BREADTH
 from ase_dkl.lattice import STRAIN_GENERATORS
@@ -115,6 +119,25 @@ def test_an_offset_between_the_labels_is_found_and_kept_out_of_the_stress(few: D
     assert after.report.stress_offset_std_GPa
 
 
+def test_an_offset_that_is_large_beside_the_energies_is_found() -> None:
+    """Pulay stress as of iron at a low cutoff, 0.25 eV a cell, where strains of half a percent cost 0.2 meV."""
+    crystal = Crystal.from_atoms(bulk("Fe", "bcc", a=2.83))
+    strains = np.random.default_rng(3).uniform(-0.005, 0.005, (30, 6))
+    elastic = np.full((6, 6), 0.0)
+    elastic[:3, :3] = 0.87
+    elastic[np.arange(6), np.arange(6)] = [1.5] * 3 + [0.75] * 3
+    # E = V₀/2 ε C ε, so that ∂E/∂ε = V σ is V₀ C ε to the order of the strain.
+    cells = lattice.strained(np.repeat(crystal.cell[None], 30, axis=0), strains)
+    volume, volumes = np.linalg.det(crystal.cell), np.linalg.det(cells)
+    energies = 0.5 * volume * np.einsum("ni,ij,nj->n", strains, elastic, strains)
+    offset = 0.25 * np.array([1, 1, 1, 0, 0, 0])
+    stresses = (volume * strains @ elastic + offset) / volumes[:, None]
+    dataset = Dataset(crystal, cells, energies, stresses, np.arange(30), {}, ())
+    report = fit(dataset, TrainConfig(networks=1, steps=60, width=8, depth=1), progress=False).report
+    assert report.stress_offset_GPa == pytest.approx(0.25 / volume / GPa, rel=0.01)
+    assert report.energy_noise < 0.1 * energies.std()
+
+
 @pytest.mark.parametrize("kind", KERNELS)
 def test_both_kernels_train(few: Dataset, unseen: Dataset, kind: Literal["rbf", "matern52"]) -> None:
     surrogate = fit(few, replace(QUICK, kernel=kind), progress=False)
@@ -159,6 +182,36 @@ def test_inducing_points_may_start_elsewhere(few: Dataset, unseen: Dataset, star
 def test_demanded_stresses_that_are_not_there(few: Dataset) -> None:
     with pytest.raises(BadTraining, match='No row has a stress label, and stress="use"'):
         fit(few.without_stresses(), replace(QUICK, stress="use"), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda rows: rows.subset(np.zeros(10, dtype=int)), "only one lattice in 10 rows"),
+        (lambda rows: rows.subset(np.zeros(10, dtype=int)).without_stresses(), "only one lattice in 10 rows"),
+        (lambda rows: rows.subset(np.arange(1)), "only one lattice in 1 row,"),
+        (
+            lambda rows: replace(rows, cells=rows.cells[:1] * (1 + 1e-7 * np.arange(16)[:, None, None])),
+            "only one lattice",
+        ),
+        (lambda rows: rows.subset(np.arange(0)), "no rows"),
+        (lambda rows: replace(rows, energies=np.full(16, -30.0)), "All 16 energies are -30.000000 eV"),
+        (lambda rows: replace(rows, energies=np.where(np.arange(16) == 3, np.nan, rows.energies)), "1 row: 4"),
+        (lambda rows: replace(rows, energies=np.where(np.arange(16) == 3, 1e300, rows.energies)), "1 row: 4"),
+        (lambda rows: replace(rows, stresses=1e100 * rows.stresses), "absurd: 16 rows"),
+        (lambda rows: replace(rows, cells=np.nan * rows.cells), "absurd: 16 rows"),
+    ],
+)
+def test_rows_that_tell_nothing_are_refused(few: Dataset, spoil: Callable[[Dataset], Dataset], words: str) -> None:
+    with pytest.raises(BadTraining, match=re.escape(words)):
+        fit(spoil(few.subset(np.arange(16))), TrainConfig(networks=1, steps=1), progress=False)
+
+
+def test_linear_algebra_that_fails_is_told_in_words(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No data are known that still lead there: the noise is made to vanish."""
+    monkeypatch.setattr("ase_dkl.gp.SparseGP.noise", lambda _, given: 0 * given.basis[:, 0].expand(1, -1))
+    with pytest.raises(BadTraining, match="matrices that are singular"):
+        fit(few, TrainConfig(networks=1, steps=1), progress=False)
 
 
 def test_the_report_says_what_was_found(few: Dataset, unseen: Dataset) -> None:

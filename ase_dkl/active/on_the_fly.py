@@ -190,7 +190,9 @@ class ActiveCalculator(DKLCalculator):
         began = time.perf_counter()
         atoms = labelled(self.reference, self.surrogate.crystal.atoms(cell))
         seconds = time.perf_counter() - began
-        new = replace(Dataset.from_atoms([atoms], reference=self.surrogate.crystal), cells=cell[None])
+        judged = self.surrogate.config.stress != "ignore"
+        row = Dataset.from_atoms([atoms], reference=self.surrogate.crystal, stress=judged)
+        new = replace(row, cells=cell[None])
         energy = float(new.energies[0])
         misfit = MISFIT * np.hypot(self.surrogate.scaling.energy_scale, total)
         if abs(energy - expected) > misfit and self._outside(cell) is None:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+from ase import Atoms
 
 from ase_dkl.active.acquisition import choose
 from ase_dkl.active.ledger import Ledger
@@ -64,7 +65,7 @@ def next_stage(
         surrogate = _trained(plan, ledger, surrogate, number + 1)
     elif labelled:
         assert surrogate is not None
-        surrogate = conditioned(surrogate, Dataset.from_atoms(labelled, reference=plan.crystal))
+        surrogate = conditioned(surrogate, _dataset(plan, labelled))
     assert surrogate is not None
     return surrogate, Stage(
         stage=number,
@@ -166,8 +167,11 @@ def _enough(plan: Plan, ledger: Ledger, labels: int) -> None:
 
 def _trained(plan: Plan, ledger: Ledger, surrogate: Surrogate | None, batches: int) -> Surrogate:
     """A model of all labels of the first batches."""
-    dataset = Dataset.from_atoms(ledger.usable(batches), reference=plan.crystal)
-    return fit(dataset, plan.config, start=surrogate, progress=False)
+    return fit(_dataset(plan, ledger.usable(batches)), plan.config, start=surrogate, progress=False)
+
+
+def _dataset(plan: Plan, labelled: list[Atoms]) -> Dataset:
+    return Dataset.from_atoms(labelled, reference=plan.crystal, stress=plan.config.stress != "ignore")
 
 
 def _knowledge(plan: Plan, box: Floats, surrogate: Surrogate) -> dict[str, Any]:

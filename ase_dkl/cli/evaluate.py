@@ -7,6 +7,8 @@ from ase_dkl.cli.terminal import (
     Model,
     Pbc,
     Select,
+    Stress,
+    StressLabels,
     in_words,
     print_json,
     print_table,
@@ -22,6 +24,7 @@ def evaluate(
     databases: Databases,
     select: Select = None,
     pbc: Pbc = None,
+    stress: Stress = StressLabels.auto,
     as_json: Json = False,
 ) -> None:
     """Compare a model with labels it was not trained on.
@@ -35,7 +38,9 @@ def evaluate(
     from ase_dkl.verdict import warn_of, warn_of_labels
 
     surrogate = Surrogate.load(model)
-    dataset = Dataset.read(databases, select=select, reference=surrogate.crystal, pbc=pbc)
+    dataset = Dataset.read(
+        databases, select=select, reference=surrogate.crystal, pbc=pbc, stress=stress != StressLabels.ignore
+    )
     for warning in dataset.warnings:
         warn(warning)
     with warnings_told() as told:

@@ -6,7 +6,20 @@ from typing import Annotated
 import typer
 
 from ase_dkl.cli.inputs import paths_of
-from ase_dkl.cli.terminal import Json, Mistake, Model, Overwrite, Pbc, Select, bars, in_words, note, print_json
+from ase_dkl.cli.terminal import (
+    Json,
+    Mistake,
+    Model,
+    Overwrite,
+    Pbc,
+    Select,
+    Stress,
+    StressLabels,
+    bars,
+    in_words,
+    note,
+    print_json,
+)
 from ase_dkl.files import check_outputs, written_whole
 
 
@@ -25,6 +38,7 @@ def report(
     select: Select = None,
     pbc: Pbc = None,
     overwrite: Overwrite = False,
+    stress: Stress = StressLabels.auto,
     as_json: Json = False,
 ) -> None:
     """Write one HTML page about a model: its errors, what it predicts, and sliders to strain the crystal with.
@@ -44,7 +58,10 @@ def report(
     from ase_dkl.surrogate import Surrogate
 
     surrogate = Surrogate.load(model)
-    dataset = None if data is None else Dataset.read(data, select=select, reference=surrogate.crystal, pbc=pbc)
+    dataset = None
+    if data is not None:
+        judged = stress != StressLabels.ignore
+        dataset = Dataset.read(data, select=select, reference=surrogate.crystal, pbc=pbc, stress=judged)
     makers = sections(surrogate, dataset)
     console = Console(stderr=True)
     bar = track(list(makers.values()), "Making the report", console=console, transient=True, disable=not bars())

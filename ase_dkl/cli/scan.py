@@ -117,7 +117,7 @@ def scan(
     surrogate = Surrogate.load(model)
     if stress is None:
         stress = across is None and (as_json or output is not None or plot is None) and _has_volume(surrogate)
-    rows = None if data is None else Dataset.read(data, reference=surrogate.crystal, pbc=pbc)
+    rows = None if data is None else Dataset.read(data, reference=surrogate.crystal, pbc=pbc, stress=False)
     result: Scan | Grid
     with warnings_told() as told:
         warn_of(surrogate)

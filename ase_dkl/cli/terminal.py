@@ -13,6 +13,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, ParamSpec
 
@@ -41,6 +42,16 @@ Databases = Annotated[
 Trust = Annotated[
     bool, typer.Option("--trust", help="Run the code that the file names, also where it is not ASE's or ase_dkl's.")
 ]
+
+
+class StressLabels(StrEnum):
+    """The values of `--stress` where labels are compared with."""
+
+    auto = "auto"
+    ignore = "ignore"
+
+
+Stress = Annotated[StressLabels, typer.Option(help="ignore: compare energies alone, and do not even read stresses.")]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 Select = Annotated[
     str | None,

@@ -61,7 +61,8 @@ def train(
         typer.Option(help="Of the prior. sextic, a polynomial of the strain, needs the fewest rows."),
     ] = Mean.cubic,
     stress: Annotated[
-        StressLabels, typer.Option(help="auto: use stresses where rows have them; use: demand some.")
+        StressLabels,
+        typer.Option(help="auto: use stresses where rows have them; use: demand some; ignore: do not even read them."),
     ] = StressLabels.auto,
     symmetry: Annotated[bool, typer.Option(help="Use the crystal's symmetry.")] = DEFAULTS.symmetry,
     pbc: Pbc = None,
@@ -101,7 +102,9 @@ def train(
         symmetry=symmetry,
         seed=seed,
     )
-    dataset = Dataset.read(databases, select=select, reference=reference, symmetry=symmetry, pbc=pbc)
+    dataset = Dataset.read(
+        databases, select=select, reference=reference, symmetry=symmetry, pbc=pbc, stress=config.stress != "ignore"
+    )
     _describe(dataset, databases)
     surrogate, rows = _fit(dataset, config, test_fraction, keep_split)
     if calibrate:

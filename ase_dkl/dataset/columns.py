@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -120,6 +120,10 @@ class Columns:
             settings,
             pairs,
         )
+
+    def without_stresses(self) -> "Columns":
+        """The same rows as if no calculation had given a stress."""
+        return replace(self, stresses=np.full_like(self.stresses, np.nan), stress_notes=[""] * len(self.ids))
 
     def take(self, keep: np.ndarray) -> "Columns":
         """The rows where `keep`, shape (n,), is true."""

@@ -1,14 +1,19 @@
-"""Do the labels agree with each other? Repeated lattices, groups of energies, stresses against energies."""
+"""Do the labels agree with each other? Repeated lattices, groups of energies."""
+
+from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
-from ase.stress import voigt_6_to_full_3x3_stress
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.spatial import cKDTree
 
 from ase_dkl.dataset.mixtures import rows_in_words
+
+if TYPE_CHECKING:
+    from ase_dkl.dataset import Dataset
 
 SAME_LATTICE = 1e-5
 """Lattices are the same when they differ by less strain than this: well above the digits that files keep, and worth
@@ -17,16 +22,11 @@ less than 0.1 meV under the stresses of a strain set."""
 SAME_ENERGY = 1e-3
 """eV per atom. Repeats of one calculation agree to better than this."""
 
+ABSURD = 1e15
+"""eV, eV/Å³ or Å. From here on numbers are no labels; with larger ones still, squares overflow."""
+
 CONFLICT = 0.05
 """Repeats that differ by more than this fraction of the energies' standard deviation leave nothing to learn."""
-
-AGREEMENT = 0.8
-"""Share of the energies' differences that stresses must explain between neighbours. Measured on the shipped data, 16 to
-238 rows: 0.97 to 0.998, and 0.18 to 0.64 with shear components in another code's order."""
-
-ROWS_TO_JUDGE_STRESSES = 16
-ENERGIES_TO_JUDGE_STRESSES = 0.02
-"""eV; energies closer together than this may differ by noise alone."""
 
 
 def repeated_lattices(
@@ -61,6 +61,33 @@ def repeated_lattices(
     order = np.lexsort((energies, group))
     groups = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
     return [members for members in groups if len(members) > 1]
+
+
+def untrainable(dataset: Dataset) -> str | None:
+    """Why no model can be learnt from rows, whatever it is, or None."""
+    n, energies, stresses = len(dataset), dataset.energies, dataset.stresses[dataset.has_stress]
+    if not n:
+        return "There are no rows to train on."
+    sound = np.isfinite(energies) & (np.abs(dataset.cells).max(axis=(1, 2)) < ABSURD) & (np.abs(energies) < ABSURD)
+    sound[dataset.has_stress] &= np.abs(stresses).max(axis=1, initial=0) < ABSURD
+    if not sound.all():
+        return (
+            f"Energies, stresses or cells that are not finite, or absurd: {rows_in_words(dataset.ids[~sound])}. Leave "
+            "such rows out."
+        )
+    crystal = dataset.crystal
+    groups = repeated_lattices(dataset.cells, energies, crystal.images, crystal.periodic)
+    if n == 1 or any(len(group) == n for group in groups):
+        return (
+            f"There is only one lattice in {n} row{'s' * (n > 1)}, up to rotation, symmetry and {SAME_LATTICE:g} of "
+            "strain, which does not tell how the energy depends on it. Give structures that are strained differently."
+        )
+    if np.ptp(energies) <= 4 * np.spacing(np.abs(energies).max()):
+        return (
+            f"All {n} energies are {energies[0]:.6f} eV a cell, though the lattices differ. No crystal is like that: "
+            "look where the energies come from."
+        )
+    return None
 
 
 def check_repeats(
@@ -123,44 +150,6 @@ def energy_groups(ids: np.ndarray, energies: np.ndarray) -> str | None:
         f"The energies fall into two groups {gaps[cut - 1]:.3g} eV apart, as different reference energies "
         f"make them; the smaller is {rows_in_words(ids[smaller])}."
     )
-
-
-def stress_disagreement(cells: np.ndarray, energies: np.ndarray, stresses: np.ndarray) -> str | None:
-    """What is wrong with stresses that are not the energies' derivatives, in words, or None.
-
-    Between neighbouring lattices i and j the energy changes by ½ ⟨T_i + T_j, G_j − G_i⟩ up to third order, with
-    T = ∂E/∂G = ½ V C⁻ᵀ σ C⁻¹. A constant offset in V σ (Pulay stress) adds a multiple of ln(V_j / V_i).
-
-    Args:
-        cells: shape (n, 3, 3), Å.
-        energies: eV, shape (n,).
-        stresses: eV/Å³, shape (n, 6).
-    """
-    if len(cells) < ROWS_TO_JUDGE_STRESSES or energies.std() < ENERGIES_TO_JUDGE_STRESSES:
-        return None
-    volumes = np.abs(np.linalg.det(cells))
-    inverse = np.linalg.inv(cells)
-    tensors = voigt_6_to_full_3x3_stress(stresses)
-    slopes = 0.5 * volumes[:, None, None] * (inverse.transpose(0, 2, 1) @ tensors @ inverse)
-    metrics = cells @ cells.transpose(0, 2, 1)
-    _, neighbours = cKDTree(metrics.reshape(-1, 9)).query(metrics.reshape(-1, 9), k=3)
-    i, j = np.repeat(np.arange(len(cells)), 2), neighbours[:, 1:].ravel()
-    change = energies[j] - energies[i]
-    predicted = 0.5 * np.einsum("nij,nij->n", slopes[i] + slopes[j], metrics[j] - metrics[i])
-    columns = np.stack([predicted, np.log(volumes[j] / volumes[i])], axis=1)
-    coefficients = np.linalg.lstsq(columns, change, rcond=None)[0]
-    explained = 1 - ((change - columns @ coefficients) ** 2).sum() / (change**2).sum()
-    factor = coefficients[0]
-    if explained < AGREEMENT:
-        return (
-            f"they explain {100 * max(explained, 0):.0f} % of the energy differences between neighbouring lattices; in "
-            "eV/Å³ and the order xx yy zz yz xz xy they would explain nearly all"
-        )
-    if factor < 0:
-        return "they have the opposite sign of the energies' derivative; ASE counts tension as positive"
-    if not 0.5 < factor < 2:
-        return f"they are {1 / factor:.3g} times the energies' derivative in eV/Å³ (1 eV/Å³ = 160.2 GPa = 1602 kbar)"
-    return None
 
 
 def _pairs(groups: list[np.ndarray], differences: np.ndarray, chosen: np.ndarray, ids: np.ndarray) -> str:

@@ -72,12 +72,14 @@ class Dataset:
         reference: Structure | Path | str | Crystal | None = None,
         symmetry: bool = True,
         pbc: str | Sequence[bool] | None = None,
+        stress: bool = True,
     ) -> Self:
         """Read ASE databases, and any files that ASE reads.
 
         Of a run in which ions move, a relaxation, only the last step is taken; where the cell alone changes, every one
         is. Rows without an energy are left out with a warning. Whatever would make a wrong model is refused: several
-        compositions, phases or ways of computing, structures that are no crystal, contradicting energies.
+        compositions, phases or ways of computing, structures that are no crystal, contradicting energies,
+        stresses that are not the energies' derivatives.
 
         Args:
             source: one or several names of files, directories that are searched for outputs of runs and databases,
@@ -90,6 +92,7 @@ class Dataset:
             symmetry: whether to look for the crystal's symmetry.
             pbc: which axes are periodic, such as "TTF", whatever the rows and the reference's file say: plane-wave
                 codes write sheets and chains as periodic along all.
+            stress: whether stresses are read. Those that contradict the energies are refused.
 
         Raises:
             ValueError: `pbc` names no axes.
@@ -104,7 +107,7 @@ class Dataset:
         else:
             provenance = {"source": found.name, "select": select, "sha256": None, "files": found.files}
         given = _reference(reference, axes)
-        return cls._of(found.rows, found.name, select, given, symmetry, axes, provenance, found.notes)
+        return cls._of(found.rows, found.name, select, given, symmetry, axes, stress, provenance, found.notes)
 
     @classmethod
     def from_atoms(
@@ -115,6 +118,7 @@ class Dataset:
         reference: Structure | Path | str | Crystal | None = None,
         symmetry: bool = True,
         pbc: str | Sequence[bool] | None = None,
+        stress: bool = True,
     ) -> Self:
         """Take structures whose calculators hold an energy, and a stress where known. For the rest see `read`.
 
@@ -123,7 +127,9 @@ class Dataset:
         axes = None if pbc is None else periodic_axes(pbc)
         rows = rows_of(map(as_atoms, structures), select)
         provenance = {"source": "structures in memory", "select": select, "sha256": None}
-        return cls._of(rows, "The given structures", select, _reference(reference, axes), symmetry, axes, provenance)
+        return cls._of(
+            rows, "The given structures", select, _reference(reference, axes), symmetry, axes, stress, provenance
+        )
 
     @classmethod
     def _of(
@@ -134,6 +140,7 @@ class Dataset:
         reference: Atoms | Crystal | None,
         symmetry: bool,
         pbc: np.ndarray | None,
+        stress: bool,
         provenance: dict[str, Any],
         notes: Sequence[str] = (),
     ) -> Self:
@@ -141,6 +148,7 @@ class Dataset:
         findings = Findings(select, warnings=list(notes))
         columns = leave_out_unlabelled(Columns.of(rows, pbc), findings)
         findings.warnings += check_names(columns)
+        columns = columns if stress else columns.without_stresses()
         settings = check_settings(columns, findings)
         columns = columns.take(check_geometry(columns, findings))
         if not len(columns.ids):
@@ -169,7 +177,7 @@ class Dataset:
             raise BadDataset(name, findings.listed())
         columns = columns.take(fits)
         energies = columns.energies / multiplicities
-        stresses = check_labels(crystal, columns, cells, energies, findings)
+        check_labels(crystal, columns, cells, energies, findings)
         if len(columns.ids) < (1 if isinstance(reference, Crystal) else FEWEST_ROWS):
             findings.problems.append(f"Too few rows: {len(columns.ids)} usable, and at least {FEWEST_ROWS} are needed.")
         if findings.problems:
@@ -181,7 +189,7 @@ class Dataset:
             )
         _log.debug(f"{name}: {len(rows)} rows judged in {time.perf_counter() - began:.1f} s")
         provenance |= {"rows": len(rows), "labels": len(energies), "settings": settings}
-        return cls(crystal, cells, energies, stresses, columns.ids, provenance, tuple(findings.warnings))
+        return cls(crystal, cells, energies, columns.stresses, columns.ids, provenance, tuple(findings.warnings))
 
     @property
     def has_stress(self) -> np.ndarray:

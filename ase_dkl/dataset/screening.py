@@ -13,14 +13,19 @@ from ase_dkl.dataset.consistency import (
     check_repeats,
     energy_groups,
     repeated_lattices,
-    stress_disagreement,
 )
 from ase_dkl.dataset.ions import WHY, how_far
 from ase_dkl.dataset.mixtures import Findings, counted, rows_in_words
+from ase_dkl.dataset.stresses import contradiction, meanings
+from ase_dkl.dataset.units import FAR, far_apart
 from ase_dkl.motif import unusable
 from ase_dkl.periodicity import VACUUM, vacuum_that_never_varies
 
 SHOWN_KINDS = 3
+REMEDY = (
+    "Give energies in eV, and stresses in eV/Å³ in the order xx yy zz yz xz xy, tension positive; or go on with "
+    "energies alone: --stress ignore (in Python, stress=False)."
+)
 
 ENERGY, STRESS, FORCES = "energ|toten|etot|e_tot", "stress|virial", "force"
 """What labels are called where they are not called as ASE calls them."""
@@ -161,7 +166,7 @@ def map_rows(crystal: Crystal, columns: Columns, findings: Findings) -> tuple[np
 
 def check_labels(
     crystal: Crystal, columns: Columns, cells: np.ndarray, energies: np.ndarray, findings: Findings
-) -> np.ndarray:
+) -> None:
     """Compare labels with each other.
 
     Args:
@@ -170,10 +175,12 @@ def check_labels(
         cells: shape (n, 3, 3), Å.
         energies: eV per reference cell, shape (n,).
         findings: where problems go.
-
-    Returns:
-        Stresses that can be used, NaN where there is none, shape (n, 6), eV/Å³.
     """
+    if far_apart(crystal.atoms()):
+        findings.warnings.append(
+            f"No two atoms are closer than {FAR} times the sum of their covalent radii, as where lengths in Bohr are "
+            "taken for Å."
+        )
     groups = repeated_lattices(cells, energies, crystal.images, crystal.periodic)
     problem, warning = check_repeats(groups, columns.ids, energies, len(crystal.numbers))
     findings.problems += [problem] if problem else []
@@ -183,17 +190,19 @@ def check_labels(
             findings.warnings.append(f"Not used as stress labels: {rows_in_words(columns.ids[at])} with {note}.")
     has_stress = np.isfinite(columns.stresses).all(axis=1)
     if not has_stress.any():
-        return columns.stresses
+        return
     if not has_stress.all():
         findings.warnings.append(f"Without a stress label: {rows_in_words(columns.ids[~has_stress])}.")
-    once = has_stress.copy()
-    once[[row for members in groups for row in members[1:]]] = False
-    disagreement = stress_disagreement(cells[once], energies[once], columns.stresses[once])
-    if disagreement is None:
-        findings.warnings += _smearing(columns, has_stress)
-        return columns.stresses
-    findings.warnings.append(f"Stresses do not fit the energies and are not used: {disagreement}.")
-    return np.full_like(columns.stresses, np.nan)
+    if findings.problems:
+        return  # Among rows that do not belong together stresses tell nothing.
+    once = np.ones(len(energies), dtype=bool)
+    for members in groups:
+        once[members] = members == members[has_stress[members].argmax()]
+    found = meanings(crystal.images, crystal.periodic, cells[once], energies[once], columns.stresses[once])
+    typical = columns.structures[int(np.argsort([len(atoms) for atoms in columns.structures])[len(energies) // 2])]
+    if problem := contradiction(found, len(crystal.periodic), typical, columns.ids[once]):
+        findings.problems.append(f"{problem} {REMEDY}")
+    findings.warnings += _smearing(columns, has_stress)
 
 
 def _smearing(columns: Columns, has_stress: np.ndarray) -> list[str]:

@@ -109,13 +109,13 @@ def _of_metal(symbol: str, n: int, box: Box) -> Data:
 def _of_database(source: Source) -> Data:
     assert source.database is not None
     database = str(source.database)
-    every = Dataset.read(database, select=source.select, reference=source.reference)
+    every = Dataset.read(database, select=source.select, reference=source.reference, stress=source.stress)
     within = reach(every.crystal, source.box, every.cells) <= 1 + 1e-6
     order = np.random.default_rng(ORDER).permutation(np.flatnonzero(within))
     if source.test is None:
         pool, test = np.split(order, [max(source.sizes)])
     else:
-        tests = Dataset.read(database, select=source.test, reference=every.crystal).ids
+        tests = Dataset.read(database, select=source.test, reference=every.crystal, stress=False).ids
         of_tests = np.isin(every.ids[order], tests)
         pool, test = order[~of_tests], order[of_tests]
     outside = None if within.all() else every.subset(~within)

@@ -42,6 +42,7 @@ class Source:
         test: of the rows in the box, those to test on; without, those left over by the largest size.
         reference: a file with the unstrained crystal; found in the rows without.
         box: rows within are for training and tests, those beyond it are scored apart.
+        stress: whether the database's stresses are read.
     """
 
     name: str
@@ -51,6 +52,7 @@ class Source:
     test: str | None = None
     reference: Path | None = None
     box: Box = field(default_factory=Box)
+    stress: bool = True
 
     @cached_property
     def identity(self) -> list[Any]:
@@ -59,7 +61,8 @@ class Source:
             return [self.name]
         left_over = max(self.sizes) if self.test is None else None
         files = [path and _digest(path) for path in (self.database, self.reference)]
-        return [*files, self.select, self.test, left_over, self.box.lengths, self.box.angles]
+        told = [*files, self.select, self.test, left_over, self.box.lengths, self.box.angles]
+        return told if self.stress else [*told, "energies alone"]
 
 
 @dataclass(frozen=True)
@@ -229,7 +232,7 @@ def _source(folder: Path, table: dict[str, Any]) -> Source:
         if metal is not None and metal not in METALS:
             raise BadStudy(f"{where}: effective medium theory has {', '.join(METALS)}. Choose one of these.")
         return Source(name, sizes)
-    _only(table, where, ("name", "sizes", "database", "select", "test", "reference", "lengths", "angles"))
+    _only(table, where, ("name", "sizes", "database", "select", "test", "reference", "lengths", "angles", "stress"))
     if "database" not in table:
         raise BadStudy(f'{where}: name its database = "…"; without one there are srtio3 and emt:Cu (or another metal).')
     named_files = [key for key in ("database", "reference") if key in table]
@@ -238,7 +241,10 @@ def _source(folder: Path, table: dict[str, Any]) -> Source:
         if not file.exists():
             raise BadStudy(f"{where}: there is no {display_name(str(file))}.")
     selections: dict[str, Any] = {key: _text(table, key, where) for key in ("select", "test") if key in table}
-    return Source(name, sizes, **files, **selections, box=_box(table, where))
+    stress = table.get("stress", True)
+    if not isinstance(stress, bool):
+        raise BadStudy(f"{where}: stress is {stress!r}; give true, or false for energies alone.")
+    return Source(name, sizes, **files, **selections, box=_box(table, where), stress=stress)
 
 
 def _box(table: dict[str, Any], where: str) -> Box:
