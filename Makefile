@@ -1,17 +1,23 @@
 PYTHON ?= python3
 VENV ?= .venv
+CONSTRAINTS := .ci/constraints.txt
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint .ci/constraints.txt
-PINS := pyproject.toml .ci/constraints.txt
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constraint $(CONSTRAINTS)
+PINS := pyproject.toml $(CONSTRAINTS)
+PACKAGES := chromium postgresql g++ libxc-dev libopenblas-dev python3-dev
+# A fast part of the tests that touches every library which is called.
+TOUCHING := baselines_exact_gp calculator calibration cli clients columns database executors inducing lattice metrics \
+	model_file plots plots_elastic report requirements surrogate symmetry variational
 # Two processes of one thread each beat one process whose threads wait for each other on matrices this small.
 PYTEST ?= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
-.PHONY: help demo test test-all lint clean chromium postgresql gpaw
+.PHONY: help demo test test-all test-lowest lint clean tools
 
 help:
 	@echo 'make demo      install into $(VENV) and run the main job on the shipped DFT data'
 	@echo 'make test      the same, with the test extra, then the tests that need nothing else'
 	@echo 'make test-all  these, then those that take long or need Chromium, PostgreSQL or GPAW, which root gets from apt'
+	@echo 'make test-lowest  a fast part of the tests with the lowest versions that pyproject.toml admits, in $(VENV)-lowest'
 	@echo 'make lint      ruff and mypy'
 	@echo 'make clean     remove $(VENV)'
 	@echo 'Another Python: make demo PYTHON=python3.12'
@@ -20,43 +26,30 @@ demo: $(VENV)/.installed
 	$(BIN)/ase-dkl demo --overwrite
 
 test: $(VENV)/.installed-test
-	$(PYTEST) -m 'not (slow or tools)'
+	$(PYTEST) -m 'not (slow or tools)' $(TESTS)
 
-test-all: test chromium postgresql gpaw
+test-all: test tools
 	$(PYTEST) -m 'slow or tools'
+
+# What old libraries deprecate in each other is not ours.
+test-lowest:
+	$(MAKE) test VENV=$(VENV)-lowest CONSTRAINTS=.ci/lowest.txt \
+		TESTS='-W ignore::DeprecationWarning $(TOUCHING:%=tests/test_%.py)'
 
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 
-# What the marker `tools` needs and pip does not bring.
-APT = apt-get update --quiet && DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes
-CAN_APT = [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null
-
-chromium:
-	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null || \
-		if $(CAN_APT); then $(APT) chromium; else \
-			echo 'There is no Chromium for the tests of the report: install the package chromium.' >&2; exit 1; \
-		fi
-
-postgresql:
-	@command -v initdb >/dev/null || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 || \
-		if $(CAN_APT); then $(APT) postgresql; else \
-			echo 'There is no PostgreSQL for the tests of shared databases: install the package postgresql.' >&2; \
-			exit 1; \
-		fi
-
-# Its own build needs a C++ compiler for both languages.
-gpaw: $(VENV)/.installed-test
-	@$(BIN)/python -c 'import gpaw' 2>/dev/null || \
-		if { ! $(CAN_APT) || $(APT) g++ libxc-dev libopenblas-dev python3-dev; } && CC=g++ CXX=g++ $(PIP) gpaw; then :; else \
-			echo 'GPAW, which the tests of the examples compute with, needs the packages g++, libxc-dev and' >&2; \
-			echo 'libopenblas-dev.' >&2; exit 1; \
-		fi
+# What the marker `tools` needs and pip does not bring. GPAW's own build needs a C++ compiler for both languages.
+tools: $(VENV)/.installed-test
+	@[ "$$(id -u)" != 0 ] || ! command -v apt-get >/dev/null || dpkg -s $(PACKAGES) >/dev/null 2>&1 || { apt-get update \
+		--quiet && DEBIAN_FRONTEND=noninteractive apt-get install --quiet --yes $(PACKAGES); }
+	@$(BIN)/python -c 'import gpaw' 2>/dev/null || CC=g++ CXX=g++ $(PIP) gpaw || \
+		{ echo 'GPAW cannot be built. The tests of these tools need the packages $(PACKAGES).' >&2; exit 1; }
 
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) $(VENV)-lowest
 
 $(VENV)/.installed: $(PINS) | $(BIN)/python
 	$(PIP) --editable .

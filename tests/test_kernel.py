@@ -72,9 +72,10 @@ def test_numpy_and_torch_agree(kind: str) -> None:
     derivatives = torch.randn(2, 4, 5, 3, dtype=torch.float64)
     expected = covariances_with_values(kind, features, derivatives, centres).numpy()
     found = covariances_with_values(kind, features.numpy(), derivatives.numpy(), centres.numpy())
-    assert found == pytest.approx(expected, abs=1e-13)
+    # Distances are small differences of squares, which two libraries round apart.
+    assert found == pytest.approx(expected, abs=1e-10)
     rows = functional_rows(features, derivatives)
-    assert covariances(kind, rows.numpy(), rows.numpy()) == pytest.approx(covariances(kind, rows, rows), abs=1e-13)
+    assert covariances(kind, rows.numpy(), rows.numpy()) == pytest.approx(covariances(kind, rows, rows), abs=1e-10)
 
 
 @pytest.mark.parametrize("kind", KERNELS)

@@ -314,7 +314,8 @@ class TestLearning:
         second = attached(
             few.crystal, FAR, ActiveCalculator(first.calc.surrogate, reference, SURE, dataset=first.calc.dataset)
         )
-        assert second.get_potential_energy() == energy
+        # Features of many rows and of one are not the same to the last bit.
+        assert second.get_potential_energy() == pytest.approx(energy, abs=1e-9)
         assert reference.calls == 1
 
 
