@@ -123,6 +123,14 @@ def test_first_labels_that_fail_alike(tmp_path: Path, others: str, n: int, prove
     dispatcher.close(wait=True)
 
 
+def test_failures_that_were_kept_are_told_once_a_label_is_there(tmp_path: Path) -> None:
+    dispatcher = Dispatcher(partial(ThreadPoolExecutor, 1))
+    dispatcher.submit([*failing(tmp_path, "forgetful")[:4], jobs(tmp_path, 5)[4]])
+    assert [each.good for each in finished(dispatcher)] == [False] * 4 + [True]
+    assert dispatcher.outcomes(0.01) == []
+    dispatcher.close(wait=True)
+
+
 def test_labels_that_get_lost_are_given_again(tmp_path: Path) -> None:
     given = jobs(tmp_path)
     executor = Losing({given[0].key: 2, given[2].key: 1})

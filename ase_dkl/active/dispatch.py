@@ -128,19 +128,18 @@ class Dispatcher:
                 f"attempt would not change that. {_MENDED}"
             )
         self._works |= outcome.good
-        if self._works or self._proven:
-            return [outcome]
         self._alike.append(outcome)
-        one_error = len({_pattern(each) for each in self._alike}) == 1 and outcome.fault != "structure"
-        if one_error and not self._tasks and len(self._alike) >= ALIKE:
-            raise BadCalculation(
-                f"All of the first {len(self._alike)} labels failed in the same way, which is the calculator's set-up "
-                f"rather than the structures: {_sentence(outcome.error)} {_MENDED}"
-            )
-        if one_error and self._tasks:
-            return []
-        self._proven = True
-        return self._alike
+        one_error = len({_pattern(each) for each in self._alike}) == 1 and outcome.fault == "either"
+        if one_error and not self._works and not self._proven:
+            if self._tasks:
+                return []
+            if len(self._alike) >= ALIKE:
+                raise BadCalculation(
+                    f"All of the first {len(self._alike)} labels failed in the same way, which is the calculator's "
+                    f"set-up rather than the structures: {_sentence(outcome.error)} {_MENDED}"
+                )
+        self._proven, told, self._alike = True, self._alike, []
+        return told
 
     def _lost_for_good(self) -> list[Outcome]:
         """Labels lost too often have failed, where others did finish; whether they do is waited for."""
