@@ -23,6 +23,10 @@ Integers = NDArray[np.int64]
 MOMENT_TOLERANCE = 0.25
 """Magnetic moments are the same when they differ by less than this part of the largest one."""
 
+COINCIDING = 0.3
+"""Å. No two atoms are nearer."""
+SHORTEST, LONGEST = 0.3, 1e4
+"""Å. No lattice vector is shorter than half an atom, nor longer than any cell that was ever computed."""
 FLAT = 1e-3
 """Smallest singular value of the periodic lattice vectors, each scaled to length one, that is not a flat cell."""
 
@@ -218,11 +222,32 @@ def unusable(atoms: Atoms) -> str | None:
             "TTT, pbc='TTT') or, before the calculation, in atoms.pbc."
         )
     lattice = atoms.cell.array[atoms.pbc]
+    if np.abs(lattice).max() > LONGEST:
+        return f"has lattice vectors longer than {LONGEST:g} Å: no crystal has. Are lengths in Å?"
     lengths = np.linalg.norm(lattice, axis=1)
+    if 0 < lengths.min() < SHORTEST:
+        return f"has lattice vectors shorter than {SHORTEST:g} Å: no crystal has. Are lengths in Å?"
     if not lengths.all() or np.linalg.svd(lattice / lengths[:, None])[1][-1] < FLAT:
         return f"has a flat cell: its periodic lattice vectors {lattice.round(4).tolist()} are linearly dependent."
+    if (pair := _coinciding(atoms)) is not None:
+        return f"has two atoms in one place, {pair[0]} and {pair[1]}: they are less than {COINCIDING:g} Å apart."
     if atoms.get_initial_magnetic_moments().ndim > 1:
         return "has magnetic moments that are vectors: only collinear ones, a number for each atom, are understood."
+    return None
+
+
+def _coinciding(atoms: Atoms) -> tuple[int, int] | None:
+    frame = atoms.cell.array.copy()
+    frame[~atoms.pbc] = normals(frame[atoms.pbc])
+    inverse = np.linalg.inv(frame)
+    scaled = atoms.positions @ inverse
+    for _ in range(2):  # a remainder may be rounded to 1
+        scaled[:, atoms.pbc] %= 1.0
+    reach = COINCIDING * float(np.linalg.norm(inverse, axis=0).max())
+    for i, j in cKDTree(scaled, boxsize=np.where(atoms.pbc, 1.0, 0.0)).query_pairs(reach, p=np.inf):
+        apart = scaled[i] - scaled[j]
+        if np.linalg.norm((apart - np.rint(apart) * atoms.pbc) @ frame) < COINCIDING:
+            return min(i, j), max(i, j)
     return None
 
 

@@ -106,6 +106,10 @@ def test_the_closest_sites_may_be_in_neighbouring_cells() -> None:
         (Atoms("Cu", cell=[3, 3, 3]), "periodic along no axis"),
         (Atoms("Cu", cell=[3, 3, 0], pbc=True), "flat cell"),
         (Atoms("Cu", cell=[[3, 0, 0], [3, 1e-4, 0], [0, 0, 3]], pbc=(True, True, False)), "flat cell"),
+        (Atoms("Cu", cell=[3e-9, 3e-9, 3e-9], pbc=True), "no crystal has"),
+        (Atoms("Cu", cell=[3e9, 3, 3], pbc=True), "no crystal has"),
+        (Atoms("Cu2", positions=[[0.05, 0, 1], [2.9, 0, 1]], cell=[3, 3, 3], pbc=True), "in one place, 0 and 1"),
+        (Atoms("Cu2", positions=[[0, 0, 0], [0, 3.1, 9]], cell=[3, 3, 9], pbc=(True, True, False)), "None"),
         (Atoms("Cu", magmoms=[[0, 0, 1]], cell=[3, 3, 3], pbc=True), "are vectors"),
     ],
 )

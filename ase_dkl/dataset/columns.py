@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
@@ -34,6 +35,14 @@ ORDERED = ("fmax", "magmom")
 
 ASYMMETRY = 1e-3
 """A 3×3 stress counts as symmetric up to this fraction of its largest component."""
+
+
+LARGEST = 1e12
+"""Labels beyond this, in eV and eV/Å³, are no finite numbers that a code has computed."""
+
+
+class BadRow(ValueError):
+    """A row that cannot be read, in words."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,28 +84,33 @@ class Columns:
 
     @classmethod
     def of(cls, rows: Sequence[AtomsRow], pbc: np.ndarray | None = None) -> "Columns":
-        """Columns of ASE rows, with which axes are periodic where that is given, shape (3,)."""
+        """Columns of ASE rows, with which axes are periodic where that is given, shape (3,).
+
+        Raises:
+            BadRow: what a row holds is no structure, or no number where a label should be.
+        """
         structures, energies, free_energies, stresses = [], [], [], []
         forces, moments, site_moments = [], [], []
         notes, formulas, settings, pairs = [], [], [], []
         for row in rows:
-            atoms = Atoms(
-                numbers=row["numbers"],
-                positions=row.positions,
-                cell=row.cell,
-                pbc=row.pbc if pbc is None else pbc,
-                magmoms=row.get("initial_magmoms"),
-            )
-            stress, note = _stress(row.get("stress"))
+            with _of_row(row):
+                atoms = Atoms(
+                    numbers=row["numbers"],
+                    positions=row.positions,
+                    cell=row.cell,
+                    pbc=row.pbc if pbc is None else pbc,
+                    magmoms=row.get("initial_magmoms"),
+                )
+                stress, note = _stress(row.get("stress"))
+                energies.append(_number(row.get("energy")))
+                free_energies.append(_number(row.get("free_energy")))
+                forces.append(_finite(row.constrained_forces if row.get("forces") is not None else None))
+                site_moments.append(_finite(row.get("magmoms")))
+                moments.append(_total(_finite(row.get("magmom")), site_moments[-1]))
             formula = _formula(atoms.numbers.tobytes())
             calculator = str(row.get("calculator") or "unknown").lower()
             structures.append(atoms)
-            energies.append(_number(row.get("energy")))
-            free_energies.append(_number(row.get("free_energy")))
             stresses.append(stress)
-            forces.append(_finite(row.constrained_forces if row.get("forces") is not None else None))
-            site_moments.append(_finite(row.get("magmoms")))
-            moments.append(_total(_finite(row.get("magmom")), site_moments[-1]))
             notes.append(note)
             formulas.append(formula)
             settings.append(_settings(calculator, row.get("calculator_parameters") or {}, row.key_value_pairs))
@@ -146,6 +160,17 @@ class Columns:
         )
 
 
+@contextmanager
+def _of_row(row: AtomsRow) -> Iterator[None]:
+    try:
+        yield
+    except (ArithmeticError, AssertionError, AttributeError, LookupError, TypeError, ValueError) as error:
+        raise BadRow(
+            f"Row {row.get('id')} holds what is no structure with labels ({type(error).__name__}: {error}). The file "
+            "is damaged, or another program wrote something else into it."
+        ) from error
+
+
 def reduced_formula(formula: str) -> str:
     """Composition: the formula divided by its greatest common divisor, elements in alphabetical order."""
     return Formula(formula).reduce()[0].format("hill")
@@ -163,7 +188,7 @@ def _formula(numbers: bytes) -> str:
 
 def _number(value: Any) -> float:
     number = np.nan if value is None else float(value)
-    return number if np.isfinite(number) else np.nan
+    return number if abs(number) < LARGEST else np.nan
 
 
 def _finite(value: Any) -> np.ndarray | None:
@@ -186,7 +211,7 @@ def _stress(value: Any) -> tuple[np.ndarray, str]:
     stress = np.asarray(value, dtype=float)
     if stress.size not in {6, 9}:
         return nothing, f"a stress of {stress.size} components, neither 6 nor 9"
-    if not np.isfinite(stress).all():
+    if not (np.abs(stress) < LARGEST).all():
         return nothing, "a stress that is not finite"
     if not stress.any():
         return nothing, "a stress of zeros, as codes write that did not compute it"

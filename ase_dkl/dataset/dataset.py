@@ -16,7 +16,7 @@ from ase.db.row import AtomsRow
 
 from ase_dkl.accepted import Structure, as_atoms
 from ase_dkl.crystal import BadReference, Crystal
-from ase_dkl.dataset.columns import Columns
+from ase_dkl.dataset.columns import BadRow, Columns
 from ase_dkl.dataset.ions import check_ions
 from ase_dkl.dataset.mixtures import Findings, check_settings
 from ase_dkl.dataset.moments import check_moments
@@ -146,7 +146,10 @@ class Dataset:
     ) -> Self:
         began = time.perf_counter()
         findings = Findings(select, warnings=list(notes))
-        columns = leave_out_unlabelled(Columns.of(rows, pbc), findings)
+        try:
+            columns = leave_out_unlabelled(Columns.of(rows, pbc), findings)
+        except BadRow as error:
+            raise BadDataset(name, [str(error)]) from error
         findings.warnings += check_names(columns)
         columns = columns if stress else columns.without_stresses()
         settings = check_settings(columns, findings)
