@@ -10,6 +10,7 @@ import pytest
 STUDY = Path(__file__).parent.parent / "examples" / "benchmarks" / "coverage.py"
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(STUDY.parent))
     spec = importlib.util.spec_from_file_location("coverage_study", STUDY)
