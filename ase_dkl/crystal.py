@@ -13,12 +13,16 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from ase_dkl.accepted import Structure, as_atoms
+from ase_dkl.domain import NAMES
+from ase_dkl.lattice import lattice_parameters, metric
 from ase_dkl.mapping import CLAMPED_TOLERANCE, LOOSEST, DisplacedIons, NotThisCrystal, Target
 from ase_dkl.motif import Floats, Integers, Motif, normals, unusable
 from ase_dkl.periodicity import in_dimension
 from ase_dkl.reference import mean_crystal
 from ase_dkl.setting import Setting
+from ase_dkl.shown import Shown
 from ase_dkl.symmetry import BadReference, Symmetry, find_symmetry
+from ase_dkl.wording import GREEK, number
 
 __all__ = ["BadReference", "Crystal", "DisplacedIons", "Mapped", "NotThisCrystal"]
 
@@ -45,8 +49,8 @@ class Mapped:
     displacement: float
 
 
-@dataclass(frozen=True, eq=False)
-class Crystal:
+@dataclass(frozen=True, eq=False, repr=False)
+class Crystal(Shown):
     """A reference crystal and its symmetry.
 
     Attributes:
@@ -197,11 +201,6 @@ class Crystal:
         cell[~self.pbc] = atoms.cell.array[~atoms.pbc]
         return Mapped(_right_handed(cell, self.pbc), len(atoms) / len(self.numbers), displacement)
 
-    def to_dict(self) -> dict[str, Any]:
-        """Everything that `from_dict` needs, for JSON."""
-        values = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return {name: value.tolist() if isinstance(value, np.ndarray) else value for name, value in values.items()}
-
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Crystal:
         """Rebuild a crystal from `to_dict`."""
@@ -212,6 +211,14 @@ class Crystal:
                 for name, value in values.items()
             }
         )
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        parameters = lattice_parameters(metric(self.cell[list(self.periodic)])).tolist()
+        rows = {
+            GREEK.get(name, name): f"{number(value)}{' Å' if len(name) == 1 else '°'}"
+            for name, value in zip(NAMES[len(parameters)], parameters, strict=True)
+        }
+        return self._description, rows
 
     @cached_property
     def _target(self) -> Target:

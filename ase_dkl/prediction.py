@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ase_dkl.arrays import Floats
+from ase_dkl.shown import Shown
+from ase_dkl.wording import concise, number
 
 
-@dataclass(frozen=True)
-class Prediction:
+@dataclass(frozen=True, repr=False)
+class Prediction(Shown):
     """Predictions for n structures. An uncertainty is one standard deviation of the model; the labels' noise is apart.
 
     Attributes:
@@ -31,9 +33,25 @@ class Prediction:
     stress_uncertainty: Floats | None = None
     stress_noise: Floats | None = None
 
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        n = len(self.energy)
+        if n == 1:
+            rows = {"energy": concise(float(self.energy[0]), float(self.energy_uncertainty[0]), "eV")}
+        elif n:
+            low, high = (number(float(each), 8) for each in (self.energy.min(), self.energy.max()))
+            rows = {
+                "energies": f"{low} … {high} eV",
+                "largest uncertainty": f"{number(1e3 * float(self.energy_uncertainty.max()), 3)} meV",
+            }
+        else:
+            rows = {}
+        return f"Prediction of {n} structure{'s' * (n != 1)}", rows | (
+            {} if self.stress is None else {"stresses": "yes"}
+        )
 
-@dataclass(frozen=True)
-class JointPosterior:
+
+@dataclass(frozen=True, repr=False)
+class JointPosterior(Shown):
     """The joint Gaussian of [E_1 … E_n, ∂E_1/∂ε_1 … ∂E_1/∂ε_6, ∂E_2/∂ε_1 …], per reference cell, eV.
 
     Attributes:
@@ -43,6 +61,9 @@ class JointPosterior:
 
     mean: Floats
     covariance: Floats
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        return "Joint posterior", {"quantities": str(len(self.mean))}
 
 
 def as_cells(cells: ArrayLike, *, stress: bool = False) -> Floats:

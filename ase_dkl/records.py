@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import asdict, dataclass, is_dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from ase_dkl.shown import Shown
+from ase_dkl.wording import number
 
 T = TypeVar("T")
 
@@ -122,8 +125,8 @@ class TrainConfig:
         )
 
 
-@dataclass(frozen=True)
-class Evaluation:
+@dataclass(frozen=True, repr=False)
+class Evaluation(Shown):
     """Errors and calibration of a surrogate on labelled structures; None where there is nothing to compare.
 
     Energies are per reference cell. Coverages, the likelihood and the miscalibration area judge the labels by model
@@ -160,9 +163,18 @@ class Evaluation:
     n_outside_domain: int | None
     energy_rms_z: float | None = None
 
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        rows = {
+            "energy RMSE": f"{number(self.energy_rmse_meV, 3)} meV per cell",
+            "largest": f"{number(self.energy_max_meV, 3)} meV per cell",
+        }
+        if self.stress_rmse_GPa is not None:
+            rows["stress RMSE"] = f"{number(self.stress_rmse_GPa, 3)} GPa"
+        if self.coverage_95 is not None:
+            rows["in the 95 % band"] = f"{self.coverage_95:.1%}"
+        if self.n_outside_domain:
+            rows["extrapolations"] = str(self.n_outside_domain)
+        return f"Errors on {self.n} structure{'s' * (self.n != 1)}", rows
 
 
 @dataclass(frozen=True)
@@ -184,8 +196,8 @@ class Contradiction:
     std: float
 
 
-@dataclass(frozen=True)
-class TrainingReport:
+@dataclass(frozen=True, repr=False)
+class TrainingReport(Shown):
     """What training found.
 
     Attributes:
@@ -242,13 +254,17 @@ class TrainingReport:
             return self.test
         return self.left_out
 
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        rows = {"noise of the energies": f"{number(1e3 * self.energy_noise, 3)} meV per cell"}
+        if self.errors is not None:
+            rows["energy RMSE"] = f"{number(self.errors.energy_rmse_meV, 3)} meV per cell"
+        rows["steps"] = f"{self.steps}, {'' if self.converged else 'not '}converged"
+        rows["warnings"] = str(len(self.warnings))
+        return f"Trained on {self.n_rows} rows, {self.n_stress} of them with stress", rows
+
     def __post_init__(self) -> None:
         for name in ("dataset", "warnings"):
             object.__setattr__(self, name, _without_folders(getattr(self, name)))
-
-    def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:

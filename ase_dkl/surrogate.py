@@ -17,15 +17,18 @@ from ase_dkl.accepted import Structure, one_or_many
 from ase_dkl.arrays import Floats
 from ase_dkl.calibration import Calibration
 from ase_dkl.crystal import Crystal
-from ase_dkl.domain import Domain, Extrapolation
+from ase_dkl.domain import NAMES, Domain, Extrapolation
 from ase_dkl.features import propagate, silu
 from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.inputs import DEGREES, Scaling, basis_functions, strain_functions
+from ase_dkl.lattice import image_parameters
 from ase_dkl.model_file import BadModelFile, checksum, pack, unpack, writer
 from ase_dkl.posterior import Posterior
 from ase_dkl.prediction import JointPosterior, Prediction, as_cells, of_slopes
 from ase_dkl.records import TrainConfig, TrainingReport, from_json
+from ase_dkl.shown import Shown, plain
 from ase_dkl.soundness import check
+from ase_dkl.wording import number
 
 Layers = list[tuple[Floats, Floats]]
 _PART = 4096
@@ -36,7 +39,7 @@ _CHUNK = 2**18
 _POSTERIOR = tuple(Posterior.__dataclass_fields__)[1:]
 
 
-class Surrogate:
+class Surrogate(Shown):
     """A model of one crystal's energy as a function of its lattice. Made by `ase_dkl.fit` or `Surrogate.load`.
 
     Threads may share one.
@@ -153,6 +156,39 @@ class Surrogate:
         """SHA-256 of all that predictions follow from: equal for equal models, whenever they were trained."""
         return checksum(self._identity(), self._tensors())
 
+    def ranges(self) -> list[tuple[str, float, float, float]]:
+        """Lattice parameters of the training cells and their images: name, lowest, the reference's, highest."""
+        images = self.crystal.images.astype(float)
+        (reference,) = image_parameters(self.crystal.cell[self._periodic], images[:1])
+        parameters = image_parameters(self.cells[:, self._periodic], images).reshape(-1, len(reference))
+        columns = (parameters.min(axis=0), reference, parameters.max(axis=0))
+        return list(zip(NAMES[len(reference)], *(column.tolist() for column in columns), strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the model is and how it came about, for JSON."""
+        crystal = self.crystal
+        return {
+            "formula": crystal.formula,
+            "space_group": crystal.space_group,
+            "n_images": len(crystal.images),
+            "ions": crystal.ions,
+            "units": "eV, Å, degrees; stress eV/Å³ where a name says no other",
+            "domain": [dict(zip(("name", "low", "reference", "high"), row, strict=True)) for row in self.ranges()],
+            "written": self.written,
+            "digest": self.digest,
+            "config": plain(self.config),
+            "report": self.report.to_dict(),
+            "calibration": None if self.calibration is None else self.calibration.summary(),
+        }
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        crystal, errors = self.crystal, self.report.errors
+        rows = {"rows": str(self.report.n_rows)}
+        if errors is not None:
+            rows["energy RMSE"] = f"{number(errors.energy_rmse_meV, 3)} meV per cell"
+        rows["networks"] = str(self.config.networks)
+        return f"Surrogate of {crystal.formula}, {crystal.space_group}", rows
+
     def save(self, path: str | Path) -> None:
         """Write the model to one file, which appears only once it is complete, or takes the place of another model.
 
@@ -181,7 +217,7 @@ class Surrogate:
     def to_bytes(self) -> bytes:
         """What `save` writes."""
         notes, scores = (None, {}) if self.calibration is None else self.calibration.to_file()
-        header = {**self._identity(), "report": self.report.to_dict(), "calibration": notes}
+        header = {**self._identity(), "report": asdict(self.report), "calibration": notes}
         return pack(header, {**self._tensors(), **scores})
 
     @classmethod

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from ase_dkl.mechanics.chain import ChainStiffness
     from ase_dkl.mechanics.eos import EquationOfState
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
 
-_OF_STATE = {
+OF_STATE = {
     "V0_A3": ("volume V₀", "Å³"),
     "A0_A2": ("area A₀", "Å²"),
     "E0_eV": ("energy E₀", "eV per cell"),
@@ -26,7 +26,7 @@ _OF_STATE = {
     "B0_N_per_m": ("area modulus B₀", "N/m"),
     "B0_prime": ("its pressure derivative B₀′", ""),
 }
-_AVERAGED = {
+AVERAGED = {
     "bulk_modulus_GPa": ("bulk modulus", "GPa"),
     "shear_modulus_GPa": ("shear modulus", "GPa"),
     "young_modulus_GPa": ("Young's modulus", "GPa"),
@@ -35,6 +35,7 @@ _AVERAGED = {
 }
 
 
+POWERS_OF_GPA = ("", "GPa", "GPa²", "GPa³")
 NOT_KNOWN = "not known"
 EXACT = (1e-10, 1e-12)
 """A standard deviation below the first, in the units of this module, or this part of the value, is rounding."""
@@ -134,11 +135,11 @@ def of_evaluation(evaluation: Evaluation) -> dict[str, str]:
     }
 
 
-def of_equilibrium(found: Equilibrium) -> dict[str, str]:
+def of_equilibrium(found: Equilibrium, in_words: Callable[[float, float, str], str] = plus_minus) -> dict[str, str]:
     """Lattice parameters; those that are equal to all digits shown are named together."""
     names: dict[str, list[str]] = {}
     for name, value, std in zip(found.names, found.lattice_parameters, found.lattice_parameters_std, strict=True):
-        words = plus_minus(float(value), float(std), "Å" if len(name) == 1 else "°")
+        words = in_words(float(value), float(std), "Å" if len(name) == 1 else "°")
         names.setdefault(words, []).append(GREEK.get(name, name))
     return {" = ".join(equal): words for words, equal in names.items()}
 
@@ -147,7 +148,7 @@ def of_state(fitted: EquationOfState) -> dict[str, str]:
     """What was fitted to energies and volumes, or areas."""
     rows = {}
     for name, value, std in zip(fitted.names, fitted.values.tolist(), fitted.std.tolist(), strict=True):
-        label, unit = _OF_STATE[name]
+        label, unit = OF_STATE[name]
         rows[label] = plus_minus(value, std, unit)
     return rows
 
@@ -156,7 +157,7 @@ def of_moduli(found: Moduli) -> dict[str, str]:
     """Hill's averages."""
     return {
         label: plus_minus(getattr(found, name), getattr(found, f"{name}_std"), unit)
-        for name, (label, unit) in _AVERAGED.items()
+        for name, (label, unit) in AVERAGED.items()
     }
 
 
@@ -172,8 +173,7 @@ def of_stability(found: Stability) -> dict[str, str]:
 def of_born_conditions(conditions: Sequence[BornCondition]) -> dict[str, str]:
     """What must be above zero."""
     return {
-        f"{each.expression} > 0": plus_minus(each.value, each.std, "GPa" + ("", "", "²", "³")[each.power])
-        for each in conditions
+        f"{each.expression} > 0": plus_minus(each.value, each.std, POWERS_OF_GPA[each.power]) for each in conditions
     }
 
 

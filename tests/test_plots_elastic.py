@@ -32,6 +32,7 @@ def strong() -> IdealStrength:
         strain_at_strength=0.1,
         strain_at_strength_std=0.01,
         ending="At a strain of 0.200 the training data end.",
+        formula="Cu",
     )
 
 

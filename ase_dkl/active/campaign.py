@@ -31,6 +31,7 @@ from ase_dkl.active.status import Progress, Status, status_of
 from ase_dkl.active.stopping import Stage, StopReason
 from ase_dkl.active.store import STALE_S, Label, Request, Store
 from ase_dkl.arrays import Floats
+from ase_dkl.shown import Shown
 from ase_dkl.surrogate import Surrogate
 
 __all__ = ["BadCampaign", "Campaign", "Plan", "Result", "Status"]
@@ -47,8 +48,8 @@ LOOK_S, TELL_S = 5.0, 0.1
 """Seconds between looks at what other campaigns compute, and between two reports of the status."""
 
 
-@dataclass(frozen=True, eq=False)
-class Result:
+@dataclass(frozen=True, eq=False, repr=False)
+class Result(Shown):
     """What a campaign ends with.
 
     Attributes:
@@ -66,6 +67,14 @@ class Result:
     reason: str
     labels: int
     failed: int
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        return f"Campaign of {self.surrogate.crystal.formula}", {
+            "labels": str(self.labels),
+            "failed": str(self.failed),
+            "stages": str(len(self.stages)),
+            "ended by": str(self.kind),
+        }
 
 
 class Campaign:

@@ -1,7 +1,6 @@
 """`ase-dkl elastic`."""
 
 import sys
-from dataclasses import asdict
 from itertools import combinations_with_replacement
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -144,9 +143,9 @@ def _bulk(
                 "C_GPa_std": found.C_std_GPa.tolist(),
                 "lagrangian_GPa": found.lagrangian_GPa.tolist(),
                 "lagrangian_GPa_std": found.C_std_GPa.tolist(),
-                **(dict.fromkeys(Moduli.__dataclass_fields__) if averages is None else asdict(averages)),
+                **(dict.fromkeys(Moduli.__dataclass_fields__) if averages is None else averages.to_dict()),
                 **{name: None if judged is None else getattr(judged, name) for name in JUDGED},
-                "born_conditions": [asdict(each) for each in conditions],
+                "born_conditions": [each.to_dict() for each in conditions],
                 "undetermined": list(found.undetermined),
                 **further,
                 **lattice_record(surrogate.crystal, found.equilibrium),

@@ -1,7 +1,6 @@
 """`ase-dkl info`."""
 
 from collections.abc import Iterable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from ase_dkl.cli.terminal import Json, Model, in_words, print_json, print_table, warn, warnings_told
@@ -28,21 +27,7 @@ def summary(surrogate: "Surrogate") -> dict[str, Any]:
     """What a model is, how it came about, and what is the matter with it, for JSON."""
     from ase_dkl.verdict import faults
 
-    crystal = surrogate.crystal
-    return {
-        "formula": crystal.formula,
-        "space_group": crystal.space_group,
-        "n_images": len(crystal.images),
-        "ions": crystal.ions,
-        "units": "eV, Å, degrees; stress eV/Å³ where a name says no other",
-        "domain": [{"name": n, "low": low, "reference": mid, "high": high} for n, low, mid, high in _domain(surrogate)],
-        "written": surrogate.written,
-        "digest": surrogate.digest,
-        "config": asdict(surrogate.config),
-        "report": surrogate.report.to_dict(),
-        "warnings": [*faults(surrogate)],
-        "calibration": None if surrogate.calibration is None else surrogate.calibration.summary(),
-    }
+    return {**surrogate.to_dict(), "warnings": [*faults(surrogate)]}
 
 
 def print_model(name: str, surrogate: "Surrogate") -> None:
@@ -52,7 +37,7 @@ def print_model(name: str, surrogate: "Surrogate") -> None:
         "crystal": f"{crystal.formula}, {crystal.space_group}, {len(crystal.images)} images, ions {crystal.ions}",
         "trained on": f"{report.n_rows} rows, {report.n_stress} of them with stress",
     }
-    for parameter, low, reference, high in _domain(surrogate):
+    for parameter, low, reference, high in surrogate.ranges():
         unit = "Å" if len(parameter) == 1 else "°"
         rows[f"range of {parameter}"] = f"{low:.4g} to {high:.4g} {unit}, reference {reference:.4g} {unit}"
     rows["model"] = (
@@ -109,16 +94,3 @@ def _print_calibration(found: dict[str, Any]) -> None:
         rows.setdefault("but", "")
         rows["but"] += f"{words} "
     print_table(f"\nError bars, by {found['folds']} folds of the rows, each held out in turn", rows)
-
-
-def _domain(surrogate: "Surrogate") -> list[tuple[str, float, float, float]]:
-    """Lattice parameters of the training cells and their images: name, lowest, the reference's, highest."""
-    from ase_dkl.domain import NAMES
-    from ase_dkl.lattice import image_parameters
-
-    crystal = surrogate.crystal
-    periodic, images = list(crystal.periodic), crystal.images.astype(float)
-    (reference,) = image_parameters(crystal.cell[periodic], images[:1])
-    parameters = image_parameters(surrogate.cells[:, periodic], images).reshape(-1, len(reference))
-    columns = (parameters.min(axis=0), reference, parameters.max(axis=0))
-    return list(zip(NAMES[len(reference)], *(column.tolist() for column in columns), strict=True))

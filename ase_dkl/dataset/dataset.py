@@ -32,6 +32,7 @@ from ase_dkl.dataset.screening import (
 )
 from ase_dkl.dataset.sources import BadDataset, read, rows_of
 from ase_dkl.periodicity import periodic_axes
+from ase_dkl.shown import Shown
 
 _log = logging.getLogger(__name__)
 
@@ -40,8 +41,8 @@ FEWEST_ROWS = 5
 and with fewer than four nothing tells noise from shape."""
 
 
-@dataclass(frozen=True, eq=False)
-class Dataset:
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset(Shown):
     """Energies, and stresses where there are any, of n strained copies of one crystal.
 
     Attributes:
@@ -201,6 +202,15 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.energies)
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        crystal = self.crystal
+        return f"Dataset of {crystal.formula}, {crystal.space_group}", {
+            "rows": str(len(self)),
+            "with stress": str(int(self.has_stress.sum())),
+            "ions": crystal.ions,
+            "warnings": str(len(self.warnings)),
+        }
 
     def subset(self, index: np.ndarray) -> Self:
         """Some of the rows, by positions or by a mask of shape (n,)."""

@@ -10,6 +10,8 @@ from ase.units import J, m
 from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.mechanics.elastic import BadElasticity, at_equilibrium, in_standard_frame, stiffness
 from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium
+from ase_dkl.shown import Shown
+from ase_dkl.wording import concise
 
 if TYPE_CHECKING:
     pass
@@ -18,8 +20,8 @@ NN = 1e-9 * J / m
 """1 nN in eV/Å."""
 
 
-@dataclass(frozen=True, eq=False)
-class ChainStiffness:
+@dataclass(frozen=True, eq=False, repr=False)
+class ChainStiffness(Shown):
     """The stiffness of a chain or wire at the length without force.
 
     Attributes:
@@ -33,6 +35,9 @@ class ChainStiffness:
     ions: str
     stiffness_nN: float
     stiffness_nN_std: float
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        return self.equilibrium.formula, {"stiffness": concise(self.stiffness_nN, self.stiffness_nN_std, "nN")}
 
 
 def chain_stiffness(surrogate: Model) -> ChainStiffness:

@@ -9,6 +9,8 @@ from numpy.typing import ArrayLike
 
 from ase_dkl.arrays import Floats
 from ase_dkl.lattice import VOIGT
+from ase_dkl.shown import Shown
+from ase_dkl.wording import concise
 
 GRID = 12
 """Steps from the middle of a cube's face to its edge, in a grid of directions that holds the cube's own axes."""
@@ -16,8 +18,8 @@ ZOOMS = 8
 """Rounds in which an extreme direction is looked for in a grid half as wide."""
 
 
-@dataclass(frozen=True)
-class Pull:
+@dataclass(frozen=True, repr=False)
+class Pull(Shown):
     """Young's modulus along one direction.
 
     Attributes:
@@ -29,6 +31,12 @@ class Pull:
     direction: tuple[float, float, float]
     young_modulus_GPa: float
     young_modulus_GPa_std: float
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        direction = " ".join(f"{component:.3f}" for component in self.direction)
+        return f"Pull along [{direction}]", {
+            "Young's modulus": concise(self.young_modulus_GPa, self.young_modulus_GPa_std, "GPa")
+        }
 
 
 def directional_young_modulus(C_GPa: Floats, covariance: Floats, directions: ArrayLike) -> tuple[Floats, Floats]:

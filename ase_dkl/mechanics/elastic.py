@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -19,6 +20,8 @@ from ase_dkl.mechanics.frame import standard_frame
 from ase_dkl.mechanics.linear import Linear
 from ase_dkl.mechanics.strains import laue_group
 from ase_dkl.motif import normals
+from ase_dkl.shown import Shown
+from ase_dkl.wording import NOT_KNOWN, concise
 
 if TYPE_CHECKING:
     from pymatgen.analysis.elasticity.elastic import ElasticTensor
@@ -37,8 +40,8 @@ class BadElasticity(ValueError):
     """Elastic constants asked of what has none, or not these."""
 
 
-@dataclass(frozen=True, eq=False)
-class ElasticConstants:
+@dataclass(frozen=True, eq=False, repr=False)
+class ElasticConstants(Shown):
     """Elastic constants of a bulk crystal at the lattice where the stress is −P.
 
     Attributes:
@@ -77,6 +80,14 @@ class ElasticConstants:
         from pymatgen.analysis.elasticity.elastic import ElasticTensor
 
         return ElasticTensor.from_voigt(self.C_GPa)
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        pressure = self.equilibrium.pressure_GPa
+        heading = f"{self.equilibrium.formula}{f' at {pressure:g} GPa' if pressure else ''}"
+        return heading, constants_in_words(self.C_GPa, self.C_std_GPa, self.undetermined, "GPa")
+
+    def _derived(self) -> tuple[str, ...]:
+        return ("C_std_GPa", "lagrangian_GPa", "undetermined")
 
 
 def elastic_constants(surrogate: Model, *, pressure_GPa: float = 0.0, symmetric: bool = True) -> ElasticConstants:
@@ -121,6 +132,28 @@ def undetermined(C: Floats, covariance: Floats) -> tuple[str, ...]:
     # Voigt numbers in the plane are 1, 2 and 6.
     numbers = [component + 1 for component in COMPONENTS[d]]
     return tuple(f"C{numbers[i]}{numbers[j]}" for i in range(n) for j in range(i, n) if unknown[i, j])
+
+
+def constants_in_words(C: Floats, std: Floats, unknown: tuple[str, ...], unit: str) -> dict[str, str]:
+    """Constants of strains along axes, of two of them, and of shears; in each of these groups equal ones once.
+
+    Args:
+        C: elastic constants in Voigt form, of a bulk crystal (6, 6), or of a sheet (3, 3).
+        std: their standard deviations.
+        unknown: names of those that are not determined.
+        unit: of all.
+    """
+    n, d = len(C), {6: 3, 3: 2}[len(C)]
+    numbers = [component + 1 for component in COMPONENTS[d]]
+    rows: dict[str, str] = {}
+    for group in ([(i, i) for i in range(d)], [*combinations(range(d), 2)], [(i, i) for i in range(d, n)]):
+        first: dict[str, str] = {}
+        for i, j in group:
+            name = f"C{numbers[i]}{numbers[j]}"
+            words = NOT_KNOWN if name in unknown else concise(float(C[i, j]), float(std[i, j]), unit)
+            first.setdefault(words, name)
+        rows |= {name: words for words, name in first.items()}
+    return rows
 
 
 def refuse_all_but_bulk(crystal: Crystal) -> None:

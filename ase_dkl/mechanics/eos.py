@@ -18,7 +18,8 @@ from ase_dkl.lattice import metric
 from ase_dkl.mechanics.equilibrium import BadEquilibrium, equilibrium
 from ase_dkl.mechanics.forms import FEWEST, BadEquationOfState, Form, check_fit
 from ase_dkl.mechanics.strains import invariant_strains
-from ase_dkl.wording import number, plus_minus
+from ase_dkl.shown import Shown
+from ase_dkl.wording import OF_STATE, concise, number, plus_minus
 
 if TYPE_CHECKING:
     from ase_dkl.surrogate import Surrogate
@@ -46,8 +47,8 @@ def _quantity(name: str, kind: str = "values") -> Any:
     return property(read)
 
 
-@dataclass(frozen=True, eq=False)
-class EquationOfState:
+@dataclass(frozen=True, eq=False, repr=False)
+class EquationOfState(Shown):
     """A form of ase.eos fitted by least squares to energies whose joint covariance is known.
 
     A bulk crystal's has `V0_A3`, `E0_eV`, `B0_GPa` and `B0_prime`; that of a sheet or slab, in the area, `A0_A2`,
@@ -63,6 +64,7 @@ class EquationOfState:
         values: shape (4,).
         covariance: of the values, shape (4, 4): that of the energies carried through the fit, to first order. How well
             the form follows the energies is no part of it; see `residuals`.
+        formula: of the reference cell; empty where only energies were given.
     """
 
     form: Form
@@ -72,6 +74,7 @@ class EquationOfState:
     names: tuple[str, ...]
     values: Floats
     covariance: Floats
+    formula: str = ""
 
     V0_A3, V0_A3_std = _quantity("V0_A3"), _quantity("V0_A3", "std")
     A0_A2, A0_A2_std = _quantity("A0_A2"), _quantity("A0_A2", "std")
@@ -110,6 +113,17 @@ class EquationOfState:
         at = np.asarray(volumes, dtype=float)
         slope = self.form.along_volume(at, 1)[1]
         return -slope, self._std(self.form.along_volume_by_parameters(at, 1)[1])
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        rows = {}
+        for name, value, std in zip(self.names, self.values.tolist(), self.std.tolist(), strict=True):
+            short, _, unit = name.partition("_")
+            if short in ("V0", "A0", "B0") and unit != "prime":
+                rows[short] = concise(value, std, OF_STATE[name][1])
+        return self.formula or f"Equation of state ({self.form.kind})", rows
+
+    def _derived(self) -> tuple[str, ...]:
+        return (*self.names, *(f"{name}_std" for name in self.names), "residual_meV", "correlation")
 
     def _std(self, by_parameters: Floats) -> Floats:
         """Standard deviation of what changes with the parameters, shape (m, 4), so much."""
@@ -184,7 +198,8 @@ def equation_of_state(
     _warn_of_extrapolation(surrogate, cells)
     joint = surrogate.posterior(cells, derivatives=False)
     sizes = np.sqrt(np.linalg.det(metric(cells[:, periodic])))
-    fitted = fit_equation(kind, sizes, joint.mean, joint.covariance, dimensions=len(periodic))
+    dimensions, formula = len(periodic), surrogate.crystal.formula
+    fitted = fit_equation(kind, sizes, joint.mean, joint.covariance, dimensions=dimensions, formula=formula)
     if not sizes[0] < fitted.form.minimum < sizes[-1]:
         warnings.warn(
             f"The curve is lowest at {fitted.form.minimum:.5g}, outside the range that it was fitted to, from "
@@ -220,7 +235,7 @@ def _path(surrogate: Surrogate, bounds: tuple[float, float] | None) -> tuple[Flo
 
 
 def fit_equation(
-    kind: str, volumes: Floats, energies: Floats, covariance: Floats, *, dimensions: int = 3
+    kind: str, volumes: Floats, energies: Floats, covariance: Floats, *, dimensions: int = 3, formula: str = ""
 ) -> EquationOfState:
     """Fit a form as ase.eos does, every point counting the same, and carry the energies' covariance through the fit.
 
@@ -230,6 +245,7 @@ def fit_equation(
         energies: shape (n,), eV.
         covariance: of the energies, shape (n, n), eV².
         dimensions: 3 for volumes, 2 for areas.
+        formula: of the reference cell.
 
     Raises:
         BadEquationOfState: no such kind, too few points, or no minimum near them.
@@ -254,6 +270,7 @@ def fit_equation(
         names=(*(("V0_A3", "E0_eV", "B0_GPa") if dimensions == 3 else ("A0_A2", "E0_eV", "B0_N_per_m")), "B0_prime"),
         values=values,
         covariance=by_energies @ covariance @ by_energies.T,
+        formula=formula,
     )
 
 

@@ -16,6 +16,8 @@ from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.domain import NAMES
 from ase_dkl.lattice import strained
 from ase_dkl.mechanics.strains import invariant_strains
+from ase_dkl.shown import Shown
+from ase_dkl.wording import concise, of_equilibrium
 
 if TYPE_CHECKING:
     from ase_dkl.surrogate import Surrogate
@@ -36,8 +38,8 @@ class BadEquilibrium(ValueError):
     """A lattice in equilibrium that does not exist, or cannot be asked for."""
 
 
-@dataclass(frozen=True, eq=False)
-class Equilibrium:
+@dataclass(frozen=True, eq=False, repr=False)
+class Equilibrium(Shown):
     """A lattice in equilibrium. Energies are per reference cell; a standard deviation is the model's own.
 
     Attributes:
@@ -53,6 +55,7 @@ class Equilibrium:
         strains: the strains that were free, Voigt, shape (d, 6).
         response: by how much of each the equilibrium moves with ∂E/∂ε at `cell`, 1/eV, shape (d, 6).
         outside: the surrogate extrapolates at this lattice.
+        formula: of the reference cell.
     """
 
     cell: Floats
@@ -67,11 +70,21 @@ class Equilibrium:
     strains: Floats
     response: Floats
     outside: bool
+    formula: str
 
     @property
     def lattice_parameters_std(self) -> Floats:
         """Å and degrees, shape (p,)."""
         return np.sqrt(np.maximum(np.diagonal(self.lattice_parameters_covariance), 0))
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        rows = of_equilibrium(self, concise)
+        if self.pressure_GPa:
+            rows["pressure"] = f"{self.pressure_GPa:g} GPa"
+        return self.formula, {**rows, **({"outside the training data": "yes"} if self.outside else {})}
+
+    def _derived(self) -> tuple[str, ...]:
+        return ("lattice_parameters_std",)
 
 
 def equilibrium(
@@ -170,6 +183,7 @@ def _found(surrogate: Surrogate, cell: Floats, pressure_GPa: float, strains: Flo
         strains=strains,
         response=response,
         outside=outside,
+        formula=surrogate.crystal.formula,
     )
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     pass
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Grid(Scanned):
     """Predictions for a grid of n times m lattices; the first direction is the first axis of arrays.
 

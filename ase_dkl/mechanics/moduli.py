@@ -10,6 +10,8 @@ import numpy as np
 from ase_dkl.arrays import Floats
 from ase_dkl.mechanics.propagation import covariance_root, propagated
 from ase_dkl.mechanics.stability import smallest_eigenvalue
+from ase_dkl.shown import Shown
+from ase_dkl.wording import AVERAGED, concise
 
 SECOND_STEP = 0.05
 """Of second differences, in standard deviations."""
@@ -19,8 +21,8 @@ class NotStiff(ValueError):
     """Moduli asked of elastic constants that resist not every strain."""
 
 
-@dataclass(frozen=True)
-class Moduli:
+@dataclass(frozen=True, repr=False)
+class Moduli(Shown):
     """Moduli of a polycrystal of randomly turned grains, each with its standard deviation.
 
     The grains are strained alike in Voigt's average, stressed alike in Reuss's; Hill's is the mean of the two, and the
@@ -54,6 +56,12 @@ class Moduli:
     bulk_modulus_reuss_GPa_std: float
     shear_modulus_voigt_GPa_std: float
     shear_modulus_reuss_GPa_std: float
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        return "Polycrystal (Hill)", {
+            label: concise(getattr(self, name), getattr(self, f"{name}_std"), unit)
+            for name, (label, unit) in AVERAGED.items()
+        }
 
 
 def moduli(C_GPa: Floats, covariance: Floats) -> Moduli:

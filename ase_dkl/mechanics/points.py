@@ -13,6 +13,8 @@ from ase_dkl.arrays import Floats
 from ase_dkl.lattice import metric
 from ase_dkl.mechanics.along import Along, path_along
 from ase_dkl.mechanics.paths import LatticePath
+from ase_dkl.shown import Shown
+from ase_dkl.wording import number
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -22,8 +24,8 @@ TOLERANCE = 2e-3
 """The largest strain off a line or plane."""
 
 
-@dataclass(frozen=True, eq=False)
-class Points:
+@dataclass(frozen=True, eq=False, repr=False)
+class Points(Shown):
     """Labelled structures on a scan's line or plane.
 
     Attributes:
@@ -35,6 +37,12 @@ class Points:
     coordinate: Floats
     energies: Floats
     errors: Floats
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        rows = {"structures": str(len(self.energies))}
+        if len(self.errors):
+            rows["energy error, RMS"] = f"{number(1e3 * float(np.sqrt(np.mean(self.errors**2))), 3)} meV per cell"
+        return "Labelled structures on a scan", rows
 
 
 def points_on_line(

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["ALONG", "ANGLES", "LENGTHS", "BadScan", "Points", "Scan", "points_on_line", "scan_along", "scan_path"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Scan(Scanned):
     """Predictions along a line of lattices.
 

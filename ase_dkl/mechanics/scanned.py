@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,9 @@ from ase_dkl.arrays import Floats
 from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.lattice import metric
 from ase_dkl.mechanics.paths import ANGLES, LENGTHS, STRAINS, BadScan
+from ase_dkl.shown import Shown
 from ase_dkl.tables import as_csv, rows_of
+from ase_dkl.wording import number
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -33,8 +35,8 @@ _UNITS = (
 )
 
 
-@dataclass(frozen=True, eq=False)
-class Scanned(ABC):
+@dataclass(frozen=True, eq=False, repr=False)
+class Scanned(Shown, ABC):
     """Predictions for lattices in an array of some shape.
 
     Attributes:
@@ -44,10 +46,10 @@ class Scanned(ABC):
         outside: where the surrogate extrapolates, of the shape.
     """
 
-    surrogate: Surrogate = field(repr=False)
-    cells: Floats = field(repr=False)
-    prediction: Prediction = field(repr=False)
-    outside: NDArray[np.bool_] = field(repr=False)
+    surrogate: Surrogate
+    cells: Floats
+    prediction: Prediction
+    outside: NDArray[np.bool_]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -174,6 +176,15 @@ class Scanned(ABC):
             atoms.calc.name = "dkl"
             frames.append(atoms)
         return frames
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        rows = {"points": " × ".join(map(str, self.shape))}
+        for name, values in self._coordinate_columns().items():
+            if name in self.coordinate_names:
+                rows[name] = f"{number(float(values[0]))} … {number(float(values[-1]))}"
+        rows["lowest energy"] = f"{number(float(self.energy.min()), 8)} eV"
+        rows["extrapolations"] = str(int(self.outside.sum()))
+        return f"Scan of {self.surrogate.crystal.formula}", rows
 
     @property
     @abstractmethod

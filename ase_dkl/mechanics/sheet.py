@@ -10,9 +10,17 @@ from ase.units import J, m
 
 from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
-from ase_dkl.mechanics.elastic import BadElasticity, at_equilibrium, in_standard_frame, stiffness, undetermined
+from ase_dkl.mechanics.elastic import (
+    BadElasticity,
+    at_equilibrium,
+    constants_in_words,
+    in_standard_frame,
+    stiffness,
+    undetermined,
+)
 from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium
 from ase_dkl.mechanics.propagation import propagated
+from ase_dkl.shown import Shown
 
 if TYPE_CHECKING:
     pass
@@ -21,8 +29,8 @@ N_PER_M = J / m**2
 """1 N/m in eV/Å²."""
 
 
-@dataclass(frozen=True, eq=False)
-class SheetConstants:
+@dataclass(frozen=True, eq=False, repr=False)
+class SheetConstants(Shown):
     """Elastic constants of a sheet or slab at the lattice without stress, in its plane.
 
     The sheet lies in the xy plane with its first periodic vector along x. Out of the plane there is no stress.
@@ -62,6 +70,13 @@ class SheetConstants:
     def undetermined(self) -> tuple[str, ...]:
         """Names of the constants of which the training data say nothing, such as "C66"."""
         return undetermined(self.C_N_per_m, self.covariance)
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        rows = constants_in_words(self.C_N_per_m, self.C_std_N_per_m, self.undetermined, "N/m")
+        return self.equilibrium.formula, rows
+
+    def _derived(self) -> tuple[str, ...]:
+        return ("C_std_N_per_m", "undetermined")
 
 
 def sheet_constants(surrogate: Model, *, symmetric: bool = True) -> SheetConstants:

@@ -10,6 +10,8 @@ import numpy as np
 from ase_dkl.arrays import Floats
 from ase_dkl.mechanics.frame import LaueClass
 from ase_dkl.mechanics.propagation import covariance_root, propagated
+from ase_dkl.shown import Shown
+from ase_dkl.wording import POWERS_OF_GPA, concise
 
 SAMPLES = 4096
 """Draws of the constants: probabilities closer to 0 or 1 than one in so many are not told apart from them."""
@@ -80,8 +82,8 @@ _CONDITIONS: dict[LaueClass, tuple[_Side, ...]] = {
 }
 
 
-@dataclass(frozen=True)
-class BornCondition:
+@dataclass(frozen=True, repr=False)
+class BornCondition(Shown):
     """One of the conditions under which a crystal of some Laue class is stable.
 
     Attributes:
@@ -95,6 +97,12 @@ class BornCondition:
     power: int
     value: float
     std: float
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        holds = "holds" if self.value > 0 else "does not hold"
+        return f"Born's condition {self.expression} > 0 {holds}", {
+            "left side": concise(self.value, self.std, POWERS_OF_GPA[self.power])
+        }
 
 
 def born_conditions(C_GPa: Floats, covariance: Floats, laue: LaueClass) -> tuple[BornCondition, ...]:
@@ -125,8 +133,8 @@ def born_conditions(C_GPa: Floats, covariance: Floats, laue: LaueClass) -> tuple
     )
 
 
-@dataclass(frozen=True, eq=False)
-class Stability:
+@dataclass(frozen=True, eq=False, repr=False)
+class Stability(Shown):
     """Born's criterion under pressure: the matrix ∂σ_i/∂ε_j of the Cauchy stress has no eigenvalue below zero.
 
     Eigenvalues are Kelvin's, the stress per unit of a strain of norm one as a tensor, which are the same in every
@@ -149,6 +157,13 @@ class Stability:
     softest_strain: Floats
     stable_probability: float
     stable_probability_std: float
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        eigenvalue = concise(self.smallest_eigenvalue_GPa, self.smallest_eigenvalue_GPa_std, "GPa")
+        return "Stable" if self.smallest_eigenvalue_GPa > 0 else "Not stable", {
+            "smallest eigenvalue": eigenvalue,
+            "probability of stability": f"{self.stable_probability:.4f}",
+        }
 
 
 def stability(C_GPa: Floats, covariance: Floats) -> Stability:

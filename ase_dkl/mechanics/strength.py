@@ -16,6 +16,8 @@ from ase_dkl.mechanics.elastic import refuse_all_but_bulk
 from ase_dkl.mechanics.equilibrium import STEP, Equilibrium, equilibrium
 from ase_dkl.mechanics.linear import Linear
 from ase_dkl.mechanics.loading import BadLoading, Shear, Tension
+from ase_dkl.shown import Shown
+from ase_dkl.wording import concise
 
 if TYPE_CHECKING:
     from ase_dkl.surrogate import Surrogate
@@ -30,8 +32,8 @@ MOST_STEPS = 12
 LARGEST_STEP = 0.03
 
 
-@dataclass(frozen=True, eq=False)
-class IdealStrength:
+@dataclass(frozen=True, eq=False, repr=False)
+class IdealStrength(Shown):
     """The stress of a crystal along a path that begins at its equilibrium, and its first maximum.
 
     The stress is Cauchy's, the component of the loading, tension positive: force over the area as it then is. Standard
@@ -50,6 +52,7 @@ class IdealStrength:
         strain_at_strength: where the maximum lies.
         strain_at_strength_std: its standard deviation.
         ending: in words, why the path ends where it does.
+        formula: of the reference cell.
     """
 
     loading: Tension | Shear
@@ -63,11 +66,25 @@ class IdealStrength:
     strain_at_strength: float | None
     strain_at_strength_std: float | None
     ending: str
+    formula: str
 
     @property
     def stress_std_GPa(self) -> Floats:
         """Standard deviation of the stress, shape (n,)."""
         return np.sqrt(np.maximum(np.diagonal(self.covariance), 0))
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        heading = f"{self.formula}, {self.loading}{'' if self.relaxed else ', other strains zero'}"
+        if self.strength_GPa is None:
+            reached = f"{self.strains[-1]:.3g}" if len(self.strains) else "0"
+            return heading, {"strength": f"none up to a strain of {reached}"}
+        return heading, {
+            "strength": concise(self.strength_GPa, self.strength_GPa_std, "GPa"),
+            "strain there": concise(self.strain_at_strength, self.strain_at_strength_std),
+        }
+
+    def _derived(self) -> tuple[str, ...]:
+        return ("stress_std_GPa",)
 
 
 def ideal_strength(surrogate: Model, loading: Tension | Shear, *, relaxed: bool = True) -> IdealStrength:
@@ -123,6 +140,7 @@ def ideal_strength(surrogate: Model, loading: Tension | Shear, *, relaxed: bool 
         strain_at_strength=strain,
         strain_at_strength_std=strain_std,
         ending=ending,
+        formula=surrogate.crystal.formula,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -18,6 +19,8 @@ from ase_dkl.mechanics.equilibrium import ISOTROPIC, Equilibrium, equilibrium
 from ase_dkl.mechanics.linear import Linear
 from ase_dkl.mechanics.propagation import propagated
 from ase_dkl.mechanics.strains import laue_group
+from ase_dkl.shown import Shown
+from ase_dkl.wording import concise
 
 if TYPE_CHECKING:
     pass
@@ -26,10 +29,12 @@ STEP = 4e-3
 """Strain of second differences, whose error is of order STEP²."""
 TRIPLES = np.array([(i, j, k) for i in range(6) for j in range(i, 6) for k in range(j, 6)])
 """Indices of the 56 different constants, shape (56, 3)."""
+HEADLINES = ("111", "112", "123", "144", "155", "456")
+"""All that a cubic crystal has."""
 
 
-@dataclass(frozen=True, eq=False)
-class ThirdOrderConstants:
+@dataclass(frozen=True, eq=False, repr=False)
+class ThirdOrderConstants(Shown):
     """(1/V) ∂³E/∂η_i∂η_j∂η_k of the Lagrangian strain η from the lattice without stress, with clamped or relaxed ions.
 
     Attributes:
@@ -46,9 +51,12 @@ class ThirdOrderConstants:
     C_std_GPa: Floats
     covariance: Floats
 
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        return self.equilibrium.formula, _in_words("C{}", self.C_GPa, self.C_std_GPa, HEADLINES, "GPa")
 
-@dataclass(frozen=True, eq=False)
-class PressureDerivatives:
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PressureDerivatives(Shown):
     """dC_ij/dP of the stress–strain coefficients along the lattices in equilibrium under pressure.
 
     Attributes:
@@ -60,6 +68,15 @@ class PressureDerivatives:
     equilibrium: Equilibrium
     dC_dP: Floats
     dC_dP_std: Floats
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        heading = f"{self.equilibrium.formula} at {self.equilibrium.pressure_GPa:g} GPa"
+        return heading, _in_words("dC{}/dP", self.dC_dP, self.dC_dP_std, ("11", "12", "44"))
+
+
+def _in_words(name: str, values: Floats, std: Floats, components: Sequence[str], unit: str = "") -> dict[str, str]:
+    places = {name.format(digits): tuple(int(digit) - 1 for digit in digits) for digits in components}
+    return {each: concise(float(values[at]), float(std[at]), unit) for each, at in places.items()}
 
 
 def third_order_constants(surrogate: Model, *, symmetric: bool = True) -> ThirdOrderConstants:
