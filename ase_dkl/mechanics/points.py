@@ -41,7 +41,7 @@ class Points(Shown):
     def _summary(self) -> tuple[str, dict[str, str]]:
         rows = {"structures": str(len(self.energies))}
         if len(self.errors):
-            rows["energy error, RMS"] = f"{number(1e3 * float(np.sqrt(np.mean(self.errors**2))), 3)} meV per cell"
+            rows["energy RMSE"] = f"{number(1e3 * float(np.sqrt(np.mean(self.errors**2))), 3)} meV per cell"
         return "Labelled structures on a scan", rows
 
 
