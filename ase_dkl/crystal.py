@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from ase_dkl.accepted import Structure, as_atoms
 from ase_dkl.domain import NAMES
+from ase_dkl.equivalent import Neighbourhood
 from ase_dkl.lattice import lattice_parameters, metric
-from ase_dkl.mapping import CLAMPED_TOLERANCE, LOOSEST, DisplacedIons, NotThisCrystal, Target
-from ase_dkl.motif import Floats, Integers, Motif, normals, unusable
+from ase_dkl.mapping import CLAMPED_TOLERANCE, DisplacedIons, NotThisCrystal, Target
+from ase_dkl.motif import LOOSEST, Floats, Integers, Motif, normals, unusable
 from ase_dkl.periodicity import in_dimension
 from ase_dkl.reference import mean_crystal
+from ase_dkl.relabelling import distortion
 from ase_dkl.setting import Setting
 from ase_dkl.shown import Shown
 from ase_dkl.symmetry import BadReference, Symmetry, find_symmetry
@@ -65,6 +67,8 @@ class Crystal(Shown):
         space_group: symbol and number, e.g. "Pm-3m (221)".
         magnetic_moments: collinear moments, μB, zeros where there are none, shape (n,). A global sign plays no part.
         tolerance: how far from its place an ion may be in a structure that is mapped, Å.
+        known: lattices of a model or a dataset in this basis, shape (n, 3, 3), Å; not saved. Of equivalent settings
+            `map` takes the one that is nearest to them.
     """
 
     cell: Floats
@@ -76,6 +80,7 @@ class Crystal(Shown):
     space_group: str
     magnetic_moments: Floats
     tolerance: float
+    known: Floats = field(default_factory=lambda: np.empty((0, 3, 3)), repr=False)
 
     @classmethod
     def from_atoms(
@@ -178,8 +183,9 @@ class Crystal(Shown):
     def map(self, atoms: Atoms) -> Mapped:
         """Map a strained crystal onto the reference: rotated, shifted, in another basis or atom order, or a supercell.
 
-        Of equivalent bases the one with the least strain is taken. A left-handed lattice and the mirror image of the
-        crystal are mapped too: their energies and stresses are the same.
+        Of equivalent bases the one that is nearest to the known lattices is taken, and where none are known the one
+        with the least strain. A left-handed lattice and the mirror image of the crystal are mapped too: their energies
+        and stresses are the same.
 
         A structure that is periodic along more axes than the reference, as plane-wave codes write sheets and chains, is
         taken for one that is not, where these axes hold at least 8 Å of vacuum.
@@ -194,12 +200,52 @@ class Crystal(Shown):
         atoms = in_dimension(atoms, len(self.periodic))
         displacement = self._setting.displacement(atoms)
         if displacement is not None:
-            return Mapped(atoms.cell.array.copy(), 1.0, displacement)
-        basis, displacement = self._target.lay(atoms)
-        cell = np.empty((3, 3))
-        cell[self.pbc] = basis @ atoms.cell.array[atoms.pbc]
-        cell[~self.pbc] = atoms.cell.array[~atoms.pbc]
-        return Mapped(_right_handed(cell, self.pbc), len(atoms) / len(self.numbers), displacement)
+            cell, multiplicity = atoms.cell.array.copy(), 1.0
+        else:
+            basis, displacement = self._target.lay(atoms)
+            cell, multiplicity = np.empty((3, 3)), len(atoms) / len(self.numbers)
+            cell[self.pbc] = basis @ atoms.cell.array[atoms.pbc]
+            cell[~self.pbc] = atoms.cell.array[~atoms.pbc]
+        if len(self.known) and (relabelling := self._neighbourhood.relabelling(cell[self.pbc])) is not None:
+            cell[self.pbc] = relabelling @ cell[self.pbc]
+        return Mapped(_right_handed(cell, self.pbc), multiplicity, displacement)
+
+    def is_written_alike(self, atoms: Atoms) -> bool:
+        """Whether atoms are this crystal in its own basis and order, strained a little; see `Setting`."""
+        return self._setting.displacement(in_dimension(atoms, len(self.periodic))) is not None
+
+    def near(self, cells: Floats) -> Crystal:
+        """The same crystal with other `known` lattices, shape (n, 3, 3), Å."""
+        return replace(self, known=cells)
+
+    def equivalents(self, reach: float) -> Floats:
+        """Relabellings W of a lattice, C → W C, that leave its energy alone though they change the reference's metric.
+
+        Args:
+            reach: largest √Σ(ln e)², e the eigenvalues of G⁻¹ W G Wᵀ and G the reference's metric.
+
+        Returns:
+            The identity, then one matrix W for all products with images, shape (k, d, d). Centred cells may have
+            fractions. Where the crystal's symmetry is not to be used there is the identity alone.
+        """
+        matrices = self._target.equivalents(reach)
+        lattice = self.cell[self.pbc]
+        own = lattice @ lattice.T
+        moved = distortion(matrices @ own @ matrices.swapaxes(1, 2), own) > 1e-6
+        symmetric = (~moved).sum() == len(self.images)
+        chosen = [np.eye(len(lattice))]
+        seen: set[bytes] = set()
+        for matrix in matrices[moved & symmetric]:
+            images = (self.images @ matrix).round(6)
+            keys = {(sign * image + 0.0).tobytes() for image in images for sign in (1, -1)}
+            if seen.isdisjoint(keys):
+                chosen.append(matrix)
+                seen |= keys
+        return np.array(chosen)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that `from_dict` needs, for JSON; the known lattices are not the crystal's own."""
+        return {name: value for name, value in super().to_dict().items() if name != "known"}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Crystal:
@@ -223,6 +269,10 @@ class Crystal(Shown):
     @cached_property
     def _target(self) -> Target:
         return Target(Motif.from_atoms(self.atoms()), self._description, self.ions, self.tolerance)
+
+    @cached_property
+    def _neighbourhood(self) -> Neighbourhood:
+        return Neighbourhood(self, self.known)
 
     @cached_property
     def _setting(self) -> Setting:

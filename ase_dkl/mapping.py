@@ -8,15 +8,15 @@ from functools import cached_property
 import numpy as np
 from ase import Atoms
 
-from ase_dkl.motif import Floats, Motif, unusable
-from ase_dkl.relabelling import isometries, near_bases
+from ase_dkl.motif import LOOSEST, Floats, Motif, unusable
+from ase_dkl.relabelling import SURE_DISTORTION, distortion, distortion_at, isometries, near_bases
 
 CLAMPED_TOLERANCE = 2e-3
 """How far from its clamped site an ion may be, Å: room for files with four decimals of a fractional coordinate, and
 worth at most some 2 meV at the forces of 1 eV/Å that strained crystals with clamped ions have."""
 
-LOOSEST = 0.4
-"""In shortest distances between sites: a displacement beyond which it is not clear whose place an ion has left."""
+_FURTHEST = 1.0
+"""How much a lattice may differ where a structure has the reference's basis and sites, which is proof enough."""
 
 _DISTORTIONS = (0.03, 0.15, 0.45)
 """How much a lattice may differ from the reference (`near_bases`), the search widening while nothing is found. Lengths
@@ -93,6 +93,30 @@ class Target:
             raise DisplacedIons(words, float(distances[worst]))
         return basis, float(distances[worst])
 
+    def equivalents(self, reach: float) -> Floats:
+        """Rational matrices, of W and −W only one, that lay the motif on itself and change its lattice no further.
+
+        Args:
+            reach: largest √Σ(ln e)², e the eigenvalues of G⁻¹ W G Wᵀ and G the motif's metric.
+
+        Returns:
+            Shape (k, d, d), those that change the lattice least first.
+        """
+        target, centring = self._primitive
+        tolerance = CLAMPED_TOLERANCE / 2
+        bases, _ = near_bases(target.metric, target.metric, distortion_at(reach, target.dimension))
+        ways = np.array(list(isometries(target, target, tolerance)))
+        bounds = target.misfits(target, bases, ways)
+        kept = [
+            basis
+            for basis, bound in zip(bases, bounds, strict=True)
+            if any(
+                next(target.placements(target.in_basis(basis).transformed(way), tolerance), None) is not None
+                for way in ways[bound <= tolerance]
+            )
+        ]
+        return np.asarray(np.linalg.inv(centring) @ np.array(kept) @ centring)
+
     @cached_property
     def _primitive(self) -> tuple[Motif, Floats]:
         return self.motif.primitive(CLAMPED_TOLERANCE / 2)
@@ -101,36 +125,63 @@ class Target:
         """The matrix of `lay`, and the distance of each atom from its site, Å."""
         target, centring = self._primitive
         loosest = LOOSEST * target.closest
-        reduced = self._reduced(motif, loosest)
+        strain = float(distortion(motif.metric, self.motif.metric)) if len(motif) == len(self.motif) else np.inf
+        own = self._as_written(motif) if strain <= _FURTHEST else None
+        if own is not None:
+            if own[1].max() <= self._room and strain <= SURE_DISTORTION:
+                return own
+            loosest = min(loosest, own[1].max() + CLAMPED_TOLERANCE)
+        reduced = self._reduced(motif)
         if reduced is None:
-            return None
+            return own
         primitive, reduction = reduced
+        ways = np.array(list(isometries(target, primitive, loosest)))
         laid, least = None, np.inf
         for limit in _DISTORTIONS:
             bases, distortions = near_bases(primitive.metric, target.metric, limit)
             changes = np.linalg.inv(centring) @ bases @ reduction
             # Symmetry images have equal distortions: of these comes first what is most like the structure's own basis.
             likeness = np.abs(np.trace(changes, axis1=1, axis2=2))
+            bounds = target.misfits(primitive, bases, ways)
             for i in np.lexsort([-likeness.round(6), distortions.round(9)]):
-                relabelled = primitive.in_basis(bases[i])
-                for isometry in isometries(target, relabelled, loosest):
-                    for placement in target.placements(relabelled.transformed(isometry), loosest):
+                for way in ways[bounds[i] <= min(loosest, least)]:
+                    relabelled = primitive.in_basis(bases[i]).transformed(way)
+                    for placement in target.placements(relabelled, loosest):
                         if placement.distances.max() > least - CLAMPED_TOLERANCE:
                             continue
                         least = placement.distances.max()
-                        everything = motif.in_basis(bases[i] @ reduction).transformed(isometry)
+                        everything = motif.in_basis(bases[i] @ reduction).transformed(way)
                         laid = changes[i], target.distances(target.displacements(everything.shifted(placement.shift)))
                         if least <= CLAMPED_TOLERANCE:
                             return laid
-            if least <= self.tolerance:
+            if least <= self._room:
                 return laid
-        return laid
+            if own is not None and 2 * own[1].max() <= LOOSEST * target.closest and strain <= limit:
+                break
+        return own if laid is None else laid
 
-    def _reduced(self, motif: Motif, loosest: float) -> tuple[Motif, Floats] | None:
+    @property
+    def _room(self) -> float:
+        """How far from its site an ion may be in a basis beyond which no better one is looked for, Å."""
+        return self.tolerance if self.ions == "clamped" else self.tolerance / 2
+
+    def _as_written(self, motif: Motif) -> tuple[Floats, Floats] | None:
+        """What `_lay` finds in a structure's own basis: by the order of its atoms, or else in any order."""
+        own = self.motif.in_order(motif)
+        if own is None or own.distances.max() > self._room:
+            loosest = LOOSEST * self.motif.closest
+            others = list(self.motif.placements(motif, loosest if own is None else min(loosest, own.distances.max())))
+            own = min(others, key=lambda placement: placement.distances.max(), default=own)
+        return None if own is None else (np.eye(motif.dimension), own.distances)
+
+    def _reduced(self, motif: Motif) -> tuple[Motif, Floats] | None:
         """Reduce to as many sites as the primitive reference has, at the tightest tolerance that does it."""
-        for tolerance in (CLAMPED_TOLERANCE, 0.02, 0.05, 0.1, 0.2, loosest):
+        target = self._primitive[0]
+        if len(motif) == len(target):
+            return motif.reduced()
+        for tolerance in (CLAMPED_TOLERANCE, 0.02, 0.05, 0.1, 0.2, LOOSEST * target.closest):
             primitive, reduction = motif.primitive(tolerance)
-            if len(primitive) == len(self._primitive[0]):
+            if len(primitive) == len(target):
                 return primitive, reduction
         return None
 

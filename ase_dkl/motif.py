@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import product
 
 import numpy as np
 from ase import Atoms
-from ase.geometry import get_distances, minkowski_reduce
+from ase.geometry import minkowski_reduce
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
@@ -23,10 +24,20 @@ Integers = NDArray[np.int64]
 MOMENT_TOLERANCE = 0.25
 """Magnetic moments are the same when they differ by less than this part of the largest one."""
 
-COINCIDING = 0.3
+COINCIDING = 0.1
 """Å. No two atoms are nearer."""
 SHORTEST, LONGEST = 0.3, 1e4
 """Å. No lattice vector is shorter than half an atom, nor longer than any cell that was ever computed."""
+LOOSEST = 0.4
+"""In shortest distances between sites: a displacement beyond which it is not clear whose place an ion has left."""
+
+_PROBES = 6
+"""Sites that tell whether a translation is worth a look at all sites."""
+_TOGETHER = 2**16
+"""Sites looked up together."""
+_ROUNDING = 1e-9
+"""Å."""
+
 FLAT = 1e-3
 """Smallest singular value of the periodic lattice vectors, each scaled to length one, that is not a flat cell."""
 
@@ -109,21 +120,57 @@ class Motif:
             other: motif of the same composition and number of sites; its lattice plays no part.
             tolerance: Å, measured in this motif's lattice. To be well below half the shortest distance between sites.
         """
-        species, counts = np.unique(self.numbers, return_counts=True)
-        rarest = species[np.argmin(counts)]
-        anchor = other.sites[np.flatnonzero(other.numbers == rarest)[0]]
-        for site in self.sites[self.numbers == rarest]:
-            moved = other.sites + (site - anchor)
-            partners = self._nearest(moved, other.numbers)
-            if len(np.unique(partners)) < len(self):
-                continue
-            displacements = self._displacements(moved, partners)
-            rest = displacements.mean(axis=0)
-            displacements -= rest
-            distances = self.distances(displacements)
-            flip = self._flip(other.moments, partners)
-            if flip and distances.max() <= tolerance:
-                yield Placement(partners, site - anchor - rest, displacements, distances, flip)
+        probes = self._probes(other)
+        shifts = self.sites[self.numbers == other.numbers[probes[0]]] - other.sites[probes[0]]
+        _, _, distances = self._nearest(other.sites[probes] + shifts[:, None], other.numbers[probes])
+        # The first probe may itself be off its place, so that others seem to be twice as far from theirs.
+        shifts = shifts[(distances <= 2 * tolerance + _ROUNDING).all(axis=1)]
+        for start in range(0, len(shifts), size := max(1, _TOGETHER // len(self))):
+            for shift, partners, offsets in self._one_to_one(other, shifts[start : start + size]):
+                rest = offsets.mean(axis=0)
+                displacements = offsets - rest
+                distances = self.distances(displacements)
+                flip = self._flip(other.moments, partners)
+                if flip and distances.max() <= tolerance:
+                    yield Placement(partners, shift - rest, displacements, distances, flip)
+
+    def misfits(self, other: Motif, bases: Integers, isometries: Floats) -> Floats:
+        """How well another motif would lie on this one at best in each basis and after each isometry.
+
+        Args:
+            other: motif of the same composition and number of sites.
+            bases: unimodular, shape (m, d, d).
+            isometries: shape (q, 3, 3).
+
+        Returns:
+            Lower bounds of the largest distance of a site from its place, Å, shape (m, q).
+        """
+        probes = self._probes(other)
+        sites = other.sites[probes]
+        along = np.eye(3)[None].repeat(len(bases), axis=0)
+        along[:, : self.dimension, : self.dimension] = np.linalg.inv(bases)
+        ways = (along[:, None] @ isometries).reshape(-1, 3, 3)
+        anchors = self.sites[self.numbers == other.numbers[probes[0]]]
+        bounds = np.empty(len(ways))
+        for start in range(0, len(ways), size := max(1, _TOGETHER // (len(anchors) * len(probes)))):
+            from_first = (sites - sites[0]) @ ways[start : start + size]
+            distances = self._nearest(from_first[:, None] + anchors[:, None], other.numbers[probes])[2]
+            # The first probe may itself be off its place, so that others seem to be twice as far from theirs.
+            bounds[start : start + size] = distances.max(axis=-1).min(axis=-1) / 2
+        return bounds.reshape(len(bases), len(isometries))
+
+    def in_order(self, other: Motif) -> Placement | None:
+        """Lay another motif on this one by the order of its sites; None where species or moments are others."""
+        if not np.array_equal(self.numbers, other.numbers):
+            return None
+        offsets = other.sites - self.sites
+        displacements = offsets - offsets[0]
+        displacements[:, : self.dimension] -= np.rint(displacements[:, : self.dimension])
+        displacements -= displacements.mean(axis=0)
+        order = np.arange(len(self))
+        flip = self._flip(other.moments, order)
+        shift = displacements[0] - offsets[0]
+        return Placement(order, shift, displacements, self.distances(displacements), flip) if flip else None
 
     def displacements(self, other: Motif) -> Floats:
         """How far sites that lie near this motif's, any number on each, are from them, after the best translation.
@@ -131,7 +178,7 @@ class Motif:
         Returns:
             In the coordinates of `sites`, shape (len(other), 3).
         """
-        displacements = self._displacements(other.sites, self._nearest(other.sites, other.numbers))
+        _, displacements, _ = self._nearest(other.sites, other.numbers)
         return np.asarray(displacements - displacements.mean(axis=0))
 
     def distances(self, displacements: Floats) -> Floats:
@@ -142,13 +189,17 @@ class Motif:
     @cached_property
     def closest(self) -> float:
         """Shortest distance between two sites, those of neighbouring cells included, Å."""
-        frame = np.vstack([self.lattice, normals(self.lattice)])
-        periodic = np.arange(3) < self.dimension
-        shortest_vector = np.linalg.norm(minkowski_reduce(frame, periodic)[0][: self.dimension], axis=1).min()
+        vectors = np.linalg.norm(self._reduced, axis=1).min()
         if len(self) == 1:
-            return float(shortest_vector)
-        distances = get_distances(self.sites @ frame, cell=frame, pbc=periodic)[1]
-        return float(min(shortest_vector, distances[np.triu_indices(len(self), 1)].min()))
+            return float(vectors)
+        _, points = self._tree
+        home = len(points) // 2 // len(self) * len(self)
+        neighbours, _ = cKDTree(points[:, :3]).query(points[home : home + len(self), :3], k=2)
+        return float(min(vectors, neighbours[:, 1].min()))
+
+    def reduced(self) -> tuple[Motif, Floats]:
+        """The same motif in Minkowski-reduced lattice vectors R @ lattice, and R, shape (d, d)."""
+        return self.in_basis(self._reduction), self._reduction.astype(float)
 
     def primitive(self, tolerance: float) -> tuple[Motif, Floats]:
         """Reduce to a primitive cell with Minkowski-reduced lattice vectors.
@@ -161,9 +212,7 @@ class Motif:
         copies = len(translations)
         steps = np.rint(copies * np.array([placement.shift[:d] for placement in translations])).astype(np.int64)
         basis = _integer_basis(np.vstack([steps, copies * np.eye(d, dtype=np.int64)])) / copies
-        frame = np.vstack([basis @ self.lattice, normals(self.lattice)])
-        _, change = minkowski_reduce(frame, [axis < d for axis in range(3)])
-        basis = np.asarray(change)[:d, :d] @ basis
+        basis = replace(self, lattice=basis @ self.lattice)._reduction @ basis
         first = np.min([placement.partners for placement in translations], axis=0) == np.arange(len(self))
         sites = self.averaged(translations).sites[first]
         sites[:, :d] = sites[:, :d] @ np.linalg.inv(basis)
@@ -178,27 +227,73 @@ class Motif:
         return np.asarray(self.sites + placement.displacements[np.argsort(placement.partners)])
 
     @cached_property
-    def _tree(self) -> cKDTree:
-        box = np.zeros(4)
-        box[: self.dimension] = np.linalg.norm(self.lattice, axis=1)
-        return cKDTree(self._tree_points(self.sites, self.numbers), boxsize=box)
-
-    def _tree_points(self, sites: Floats, numbers: Integers) -> Floats:
+    def _reduction(self) -> Integers:
+        """Unimodular matrix that makes the lattice vectors Minkowski-reduced ones, shape (d, d)."""
         d = self.dimension
-        # The second remainder turns the 1.0 of −1e-17 % 1 into 0.0.
-        fractional = sites[:, :d] % 1.0 % 1.0
-        lengths = np.linalg.norm(self.lattice, axis=1)
-        far_apart = 1e4 * numbers[:, None]
-        return np.hstack([fractional * lengths, sites[:, d:], far_apart])
+        frame = np.vstack([self.lattice, normals(self.lattice)])
+        return np.asarray(minkowski_reduce(frame, np.arange(3) < d)[1], dtype=np.int64)[:d, :d]
 
-    def _nearest(self, sites: Floats, numbers: Integers) -> Integers:
-        _, partners = self._tree.query(self._tree_points(sites, numbers))
-        return np.asarray(partners, dtype=np.int64)
+    @property
+    def _reduced(self) -> Floats:
+        return np.asarray(self._reduction @ self.lattice)
 
-    def _displacements(self, sites: Floats, partners: Integers) -> Floats:
-        displacements = sites - self.sites[partners]
-        displacements[:, : self.dimension] -= np.rint(displacements[:, : self.dimension])
-        return displacements
+    @cached_property
+    def _tree(self) -> tuple[cKDTree, Floats]:
+        """Sites in and around one reduced cell, and their coordinates, shape (3^d n, 4)."""
+        d = self.dimension
+        points = self._points(self.sites, self.numbers)
+        neighbours = np.array(list(product((-1, 0, 1), repeat=d))) @ self._reduced
+        everywhere = np.tile(points, (len(neighbours), 1))
+        everywhere[:, :3] += np.repeat(neighbours, len(self), axis=0)
+        return cKDTree(everywhere), everywhere
+
+    @cached_property
+    def _frame(self) -> Floats:
+        return np.vstack([self.lattice, normals(self.lattice)])
+
+    def _points(self, sites: Floats, numbers: Integers) -> Floats:
+        """Cartesian coordinates in the reduced cell, and a fourth one that keeps species apart, shape (..., n, 4)."""
+        d = self.dimension
+        inside = sites[..., :d] @ np.linalg.inv(self._reduction) % 1.0
+        positions = inside @ self._reduced + sites[..., d:] @ self._frame[d:]
+        far_apart = np.broadcast_to(1e4 * numbers[:, None], (*sites.shape[:-1], 1))
+        return np.concatenate([positions, far_apart], axis=-1)
+
+    def _nearest(self, sites: Floats, numbers: Integers) -> tuple[Integers, Floats, Floats]:
+        """The nearest sites of this motif.
+
+        Args:
+            sites: shape (..., n, 3).
+            numbers: shape (n,).
+
+        Returns:
+            Partners, shape (..., n); displacements from them in the coordinates of `sites`, shape (..., n, 3); and
+            distances, Å, shape (..., n).
+        """
+        tree, everywhere = self._tree
+        points = self._points(sites, numbers)
+        distances, nearest = tree.query(points)
+        displacements = (points - everywhere[nearest])[..., :3] @ np.linalg.inv(self._frame)
+        return np.asarray(nearest % len(self), dtype=np.int64), displacements, np.asarray(distances)
+
+    def _one_to_one(self, other: Motif, shifts: Floats) -> Iterator[tuple[Floats, Integers, Floats]]:
+        """Of translations, shape (k, 3), those that bring every site near to another one, with partners and rests."""
+        order = np.arange(len(self))
+        partners, displacements, _ = self._nearest(other.sites + shifts[:, None], other.numbers)
+        unique = (np.sort(partners, axis=1) == order).all(axis=1)
+        # Where the site that gave the shift is far from its place, others seem to be, and may be nearer to a wrong one.
+        for k in np.flatnonzero(~unique):
+            better = shifts[k] - np.median(displacements[k], axis=0)
+            partners[k], displacements[k], _ = self._nearest(other.sites + better, other.numbers)
+            shifts[k] = better
+        unique = (np.sort(partners, axis=1) == order).all(axis=1)
+        return ((shifts[k], partners[k], displacements[k]) for k in np.flatnonzero(unique))
+
+    def _probes(self, other: Motif) -> Integers:
+        """A few sites of another motif that tell whether it may lie on this one; the first is of the rarest species."""
+        species, counts = np.unique(self.numbers, return_counts=True)
+        first = np.flatnonzero(other.numbers == species[np.argmin(counts)])[:1]
+        return np.concatenate([first, np.linspace(0, len(other) - 1, min(_PROBES, len(other))).astype(np.int64)])
 
     def _flip(self, moments: Floats, partners: Integers) -> int:
         mine = self.moments[partners]

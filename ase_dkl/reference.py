@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ase_dkl.motif import Floats, Motif
+from ase_dkl.motif import LOOSEST, Floats, Motif
 from ase_dkl.symmetry import with_metric
 
 
@@ -51,7 +51,11 @@ def mean_crystal(motifs: Sequence[Motif]) -> MeanCrystal:
 def _aligned(base: Motif, other: Motif) -> Floats | None:
     if base.dimension != other.dimension or not np.array_equal(np.sort(base.numbers), np.sort(other.numbers)):
         return None
-    placements = base.placements(other, 0.4 * base.closest)
+    loosest = LOOSEST * base.closest
+    same = base.in_order(other)
+    if same is not None and same.distances.max() <= loosest / 2:
+        return base.laid(same)
+    placements = base.placements(other, loosest)
     best = min(placements, key=lambda placement: placement.distances.max(), default=None)
     return None if best is None else base.laid(best)
 

@@ -9,6 +9,34 @@ import numpy as np
 
 from ase_dkl.motif import Floats, Integers, Motif
 
+SURE_DISTORTION = 0.05
+"""Up to this distortion a structure's own basis is kept. More may mean a skewed basis of the same lattice: shears that
+turn simple lattices into themselves have 1/8 and more, so that half way, in strain, is at least a quarter of that. The
+corners of a box of 10 % and 10° about a cubic cell have 0.04."""
+
+
+def distortion(metrics: Floats, target: Floats) -> Floats:
+    """How far metrics, shape (..., d, d), are from being proportional to a target, shape (d, d); see `near_bases`."""
+    d = len(target)
+    scale = (np.linalg.det(metrics) / np.linalg.det(target)) ** (1 / d)
+    return np.asarray(np.einsum("ij,...ji->...", np.linalg.inv(target), metrics) / d / scale - 1)
+
+
+def reach_of(distortion: float, dimension: int) -> float:
+    """How large √Σ(ln e)², e the eigenvalues of T⁻¹ U G Uᵀ at constant volume, can be at a distortion."""
+    if dimension == 1:
+        return 0.0
+    shortest, longest = _stretches(dimension, distortion)
+    return float(max(-np.log(shortest), np.log(longest)) * np.sqrt(dimension / (dimension - 1)))
+
+
+def distortion_at(reach: float, dimension: int) -> float:
+    """The largest distortion within a reach: the inverse of `reach_of` for a stretch along one axis."""
+    if dimension == 1:
+        return 0.0
+    longest = reach * np.sqrt((dimension - 1) / dimension)
+    return float((np.exp(longest) + (dimension - 1) * np.exp(-longest / (dimension - 1))) / dimension - 1)
+
 
 def near_bases(metric: Floats, target: Floats, limit: float) -> tuple[Integers, Floats]:
     """Lattice bases in which a metric comes near to a target, the nearest first.
@@ -36,8 +64,7 @@ def near_bases(metric: Floats, target: Floats, limit: float) -> tuple[Integers, 
     choices = np.meshgrid(*(np.arange(len(row)) for row in rows), indexing="ij")
     bases = np.stack([row[choice.ravel()] for row, choice in zip(rows, choices, strict=True)], axis=1)
     bases = bases[np.abs(np.rint(np.linalg.det(bases))) == 1]
-    metrics = bases @ metric @ bases.swapaxes(1, 2)
-    distortions = np.einsum("ij,nji->n", np.linalg.inv(target), metrics) / d / scale - 1
+    distortions = distortion(bases @ metric @ bases.swapaxes(1, 2), target)
     near = distortions <= limit
     bases, distortions = bases[near], distortions[near]
     order = np.argsort(np.round(distortions, 9), kind="stable")

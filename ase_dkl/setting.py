@@ -12,11 +12,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from ase_dkl.motif import FLAT, Floats, Integers
-
-_SURE_DISTORTION = 0.05
-"""Up to this distortion (`near_bases`) a structure's own basis is kept. More may mean a skewed basis of the same
-lattice: shears that turn simple lattices into themselves have 1/8 and more, so that half way, in strain, is at least a
-quarter of that. The corners of a box of 10 % and 10° about a cubic cell have 0.04."""
+from ase_dkl.relabelling import SURE_DISTORTION
 
 
 class Setting:
@@ -44,7 +40,6 @@ class Setting:
         self._tolerance = tolerance
         self._magnetic = bool(moments.any())
         self._axes = [int(axis) for axis in np.flatnonzero(pbc)]
-        self._lengths = np.where(pbc, np.linalg.norm(cell, axis=1), 1.0)
         # |Y C|² / size^(2/d) − 1 is the distortion of lattice vectors C.
         metric = cell[pbc] @ cell[pbc].T
         d = len(metric)
@@ -70,16 +65,14 @@ class Setting:
             return None
         frame, size = framed
         stretched = self._yardstick @ (cell if d == 3 else cell[self._pbc])
-        if np.vdot(stretched, stretched) > (1 + _SURE_DISTORTION) * size ** (2 / d):
+        if np.vdot(stretched, stretched) > (1 + SURE_DISTORTION) * size ** (2 / d):
             return None
         offsets = arrays["positions"] @ np.linalg.inv(frame) - self._positions
         offsets -= offsets[0]
         offsets -= np.rint(offsets) * self._pbc
-        # Half, because this measures from the first atom's place and not from the mean.
-        if not (np.abs(offsets) @ self._lengths).max() <= 0.5 * self._tolerance:  # nor NaN
-            return None
         displacements = (offsets - offsets.sum(axis=0) / len(offsets)) @ np.asarray(frame)
-        return math.sqrt(np.einsum("ij,ij->i", displacements, displacements).max())
+        largest = math.sqrt(np.einsum("ij,ij->i", displacements, displacements).max())
+        return largest if largest <= 0.5 * self._tolerance else None  # nor NaN
 
     def _framed(self, cell: list[list[float]]) -> tuple[list[list[float]], float] | None:
         """Lattice vectors, with a unit normal for vacuum, and their volume (area, for sheets).

@@ -67,7 +67,7 @@ class Surrogate(Shown):
         layers: Layers,
         process: Posterior,
     ) -> None:
-        self.crystal = crystal
+        self.crystal = crystal.near(cells)
         self.config = config
         self.report = report
         self.cells = cells

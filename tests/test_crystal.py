@@ -598,5 +598,5 @@ def test_no_structures_and_no_atoms_are_no_reference() -> None:
         Crystal.from_strained([])
     with pytest.raises(BadReference, match="no atoms"):
         Crystal.from_atoms(Atoms(cell=[3, 3, 3], pbc=True))
-    with pytest.raises(BadReference, match="too close"):
+    with pytest.raises(BadReference, match="two atoms in one place"):
         Crystal.from_atoms(Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 1e-6]], cell=[3, 3, 3], pbc=True))

@@ -56,7 +56,7 @@ def flattened(atoms: Atoms) -> Atoms:
 
 
 def stretched(atoms: Atoms) -> Atoms:
-    atoms.set_cell(atoms.cell.array @ np.diag([1, 1, 2.5]), scale_atoms=True)
+    atoms.set_cell(atoms.cell.array @ np.diag([1, 1, 4]), scale_atoms=True)
     return atoms
 
 
@@ -92,6 +92,24 @@ def test_a_displaced_ion_is_named(index: int, distance: float, copies: tuple[int
         NotThisCrystal, match=rf"Atom {index} \({structure.symbols[index]}\) is {seen:.2g} Å from its clamped"
     ):
         target().lay(structure)
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [bulk("ZnO", "wurtzite", a=3.25, c=5.2), bulk("NaCl", "rocksalt", a=5.64), bulk("Mg"), PEROVSKITE],
+)
+def test_far_strained_copies_are_laid_by_their_ions(reference: Atoms) -> None:
+    rng = np.random.default_rng(0)
+    parameters = reference.cell.cellpar()
+    strict, loose = target(reference), target(reference, ions="relaxed", tolerance=0.6)
+    for _ in range(6):
+        strain = rng.uniform(-0.2, 0.2, 6)
+        atoms = reference.copy()
+        atoms.set_cell([*(parameters[:3] * (1 + strain[:3])), *(parameters[3:] + 100 * strain[3:])], scale_atoms=True)
+        assert strict.lay(atoms)[1] < 1e-9
+        atoms.positions += rng.normal(0, 0.02, (len(atoms), 3))
+        # Distances are measured in the reference's lattice, which differs by up to a fifth along each axis.
+        assert loose.lay(atoms[rng.permutation(len(atoms))])[1] < 0.15
 
 
 def test_another_number_of_atoms() -> None:

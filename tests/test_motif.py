@@ -46,6 +46,47 @@ def test_distances_are_measured_after_the_best_translation() -> None:
     np.testing.assert_allclose(motif.laid(placements[0]) - motif.sites, placements[0].displacements, atol=1e-12)
 
 
+@given(seed=seeds)
+@repeatable
+def test_a_site_that_is_far_from_its_place_does_not_mislead(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    atoms = bulk("NaCl", "rocksalt", a=5.6, cubic=True)
+    other = atoms.copy()
+    # The first site gives the translations that are tried.
+    other.positions[0] += 1.0 * (direction := rng.normal(size=3)) / np.linalg.norm(direction)
+    placements = Motif.from_atoms(atoms).placements(Motif.from_atoms(other[rng.permutation(8)]), 1.0)
+    assert min(placement.distances.max() for placement in placements) == pytest.approx(1 - 1 / 8)
+
+
+@given(seed=seeds)
+@repeatable
+def test_misfits_are_lower_bounds(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    atoms, other = crystal(), crystal()
+    other.positions += rng.uniform(-0.3, 0.3, (3, 3))
+    motif, displaced = Motif.from_atoms(atoms), Motif.from_atoms(other[rng.permutation(3)])
+    shear = np.eye(3, dtype=np.int64)
+    shear[tuple(rng.choice(3, 2, replace=False))] = 1
+    signs = np.array([np.eye(3), -np.eye(3)])
+    bounds = motif.misfits(displaced, shear[None], signs)
+    for bound, sign in zip(bounds[0], signs, strict=True):
+        for placement in motif.placements(displaced.in_basis(shear).transformed(sign), 2.0):
+            assert bound <= placement.distances.max() + 1e-9
+
+
+def test_sites_in_order_are_laid_without_a_search() -> None:
+    atoms, other = crystal(), crystal()
+    other.positions[0] += [0.3, 0, 0]
+    other.translate([7, 1, -9])
+    other.wrap()
+    motif = Motif.from_atoms(atoms)
+    placement = motif.in_order(Motif.from_atoms(other))
+    assert placement is not None
+    np.testing.assert_allclose(placement.distances, [0.2, 0.1, 0.1])
+    np.testing.assert_allclose(motif.laid(placement) - motif.sites, placement.displacements, atol=1e-12)
+    assert motif.in_order(Motif.from_atoms(other[[2, 1, 0]])) is None
+
+
 @pytest.mark.parametrize(
     ("atoms", "sites"),
     [(bulk("Cu", cubic=True), 1), (bulk("Si", cubic=True), 2), (bulk("Mg"), 2), (crystal(), 3)],
@@ -108,7 +149,7 @@ def test_the_closest_sites_may_be_in_neighbouring_cells() -> None:
         (Atoms("Cu", cell=[[3, 0, 0], [3, 1e-4, 0], [0, 0, 3]], pbc=(True, True, False)), "flat cell"),
         (Atoms("Cu", cell=[3e-9, 3e-9, 3e-9], pbc=True), "no crystal has"),
         (Atoms("Cu", cell=[3e9, 3, 3], pbc=True), "no crystal has"),
-        (Atoms("Cu2", positions=[[0.05, 0, 1], [2.9, 0, 1]], cell=[3, 3, 3], pbc=True), "in one place, 0 and 1"),
+        (Atoms("Cu2", positions=[[0.05, 0, 1], [2.98, 0, 1]], cell=[3, 3, 3], pbc=True), "in one place, 0 and 1"),
         (Atoms("Cu2", positions=[[0, 0, 0], [0, 3.1, 9]], cell=[3, 3, 9], pbc=(True, True, False)), "None"),
         (Atoms("Cu", magmoms=[[0, 0, 1]], cell=[3, 3, 3], pbc=True), "are vectors"),
     ],

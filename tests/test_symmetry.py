@@ -5,7 +5,7 @@ from ase.build import bulk
 
 from ase_dkl.motif import Motif
 from ase_dkl.relabelling import isometries
-from ase_dkl.symmetry import BadReference, find_symmetry
+from ase_dkl.symmetry import BadReference, Symmetry, find_symmetry, with_metric
 
 
 def test_symmetrised_motifs_are_exactly_symmetric() -> None:
@@ -44,8 +44,9 @@ def test_operations_that_barely_hold_still_make_an_exactly_symmetric_motif() -> 
 
 @pytest.mark.parametrize(
     ("spread", "images"),
-    # Simple orthorhombic lattices with edges 3, 3.2 and 4: rows that scatter about a = b are taken for tetragonal ones.
-    [(0.0, 4), (0.02, 4), (0.1, 8)],
+    # Simple orthorhombic lattices with edges 3, 3.2 and 4: rows that scatter too widely to tell them from tetragonal
+    # ones are taken for those.
+    [(0.0, 4), (0.02, 4), (0.1, 4), (0.4, 8)],
 )
 def test_the_group_depends_on_what_the_strains_have_explored(spread: float, images: int) -> None:
     rng = np.random.default_rng(0)
@@ -61,6 +62,30 @@ def test_one_row_that_is_symmetric_proves_the_group() -> None:
     motif = Motif.from_atoms(Atoms("Po", cell=[3.09, 3, 3], pbc=True))
     assert len(find_symmetry(motif, metrics, 1e-3).images) == 24
     assert len(find_symmetry(motif, metrics[1:], 1e-3).images) == 8
+
+
+def strained(reference: Atoms, number: int, size: float, seed: int) -> Symmetry:
+    rng = np.random.default_rng(seed)
+    strains = rng.uniform(-size, size, (number, 3, 3))
+    cells = reference.cell.array @ (np.eye(3) + (strains + strains.swapaxes(1, 2)) / 2)
+    metrics = cells @ cells.swapaxes(1, 2)
+    return find_symmetry(with_metric(Motif.from_atoms(reference), metrics.mean(axis=0)), metrics, 1e-3)
+
+
+@pytest.mark.parametrize(
+    ("reference", "images"),
+    [(bulk("Cu"), 24), (bulk("Cu", cubic=True), 24), (bulk("Mg"), 12), (bulk("NaCl", "rocksalt", a=5.6), 24)],
+)
+@pytest.mark.parametrize("size", [0.03, 0.05])
+def test_six_random_rows_are_enough(reference: Atoms, images: int, size: float) -> None:
+    assert [len(strained(reference, 6, size, seed).images) for seed in range(6)] == [images] * 6
+
+
+@pytest.mark.parametrize(("number", "size", "ratio"), [(6, 0.01, 1.02), (24, 0.03, 1.03), (24, 0.05, 1.08)])
+def test_a_tetragonal_lattice_is_no_cubic_one(number: int, size: float, ratio: float) -> None:
+    indium = bulk("In", "fcc", a=4.6, cubic=True)
+    indium.set_cell(indium.cell.array * [1, 1, ratio], scale_atoms=True)
+    assert [len(strained(indium, number, size, seed).images) for seed in range(6)] == [8] * 6
 
 
 @pytest.mark.parametrize("old", [True, False])

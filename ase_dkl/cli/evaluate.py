@@ -9,6 +9,7 @@ from ase_dkl.cli.terminal import (
     Select,
     Stress,
     StressLabels,
+    bars,
     in_words,
     print_json,
     print_table,
@@ -39,7 +40,12 @@ def evaluate(
 
     surrogate = Surrogate.load(model)
     dataset = Dataset.read(
-        databases, select=select, reference=surrogate.crystal, pbc=pbc, stress=stress != StressLabels.ignore
+        databases,
+        select=select,
+        reference=surrogate.crystal,
+        pbc=pbc,
+        stress=stress != StressLabels.ignore,
+        progress=bars(),
     )
     for warning in dataset.warnings:
         warn(warning)

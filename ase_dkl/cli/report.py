@@ -61,7 +61,9 @@ def report(
     dataset = None
     if data is not None:
         judged = stress != StressLabels.ignore
-        dataset = Dataset.read(data, select=select, reference=surrogate.crystal, pbc=pbc, stress=judged)
+        dataset = Dataset.read(
+            data, select=select, reference=surrogate.crystal, pbc=pbc, stress=judged, progress=bars()
+        )
     makers = sections(surrogate, dataset)
     console = Console(stderr=True)
     bar = track(list(makers.values()), "Making the report", console=console, transient=True, disable=not bars())

@@ -14,6 +14,7 @@ from ase_dkl.cli.terminal import (
     Model,
     Overwrite,
     Pbc,
+    bars,
     check_endings,
     finite,
     in_words,
@@ -117,7 +118,11 @@ def scan(
     surrogate = Surrogate.load(model)
     if stress is None:
         stress = across is None and (as_json or output is not None or plot is None) and _has_volume(surrogate)
-    rows = None if data is None else Dataset.read(data, reference=surrogate.crystal, pbc=pbc, stress=False)
+    rows = (
+        None
+        if data is None
+        else Dataset.read(data, reference=surrogate.crystal, pbc=pbc, stress=False, progress=bars())
+    )
     result: Scan | Grid
     with warnings_told() as told:
         warn_of(surrogate)

@@ -103,7 +103,13 @@ def train(
         seed=seed,
     )
     dataset = Dataset.read(
-        databases, select=select, reference=reference, symmetry=symmetry, pbc=pbc, stress=config.stress != "ignore"
+        databases,
+        select=select,
+        reference=reference,
+        symmetry=symmetry,
+        pbc=pbc,
+        stress=config.stress != "ignore",
+        progress=bars(),
     )
     _describe(dataset, databases)
     surrogate, rows = _fit(dataset, config, test_fraction, keep_split)

@@ -74,6 +74,7 @@ class Dataset(Shown):
         symmetry: bool = True,
         pbc: str | Sequence[bool] | None = None,
         stress: bool = True,
+        progress: bool = False,
     ) -> Self:
         """Read ASE databases, and any files that ASE reads.
 
@@ -94,6 +95,7 @@ class Dataset(Shown):
             pbc: which axes are periodic, such as "TTF", whatever the rows and the reference's file say: plane-wave
                 codes write sheets and chains as periodic along all.
             stress: whether stresses are read. Those that contradict the energies are refused.
+            progress: show a progress bar where it takes long.
 
         Raises:
             ValueError: `pbc` names no axes.
@@ -108,7 +110,7 @@ class Dataset(Shown):
         else:
             provenance = {"source": found.name, "select": select, "sha256": None, "files": found.files}
         given = _reference(reference, axes)
-        return cls._of(found.rows, found.name, select, given, symmetry, axes, stress, provenance, found.notes)
+        return cls._of(found.rows, found.name, select, given, symmetry, axes, stress, provenance, found.notes, progress)
 
     @classmethod
     def from_atoms(
@@ -120,6 +122,7 @@ class Dataset(Shown):
         symmetry: bool = True,
         pbc: str | Sequence[bool] | None = None,
         stress: bool = True,
+        progress: bool = False,
     ) -> Self:
         """Take structures whose calculators hold an energy, and a stress where known. For the rest see `read`.
 
@@ -128,9 +131,8 @@ class Dataset(Shown):
         axes = None if pbc is None else periodic_axes(pbc)
         rows = rows_of(map(as_atoms, structures), select)
         provenance = {"source": "structures in memory", "select": select, "sha256": None}
-        return cls._of(
-            rows, "The given structures", select, _reference(reference, axes), symmetry, axes, stress, provenance
-        )
+        given = _reference(reference, axes)
+        return cls._of(rows, "The given structures", select, given, symmetry, axes, stress, provenance, (), progress)
 
     @classmethod
     def _of(
@@ -143,7 +145,8 @@ class Dataset(Shown):
         pbc: np.ndarray | None,
         stress: bool,
         provenance: dict[str, Any],
-        notes: Sequence[str] = (),
+        notes: Sequence[str],
+        progress: bool,
     ) -> Self:
         began = time.perf_counter()
         findings = Findings(select, warnings=list(notes))
@@ -176,7 +179,7 @@ class Dataset(Shown):
             if reference is not None:
                 raise
             raise BadDataset(name, [*findings.listed(), f"No reference crystal is found: {error}"]) from error
-        fits, cells, multiplicities = map_rows(crystal, columns, findings)
+        fits, cells, multiplicities = map_rows(crystal, columns, findings, progress=progress)
         if not fits.any():
             raise BadDataset(name, findings.listed())
         columns = columns.take(fits)

@@ -20,6 +20,7 @@ from ase_dkl.dataset.stresses import contradiction, meanings
 from ase_dkl.dataset.units import FAR, far_apart
 from ase_dkl.motif import unusable
 from ase_dkl.periodicity import VACUUM, vacuum_that_never_varies
+from ase_dkl.progress import tracked
 
 SHOWN_KINDS = 3
 REMEDY = (
@@ -131,14 +132,27 @@ def find_crystal(structures: Sequence[Atoms], reference: Atoms | Crystal | None,
     return max(choices, key=lambda crystal: sum(isinstance(_mapped(crystal, atoms), Mapped) for atoms in structures))
 
 
-def map_rows(crystal: Crystal, columns: Columns, findings: Findings) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def map_rows(
+    crystal: Crystal, columns: Columns, findings: Findings, *, progress: bool = False
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Map structures onto the crystal.
+
+    Of equivalent settings rows take the one that is nearest to the rows that are written as the reference is.
+
+    Args:
+        crystal: the reference crystal.
+        columns: n rows.
+        findings: where problems go.
+        progress: show a progress bar where it takes long.
 
     Returns:
         Which rows are this crystal, shape (n,); of these m rows the cells, shape (m, 3, 3), Å, and how many reference
         cells each holds, shape (m,).
     """
-    outcomes = [_mapped(crystal, atoms) for atoms in columns.structures]
+    own = [atoms for atoms in columns.structures if crystal.is_written_alike(atoms)]
+    if 0 < len(own) < len(columns.structures) and not len(crystal.known):
+        crystal = crystal.near(np.array([atoms.cell.array for atoms in own]))
+    outcomes = [_mapped(crystal, atoms) for atoms in tracked(columns.structures, "reading", shown=progress)]
     mapped = [outcome for outcome in outcomes if isinstance(outcome, Mapped)]
     fits = np.array([isinstance(outcome, Mapped) for outcome in outcomes], dtype=bool)
     distances = np.array([each.displacement if isinstance(each, DisplacedIons) else np.inf for each in outcomes])
