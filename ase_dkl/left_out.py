@@ -48,7 +48,9 @@ def left_out(surrogate: Surrogate, dataset: Dataset, fold: NDArray[np.int_]) -> 
         # Slopes are along strains of the lattice alone; these are the ∂E/∂ε that have them.
         back = np.linalg.pinv(labels.directions)
         numbers[:m, 1:] = scale * (back @ mean[:m, 1:, None])[..., 0]
-        stds[:m, 1:] = scale * np.sqrt(np.diagonal(back @ covariance[:m, 1:, 1:] @ back.mT, axis1=1, axis2=2))
+        variances = np.diagonal(back @ covariance[:m, 1:, 1:] @ back.mT, axis1=1, axis2=2)
+        # What symmetry leaves no slope has a variance of zero, but for rounding.
+        stds[:m, 1:] = scale * np.sqrt(np.maximum(variances, 0))
         # The labels' offset is in what is said of labels, and not in stresses.
         numbers[:m, 1:4] -= surrogate.stress_offset
     return judged(
