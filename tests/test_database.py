@@ -48,7 +48,7 @@ def test_what_is_no_ase_database_is_refused(tmp_path: Path) -> None:
         with pytest.raises(BadStore, match=words):
             store(str(tmp_path / name))
     assert other.read_bytes() == before
-    with pytest.raises(BadStore, match="no address of a database"):
+    with pytest.raises(BadStore, match="cannot hold the state of a campaign"):
         store("mysql://root:secret@host/labels")
 
 
