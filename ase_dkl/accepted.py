@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pymatgen.core.structure import IMolecule, IStructure
 
     from ase_dkl.calculator import DKLCalculator
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 Model: TypeAlias = "Surrogate | DKLCalculator | str | Path"
 """A surrogate, a calculator that answers from one (the one it has at the time), or a model file."""
@@ -27,7 +27,7 @@ def as_surrogate(model: Model) -> Surrogate:
         TypeError: it is something else.
         BadModelFile: it is a file that holds no model.
     """
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
     if isinstance(model, Surrogate):
         return model

@@ -24,8 +24,8 @@ from ase.calculators.calculator import (
 from ase.outputs import Properties, all_outputs
 
 if TYPE_CHECKING:
-    from ase_dkl.domain import Extrapolation
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.domain import Extrapolation
+    from ase_dkl.model.surrogate import Surrogate
 
 EXTRAPOLATION = ("warn", "raise", "ignore")
 
@@ -79,7 +79,7 @@ class DKLCalculator(Calculator):
 
     def __init__(self, model: str | Path | Surrogate, *, extrapolation: str = "warn", rigid_ions: bool = False) -> None:
         super().__init__(extrapolation=extrapolation, rigid_ions=rigid_ions)  # type: ignore[no-untyped-call]
-        from ase_dkl.surrogate import Surrogate
+        from ase_dkl.model.surrogate import Surrogate
 
         self._lock = RLock()
         self.model = None if isinstance(model, Surrogate) else str(model)
@@ -173,7 +173,7 @@ class DKLCalculator(Calculator):
             assert prediction.stress_uncertainty is not None
             self.results.update(stress=prediction.stress[0], stress_uncertainty=prediction.stress_uncertainty[0])
         if self.parameters["rigid_ions"]:
-            from ase_dkl.mapping import CLAMPED_TOLERANCE
+            from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE
 
             if mapped.displacement <= CLAMPED_TOLERANCE:
                 self.results["forces"] = np.zeros((len(self.atoms), 3))

@@ -11,13 +11,13 @@ from numpy.typing import ArrayLike
 
 from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
-from ase_dkl.lattice import on_strains
-from ase_dkl.records import Evaluation
+from ase_dkl.crystal.lattice import on_strains
+from ase_dkl.model.records import Evaluation
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
-    from ase_dkl.prediction import Prediction
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.prediction import Prediction
+    from ase_dkl.model.surrogate import Surrogate
 
 
 FEWEST_JUDGED = 10

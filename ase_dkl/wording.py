@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from ase_dkl.mechanics.moduli import Moduli
     from ase_dkl.mechanics.sheet import SheetConstants
     from ase_dkl.mechanics.stability import BornCondition, Stability
-    from ase_dkl.records import Evaluation
+    from ase_dkl.model.records import Evaluation
 
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
 

@@ -14,12 +14,12 @@ from ase.build import bulk
 
 from ase_dkl import Crystal, TrainConfig, elastic_constants
 from ase_dkl.active.box import Box
-from ase_dkl.active.calculation import Calculation
 from ase_dkl.active.campaign import Campaign, Plan
-from ase_dkl.active.executors import open_executor
+from ase_dkl.active.labels.calculation import Calculation
+from ase_dkl.active.labels.executors import open_executor
 from ase_dkl.active.stopping import Stop
 from ase_dkl.cli.live import watching
-from ase_dkl.plots_active import campaign_figure
+from ase_dkl.figures.active import campaign_figure
 from ase_dkl.wording import plus_minus
 
 

@@ -6,7 +6,7 @@ database serves another constant, and what is in it is not computed again. Inter
 again: it goes on where it was.
 
 On a cluster the executor is another: `--executor cluster.py:config` takes a function that returns a parsl.Config
-(`python -m pydoc ase_dkl.active.executors` has one for Slurm to copy).
+(`python -m pydoc ase_dkl.active.labels.executors` has one for Slurm to copy).
 
 GPAW is installed apart (https://gpaw.readthedocs.io); it needs libxc and BLAS.
 """
@@ -19,13 +19,13 @@ from ase import Atoms
 
 from ase_dkl import Crystal, TrainConfig, elastic_constants, equation_of_state
 from ase_dkl.active.box import Box
-from ase_dkl.active.calculation import Calculation
 from ase_dkl.active.campaign import Campaign, Plan
-from ase_dkl.active.executors import open_executor
+from ase_dkl.active.labels.calculation import Calculation
+from ase_dkl.active.labels.executors import open_executor
 from ase_dkl.active.stopping import Stop
 from ase_dkl.active.target import Target
 from ase_dkl.cli.live import watching
-from ase_dkl.plots_active import campaign_figure
+from ase_dkl.figures.active import campaign_figure
 from ase_dkl.wording import of_equilibrium, of_state, plus_minus
 
 SRTIO3 = Atoms(

@@ -26,7 +26,7 @@ from ase.eos import EquationOfState
 from ase.optimize import BFGS
 from scipy.stats import qmc
 
-from ase_dkl.lattice import strained
+from ase_dkl.crystal.lattice import strained
 
 SMEARING_EV = 0.05
 ISOTROPIC = np.linspace(-0.02, 0.02, 9)

@@ -9,7 +9,7 @@ from ase.eos import eos_names
 from ase.units import GPa
 
 from ase_dkl import Dataset, TrainConfig, equation_of_state, fit, srtio3
-from ase_dkl.plots_eos import eos_figure
+from ase_dkl.figures.eos import eos_figure
 
 
 def main() -> None:

@@ -9,7 +9,7 @@ import ase.io
 import numpy as np
 
 from ase_dkl import Dataset, TrainConfig, fit, points_on_line, scan_along, scan_grid, srtio3
-from ase_dkl.plots import grid_figure, scan_figure
+from ase_dkl.figures.plots import grid_figure, scan_figure
 
 
 def main() -> None:

@@ -11,7 +11,7 @@ from ase.build import bulk
 
 from ase_dkl import Crystal, TrainConfig
 from ase_dkl.active.box import Box
-from ase_dkl.active.calculation import Calculation
+from ase_dkl.active.labels.calculation import Calculation
 from ase_dkl.active.plan import Plan
 from ase_dkl.active.stopping import Stage, Stop
 

@@ -13,7 +13,7 @@ import torch
 
 from ase_dkl import Dataset, Surrogate, TrainConfig, fit, srtio3
 from ase_dkl.arrays import Floats
-from ase_dkl.posterior import Posterior
+from ase_dkl.model.posterior import Posterior
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -71,6 +71,15 @@ def srtio3_dataset() -> Dataset:
 def surrogate(srtio3_dataset: Dataset) -> Surrogate:
     """Trained on the first 24 rows of the pool."""
     return fit(srtio3_dataset.subset(np.arange(24)), TrainConfig(networks=1, steps=60), progress=False)
+
+
+@pytest.fixture(scope="class")
+def hasty() -> Iterator[None]:
+    """Trainings of a few steps, of models whose errors do not matter."""
+    with pytest.MonkeyPatch.context() as patch:
+        for name in ("FEWEST_STEPS", "MOST_STEPS"):
+            patch.setattr(f"ase_dkl.training.fit.{name}", 30)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,7 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.units import GPa
 
-from ase_dkl.lattice import VOIGT
+from ase_dkl.crystal.lattice import VOIGT
 
 
 def strained_copper(n: int) -> list[Atoms]:

@@ -25,7 +25,7 @@ def run(place: str, workers: str, told: dict[str, Any], given: dict[str, Any]) -
     from counted_emt import TOLD
 
     from ase_dkl.active.campaign import Campaign
-    from ase_dkl.active.executors import open_executor
+    from ase_dkl.active.labels.executors import open_executor
     from ase_dkl.active.stopping import Stop
 
     os.environ[TOLD] = json.dumps({**told, "log": str(Path(place) / "log")})

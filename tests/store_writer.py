@@ -13,7 +13,7 @@ import numpy as np
 from ase import Atoms
 from ase.build import bulk
 
-from ase_dkl.active.labelling import Outcome
+from ase_dkl.active.labels.labelling import Outcome
 from ase_dkl.active.store import BadStore, Label, Request, Store, StoreUnreachable
 
 BATCH = 8

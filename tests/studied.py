@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ase_dkl.arrays import Floats
-from ase_dkl.baselines import Method
+from ase_dkl.benchmark.methods import Method
+from ase_dkl.crystal.lattice import lattice_parameters, metric
 from ase_dkl.dataset import Dataset
-from ase_dkl.lattice import lattice_parameters, metric
-from ase_dkl.prediction import Prediction
+from ase_dkl.model.prediction import Prediction
 
 
 class Quadratic:

@@ -6,10 +6,10 @@ from ase_dkl.active.acquisition import ACQUISITIONS, choose
 from ase_dkl.active.box import Box
 from ase_dkl.active.target import Target
 from ase_dkl.arrays import Floats
-from ase_dkl.conditioning import conditioned
 from ase_dkl.dataset import Dataset
-from ase_dkl.records import TrainConfig
-from ase_dkl.training import fit
+from ase_dkl.model.conditioning import conditioned
+from ase_dkl.model.records import TrainConfig
+from ase_dkl.training.fit import fit
 
 
 @pytest.fixture(scope="module")

@@ -16,9 +16,8 @@ from test_cli_active import SETTINGS
 from typer.testing import CliRunner
 
 from ase_dkl import Surrogate
-from ase_dkl.active import transactions
 from ase_dkl.active.on_the_fly import ActiveCalculator
-from ase_dkl.active.store import Store
+from ase_dkl.active.store import Store, transactions
 from ase_dkl.addresses import check_server, display_name, without_secrets
 from ase_dkl.cli import app
 from ase_dkl.dataset.sources import read_rows

@@ -5,12 +5,12 @@ import torch
 
 from ase_dkl import Dataset
 from ase_dkl.arrays import Floats
-from ase_dkl.baselines import BadMethod, checked, method
-from ase_dkl.baselines.process import LARGEST_MATRIX, ExactProcess, ImageKernel, rows_of
+from ase_dkl.benchmark.methods import BadMethod, checked, method
+from ase_dkl.benchmark.methods.process import LARGEST_MATRIX, ExactProcess, ImageKernel, rows_of
 from ase_dkl.dataset import mos2
-from ase_dkl.gp import BASIS_SCALE
-from ase_dkl.inputs import Scaling
-from ase_dkl.records import BadTraining
+from ase_dkl.model.inputs import Scaling
+from ase_dkl.model.records import BadTraining
+from ase_dkl.training.gp import BASIS_SCALE
 
 
 class Stock(gpytorch.models.ExactGP):  # type: ignore[misc]

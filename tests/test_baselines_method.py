@@ -3,7 +3,7 @@ import sys
 
 import pytest
 
-from ase_dkl.baselines import NAMES, BadMethod, checked, method
+from ase_dkl.benchmark.methods import NAMES, BadMethod, checked, method
 
 
 def test_settings_override_defaults() -> None:
@@ -37,5 +37,5 @@ def test_an_unknown_name() -> None:
 
 
 def test_names_need_no_torch() -> None:
-    code = "import sys, ase_dkl.baselines; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
+    code = "import sys, ase_dkl.benchmark.methods; sys.exit('torch' in sys.modules or 'sklearn' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -8,15 +8,15 @@ import torch
 
 from ase_dkl import Dataset
 from ase_dkl.arrays import Floats
-from ase_dkl.baselines import BadMethod, Settings, method
-from ase_dkl.baselines.laplace import covariance_root
-from ase_dkl.baselines.network_model import NetworkModel, Passes
-from ase_dkl.baselines.networks import minimise
-from ase_dkl.baselines.rows import Rows
-from ase_dkl.baselines.sngp import random_features
-from ase_dkl.baselines.variational import GaussianWeights
-from ase_dkl.features import propagate, silu
-from ase_dkl.inputs import DEGREES
+from ase_dkl.benchmark.methods import BadMethod, Settings, method
+from ase_dkl.benchmark.methods.laplace import covariance_root
+from ase_dkl.benchmark.methods.network_model import NetworkModel, Passes
+from ase_dkl.benchmark.methods.networks import minimise
+from ase_dkl.benchmark.methods.rows import Rows
+from ase_dkl.benchmark.methods.sngp import random_features
+from ase_dkl.benchmark.methods.variational import GaussianWeights
+from ase_dkl.model.features import propagate, silu
+from ase_dkl.model.inputs import DEGREES
 
 SMALL = {"width": 8, "depth": 2, "steps": 20}
 NETWORKS = ("ensemble", "mc_dropout", "variational", "sngp", "evidential", "laplace")
@@ -100,7 +100,7 @@ def test_without_stress_labels_there_is_no_noise_on_them(few: Dataset, name: str
 def test_a_batch_is_answered_as_its_cells_are(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     model = fitted("mc_dropout", few, steps=2)
     whole = model.predict_cells(few.cells)
-    monkeypatch.setattr("ase_dkl.baselines.network_model._CHUNK", 1)
+    monkeypatch.setattr("ase_dkl.benchmark.methods.network_model._CHUNK", 1)
     parts = model.predict_cells(few.cells)
     np.testing.assert_allclose(parts.energy_uncertainty, whole.energy_uncertainty, rtol=1e-9)
     np.testing.assert_allclose(parts.energy, whole.energy, rtol=1e-9)

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from ase_dkl import Dataset
-from ase_dkl.baselines import BadMethod, checked, method
-from ase_dkl.baselines.polynomial import Monomials
-from ase_dkl.inputs import Scaling, basis_functions
+from ase_dkl.benchmark.methods import BadMethod, checked, method
+from ase_dkl.benchmark.methods.polynomial import Monomials
+from ase_dkl.model.inputs import Scaling, basis_functions
 
 
 @pytest.fixture(scope="module")

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from ase_dkl import Dataset
-from ase_dkl.baselines import BadMethod, Method, Model, Settings, method
-from ase_dkl.baselines.search import search
+from ase_dkl.benchmark.methods import BadMethod, Method, Model, Settings, method
+from ase_dkl.benchmark.methods.search import search
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from ase_dkl import Dataset, TrainConfig
-from ase_dkl.batches import TrainingData
+from ase_dkl.training.batches import TrainingData
 
 CONFIG = TrainConfig()
 

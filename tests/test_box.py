@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 from ase.build import bulk, mx2
 
-from ase_dkl import Crystal, lattice
+from ase_dkl import Crystal
 from ase_dkl.active.box import BadBox, Box
 from ase_dkl.arrays import Floats
+from ase_dkl.crystal import lattice
 
 CUBE = Crystal.from_atoms(bulk("Cu", "fcc", a=3.6, cubic=True))
 HEXAGON = Crystal.from_atoms(mx2(vacuum=6))

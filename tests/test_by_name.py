@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 from ase.calculators.calculator import BaseCalculator
 
-from ase_dkl.active.by_name import BadName, absolute, is_file, is_trusted, named
+from ase_dkl.by_name import BadName, absolute, is_file, is_trusted, named
 
 
 def test_an_object_of_a_package() -> None:
@@ -63,7 +63,7 @@ def test_names_that_lead_to_nothing(name: str, words: str) -> None:
         ("ase.calculators.calculator:os", False),
         ("ase.cli.main:main", False),
         ("ase.calculators.calculator:get_calculator_class", False),
-        ("ase_dkl.active.by_name:named", False),
+        ("ase_dkl.by_name:named", False),
     ],
 )
 def test_what_is_run_without_a_question(name: str, trusted: bool) -> None:

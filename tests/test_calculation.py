@@ -7,7 +7,7 @@ import pytest
 from ase.build import bulk
 from ase.calculators.emt import EMT
 
-from ase_dkl.active.calculation import BadCalculation, Calculation
+from ase_dkl.active.labels.calculation import BadCalculation, Calculation
 
 MISBEHAVING = Path(__file__).parent / "misbehaving.py"
 

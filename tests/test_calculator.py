@@ -342,4 +342,4 @@ def test_every_public_name_can_be_imported() -> None:
         for name in ase_dkl.__all__:
             assert getattr(ase_dkl, name) is not None
     with pytest.raises(AttributeError, match="nothing_of_the_kind"):
-        _ = ase_dkl.nothing_of_the_kind
+        _ = ase_dkl.nothing_of_the_kind  # type: ignore[attr-defined]

@@ -17,13 +17,13 @@ from test_executors import DASK, PARSL
 
 from ase_dkl import Dataset, Surrogate, fit
 from ase_dkl.active import record
-from ase_dkl.active.calculation import BadCalculation, Calculation
 from ase_dkl.active.campaign import Campaign, Result
-from ase_dkl.active.database import BadStore
-from ase_dkl.active.executors import open_executor
+from ase_dkl.active.labels.calculation import BadCalculation, Calculation
+from ase_dkl.active.labels.executors import open_executor
 from ase_dkl.active.plan import BadCampaign, Plan
 from ase_dkl.active.status import Status
 from ase_dkl.active.stopping import Stop, StopReason
+from ase_dkl.active.store.database import BadStore
 from ase_dkl.active.target import Target
 
 Tell = Callable[..., Path]
@@ -115,7 +115,7 @@ def test_the_order_in_which_labels_come_decides_nothing(
     assert rows(plan) == rows(undisturbed[0])
 
 
-@pytest.mark.parametrize("kind", ["local", "dask", "parsl"])
+@pytest.mark.parametrize("kind", ["local", "dask", pytest.param("parsl", marks=pytest.mark.slow)])
 def test_where_labels_are_computed_decides_nothing(undisturbed: tuple[Plan, Result], tmp_path: Path, kind: str) -> None:
     file = tmp_path / "cluster.py"
     file.write_text(DASK + PARSL.format(folder=str(tmp_path / "runinfo")))
@@ -448,6 +448,7 @@ def test_two_campaigns_share_labels(tmp_path: Path, tell: Tell) -> None:
     assert all(set(row["requests"]) == {"copper", "other"} for row in rows(first).values())
 
 
+@pytest.mark.slow
 def test_two_campaigns_share_labels_at_the_same_time(tmp_path: Path, tell: Tell) -> None:
     log = tell(seconds=0.2)
     plans = [copper(tmp_path, name=name, folder=tmp_path / name) for name in ("one", "two")]

@@ -46,13 +46,6 @@ def structures(surrogate: Surrogate, tmp_path: Path) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Any]:
-    model = tmp_path_factory.mktemp("trained") / "x.dkl"
-    arguments = ["--select", "set=pool,index<12", "--networks", 1, "--inducing", 20, "--test-fraction", 0.25]
-    return model, numbers("train", srtio3(), "-o", model, *arguments)
-
-
 class TestHelp:
     def test_is_quick_and_loads_nothing_heavy(self) -> None:
         program = "import sys; from ase_dkl.cli import app; app(['--help'], standalone_mode=False); print(*sys.modules)"
@@ -76,9 +69,12 @@ class TestHelp:
         assert {name.split()[0] for name in WHAT.split(", ")} == set(ALONG)
 
 
+@pytest.mark.usefixtures("hasty")
 class TestTrain:
-    def test_reports_held_out_rows_and_saves_a_model_of_all(self, trained: tuple[Path, Any]) -> None:
-        model, printed = trained
+    def test_reports_held_out_rows_and_saves_a_model_of_all(self, tmp_path: Path) -> None:
+        model = tmp_path / "x.dkl"
+        arguments = ["--select", "set=pool,index<12", "--networks", 1, "--inducing", 20, "--test-fraction", 0.25]
+        printed = numbers("train", srtio3(), "-o", model, *arguments)
         report = Surrogate.load(model).report
         assert printed["report"] == json.loads(json.dumps(report.to_dict()))
         assert report.n_rows == 12
@@ -250,6 +246,7 @@ def test_info(model_file: Path, surrogate: Surrogate) -> None:
     assert printed["report"]["n_rows"] == 24
 
 
+@pytest.mark.usefixtures("hasty")
 def test_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys.modules["ase_dkl.cli.demo"], "TRAIN", "set=pool,index<6")
@@ -377,6 +374,7 @@ def test_dataset_and_model_agree_on_the_reference(surrogate: Surrogate) -> None:
     np.testing.assert_array_equal(rows.crystal.cell, surrogate.crystal.cell)
 
 
+@pytest.mark.usefixtures("hasty")
 def test_stresses_that_are_refused_can_be_left_alone(tmp_path: Path) -> None:
     """Wherever labels are read: stresses of this sheet are 18 times too small."""
     wrong, model = Path(__file__).parent / "cases" / "phosphorene_18.xyz", tmp_path / "sheet.dkl"

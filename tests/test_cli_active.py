@@ -131,7 +131,7 @@ class TestRun:
         listening = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"
         code = f"{listening}; from ase_dkl.cli.active import active; active()"
         command = [sys.executable, "-c", code, "run", str(file), "--trust"]
-        environment = {**os.environ, "SECONDS": "4", "OMP_NUM_THREADS": "1"}
+        environment = {**os.environ, "SECONDS": "1.5", "OMP_NUM_THREADS": "1"}
         with subprocess.Popen(
             command, env=environment, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         ) as process:

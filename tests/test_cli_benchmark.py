@@ -7,8 +7,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from ase_dkl.benchmark.results import Results
 from ase_dkl.cli.benchmark import benchmark
-from ase_dkl.study.results import Results
 
 OWN = Path(__file__).parent / "studied.py"
 app = typer.Typer(pretty_exceptions_enable=False)
@@ -58,7 +58,7 @@ def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         f'seeds = [0]\n[[data]]\nname = "srtio3"\nsizes = [16]\n[[method]]\nname = "{OWN}:METHOD"\n', encoding="utf-8"
     )
     for module in ("runner", "worker"):
-        monkeypatch.delitem(sys.modules, f"ase_dkl.study.{module}", raising=False)
+        monkeypatch.delitem(sys.modules, f"ase_dkl.benchmark.{module}", raising=False)
     monkeypatch.setitem(sys.modules, "scoringrules", None)
     done = CliRunner().invoke(app, [str(study), "--trust", "--results", str(tmp_path / "t.csv")])
     assert done.exit_code == 1

@@ -13,8 +13,8 @@ from ase import Atoms
 from typer.testing import CliRunner, Result
 
 from ase_dkl import Surrogate, srtio3
-from ase_dkl.calibration import Calibration, Scores
 from ase_dkl.cli import app
+from ase_dkl.model.calibration import Calibration, Scores
 
 
 def run(*arguments: object) -> Result:
@@ -50,11 +50,8 @@ def structures(surrogate: Surrogate, tmp_path: Path) -> Path:
     return path
 
 
-def test_train_measures_the_error_bars_and_counts_rows_of_campaigns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    for name in ("FEWEST_STEPS", "MOST_STEPS"):
-        monkeypatch.setattr(f"ase_dkl.training.{name}", 3)
+@pytest.mark.usefixtures("hasty")
+def test_train_measures_the_error_bars_and_counts_rows_of_campaigns(tmp_path: Path) -> None:
     with ase.db.connect(srtio3()) as source, ase.db.connect(tmp_path / "rows.db") as target:
         for row in source.select("set=pool,index<12"):
             of_campaign = {"label_key": f"k{row.index}"} if row.index >= 9 else {}

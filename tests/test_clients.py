@@ -22,7 +22,7 @@ from scipy.spatial.transform import Rotation
 
 from ase_dkl import Dataset, DKLCalculator, NotThisCrystal, Surrogate, TrainConfig, fit, silicon
 from ase_dkl.arrays import Floats
-from ase_dkl.lattice import VOIGT, strained
+from ase_dkl.crystal.lattice import VOIGT, strained
 from ase_dkl.mechanics.elastic import ElasticConstants, elastic_constants
 from ase_dkl.mechanics.eos import equation_of_state, fit_equation
 from ase_dkl.mechanics.equilibrium import equilibrium

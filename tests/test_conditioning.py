@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ase_dkl import Dataset, Surrogate, TrainConfig, fit, mos2
-from ase_dkl.conditioning import conditioned
+from ase_dkl.model.conditioning import conditioned
 
 
 @pytest.fixture(scope="module")

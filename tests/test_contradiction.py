@@ -17,9 +17,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import GPa
 
 from ase_dkl import Dataset, Surrogate, mgo_slab, mos2, silicon, srtio3, srtio3_direct
-from ase_dkl.contradiction import contradicted
-from ase_dkl.lattice import strained
-from ase_dkl.verdict import faults
+from ase_dkl.crystal.lattice import strained
+from ase_dkl.model.verdict import faults
+from ase_dkl.training.contradiction import contradicted
 
 
 @pytest.fixture(scope="module")

@@ -16,8 +16,7 @@ import pytest
 from store_checks import finish_and_compare, writers
 from store_writer import good, request, run
 
-from ase_dkl.active import database
-from ase_dkl.active.store import BadStore, Store, StoreUnreachable
+from ase_dkl.active.store import BadStore, Store, StoreUnreachable, database
 
 
 @pytest.fixture

@@ -13,10 +13,10 @@ import pytest
 from campaigns import COUNTED, CRYSTAL, computed
 from counted_emt import TOLD
 
-from ase_dkl.active.calculation import BadCalculation, Calculation
 from ase_dkl.active.dispatch import Dispatcher
-from ase_dkl.active.executors import open_executor
-from ase_dkl.active.labelling import Job, Outcome
+from ase_dkl.active.labels.calculation import BadCalculation, Calculation
+from ase_dkl.active.labels.executors import open_executor
+from ase_dkl.active.labels.labelling import Job, Outcome
 from ase_dkl.active.plan import BadCampaign
 
 

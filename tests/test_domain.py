@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from ase_dkl.domain import Domain
+from ase_dkl.model.domain import Domain
 
 
 def domain(n: int = 200) -> tuple[Domain, np.ndarray]:

@@ -17,7 +17,7 @@ from ase_dkl import (
     srtio3,
 )
 from ase_dkl.arrays import Floats
-from ase_dkl.lattice import strained
+from ase_dkl.crystal.lattice import strained
 from ase_dkl.mechanics.elastic import in_standard_frame, refuse_all_but_bulk, stiffness
 from ase_dkl.mechanics.equilibrium import equilibrium
 

@@ -10,10 +10,10 @@ from ase.units import GPa, J, m
 from matplotlib.figure import Figure
 
 from ase_dkl import Crystal, Dataset, DKLCalculator, ExtrapolationWarning, Surrogate, TrainConfig, fit
+from ase_dkl.figures.eos import eos_figure
 from ase_dkl.mechanics.eos import EquationOfState, MisfitWarning, equation_of_state, fit_equation
 from ase_dkl.mechanics.equilibrium import equilibrium
 from ase_dkl.mechanics.forms import KINDS, BadEquationOfState, Form
-from ase_dkl.plots_eos import eos_figure
 
 V = np.linspace(55.0, 66.0, 21)
 E0, B0, BP, V0 = -39.5, 1.05, 4.4, 60.0

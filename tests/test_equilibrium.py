@@ -5,7 +5,7 @@ import pytest
 from ase.units import GPa
 
 from ase_dkl import BadEquilibrium, Equilibrium, ExtrapolationWarning, Surrogate, equilibrium
-from ase_dkl.lattice import strained
+from ase_dkl.crystal.lattice import strained
 
 Moved = Callable[[Surrogate, float], Surrogate]
 

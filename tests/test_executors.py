@@ -16,10 +16,10 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from ase_dkl.active import executors, own_process
-from ase_dkl.active.calculation import Calculation
-from ase_dkl.active.executors import BadExecutor, open_executor
-from ase_dkl.active.labelling import Job, label
+from ase_dkl.active.labels import executors, own_process
+from ase_dkl.active.labels.calculation import Calculation
+from ase_dkl.active.labels.executors import BadExecutor, open_executor
+from ase_dkl.active.labels.labelling import Job, label
 
 MISBEHAVING = Path(__file__).parent / "misbehaving.py"
 
@@ -101,7 +101,7 @@ def mentioning(words: str) -> set[int]:
 
 def in_work(folder: Path) -> set[int]:
     """Processes of labels."""
-    return mentioning(f"ase_dkl.active.labelling {folder}")
+    return mentioning(f"ase_dkl.active.labels.labelling {folder}")
 
 
 @pytest.mark.parametrize("own_process", [True, False])
@@ -140,9 +140,9 @@ CAMPAIGN = """
 import sys, time
 from pathlib import Path
 from ase.build import bulk
-from ase_dkl.active.calculation import Calculation
-from ase_dkl.active.executors import open_executor
-from ase_dkl.active.labelling import Job, label
+from ase_dkl.active.labels.calculation import Calculation
+from ase_dkl.active.labels.executors import open_executor
+from ase_dkl.active.labels.labelling import Job, label
 
 if __name__ == "__main__":
     folder, own = Path(sys.argv[1]), sys.argv[2] == "own"
@@ -154,7 +154,7 @@ if __name__ == "__main__":
 """
 
 
-@pytest.mark.parametrize("kind", ["local", "dask", "parsl"])
+@pytest.mark.parametrize("kind", ["local", "dask", pytest.param("parsl", marks=pytest.mark.slow)])
 def test_workers_end_when_their_campaign_is_killed(kind: str, tmp_path: Path) -> None:
     (tmp_path / "cluster.py").write_text(DASK + PARSL.format(folder=str(tmp_path / "runinfo")))
     given = {
@@ -188,6 +188,7 @@ def dask(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Executor]:
 
 
 class TestDask:
+    @pytest.mark.slow
     def test_a_worker_that_is_killed_loses_no_label(self, dask: Executor, tmp_path: Path) -> None:
         futures = [dask.submit(label, each) for each in jobs(tmp_path, 4, parameters={"seconds": 3.0})]
         until(lambda: len(in_work(tmp_path)) == 2)
@@ -196,6 +197,7 @@ class TestDask:
         # What the worker had begun went on, and was taken over by the worker in its place.
         assert computed(tmp_path) == 4
 
+    @pytest.mark.slow
     def test_a_scheduler_of_its_own_that_dies(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(executors, "_CONNECT_S", 3)
         file = tmp_path / "scheduler.json"
@@ -244,6 +246,7 @@ def parsl(parsl_settings: dict[str, str]) -> Iterator[Executor]:
     until(lambda: not mentioning(f"--logdir={folder}"))
 
 
+@pytest.mark.slow
 class TestParsl:
     def test_a_worker_that_is_killed_loses_no_label(self, parsl: Executor, tmp_path: Path) -> None:
         tasks = jobs(tmp_path, 4, parameters={"seconds": 3.0})

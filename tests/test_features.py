@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from ase_dkl.features import propagate, silu
-from ase_dkl.network import FeatureExtractor
+from ase_dkl.model.features import propagate, silu
+from ase_dkl.training.network import FeatureExtractor
 
 
 def test_silu_and_its_slope() -> None:

@@ -15,7 +15,7 @@ from safetensors.numpy import save
 from ase_dkl import BadModelFile, Surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.cli.info import print_model, summary
-from ase_dkl.model_file import pack, unpack
+from ase_dkl.model.model_file import pack, unpack
 
 MODELS = Path(__file__).parent / "models"
 WRONG: tuple[Any, ...] = (

@@ -12,9 +12,9 @@ from ase.calculators.emt import EMT
 from campaigns import copper
 
 from ase_dkl import Dataset, NotThisCrystal
-from ase_dkl.active.calculation import Calculation
 from ase_dkl.active.campaign import Campaign
 from ase_dkl.active.given import label_given
+from ase_dkl.active.labels.calculation import Calculation
 from ase_dkl.active.plan import BadCampaign
 from ase_dkl.active.record import locked
 from ase_dkl.active.stopping import Stop

@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from ase_dkl.arrays import Floats
-from ase_dkl.gp import BASIS_SCALE, OFFSET_SCALE, Observations, RadialKernel, SparseGP
-from ase_dkl.kernel import functional_rows
-from ase_dkl.records import KERNELS
+from ase_dkl.model.kernel import functional_rows
+from ase_dkl.model.records import KERNELS
+from ase_dkl.training.gp import BASIS_SCALE, OFFSET_SCALE, Observations, RadialKernel, SparseGP
 
 torch.manual_seed(0)
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from ase_dkl.inducing import LEAST_SPREAD, place
-from ase_dkl.records import STARTS
+from ase_dkl.model.records import STARTS
+from ase_dkl.training.inducing import LEAST_SPREAD, place
 
 
 @pytest.mark.parametrize("how", ["fuzzy", "kmeans"])

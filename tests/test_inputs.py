@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 
 from ase_dkl.arrays import Floats
-from ase_dkl.inputs import LEAST_ANGLE_SCALE, Scaling, basis_functions
-from ase_dkl.lattice import strained
+from ase_dkl.crystal.lattice import strained
+from ase_dkl.model.inputs import LEAST_ANGLE_SCALE, Scaling, basis_functions
 
 IMAGES = np.array([[[1, 0, 0], [0, 1, 0], [0, 0, 1]], [[0, 1, 0], [1, 0, 0], [0, 0, 1]]])
 

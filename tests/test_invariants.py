@@ -4,9 +4,9 @@ from ase.build import bulk, mx2
 
 from ase_dkl import Crystal
 from ase_dkl.arrays import Floats
-from ase_dkl.inputs import Scaling
-from ase_dkl.invariants import DECAY, UNIT, Invariants
-from ase_dkl.lattice import metric, strained
+from ase_dkl.crystal.invariants import DECAY, UNIT, Invariants
+from ase_dkl.crystal.lattice import metric, strained
+from ase_dkl.model.inputs import Scaling
 
 CRYSTALS = {
     "cubic": bulk("Cu", cubic=True),

@@ -1,15 +1,15 @@
 import pytest
 import torch
 
-from ase_dkl.gp import Observations, RadialKernel, SparseGP
-from ase_dkl.kernel import (
+from ase_dkl.model.kernel import (
     covariances,
     covariances_row_by_row,
     covariances_with_values,
     functional_rows,
     variances,
 )
-from ase_dkl.records import KERNELS
+from ase_dkl.model.records import KERNELS
+from ase_dkl.training.gp import Observations, RadialKernel, SparseGP
 
 
 def kernel(kind: str) -> RadialKernel:

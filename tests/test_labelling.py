@@ -21,10 +21,10 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.io import jsonio
 
-from ase_dkl.active import own_process
-from ase_dkl.active.calculation import BadCalculation, Calculation
-from ase_dkl.active.labelling import Job, Outcome, label
-from ase_dkl.active.own_process import end_labels
+from ase_dkl.active.labels import own_process
+from ase_dkl.active.labels.calculation import BadCalculation, Calculation
+from ase_dkl.active.labels.labelling import Job, Outcome, label
+from ase_dkl.active.labels.own_process import end_labels
 
 MISBEHAVING = Path(__file__).parent / "misbehaving.py"
 
@@ -46,8 +46,8 @@ def job(calculation: Calculation, folder: Path | None, **settings: Any) -> Job:
 def started(task: Job) -> "subprocess.Popen[bytes]":
     """A process that computes a label, as a campaign that is killed would."""
     words = (
-        "import sys; from pathlib import Path; from ase_dkl.active.calculation import Calculation; "
-        "from ase_dkl.active.labelling import Job, label; from ase.io import jsonio; "
+        "import sys; from pathlib import Path; from ase_dkl.active.labels.calculation import Calculation; "
+        "from ase_dkl.active.labels.labelling import Job, label; from ase.io import jsonio; "
         "from ase import Atoms; d = jsonio.decode(sys.argv[1]); "
         "label(Job(d['key'], Atoms.fromdict(d['atoms']), Calculation(**d['calculation']), Path(d['folder'])))"
     )
@@ -196,6 +196,7 @@ def test_an_attempt_that_failed_is_made_again_from_nothing(tmp_path: Path) -> No
     assert "Fatal Python error: Aborted" in (tmp_path / task.key / "label.log").read_text()
 
 
+@pytest.mark.slow
 def test_a_hang_ends_with_everything_that_it_started(tmp_path: Path, impatient: None) -> None:
     task = job(misbehaving("deaf"), tmp_path, timeout_s=15.0)
     pids: set[int] = set()
@@ -233,6 +234,7 @@ def test_an_orphan_finishes_and_its_result_is_taken(tmp_path: Path) -> None:
     assert outcome.seconds > 4
 
 
+@pytest.mark.slow
 def test_an_orphan_that_hangs_is_ended_after_the_timeout(tmp_path: Path, impatient: None) -> None:
     task = job(misbehaving("deaf"), tmp_path, timeout_s=3.0)
     orphaned(task, (tmp_path / task.key / "ready").exists)
@@ -244,6 +246,7 @@ def test_an_orphan_that_hangs_is_ended_after_the_timeout(tmp_path: Path, impatie
     assert not orphans & running(task)
 
 
+@pytest.mark.slow
 def test_what_an_orphan_left_running_is_ended(tmp_path: Path) -> None:
     task = job(misbehaving("deaf"), tmp_path)
     orphaned(task, (tmp_path / task.key / "ready").exists)

@@ -13,7 +13,7 @@ from torch import Tensor
 from torch.autograd.functional import jacobian
 
 from ase_dkl.crystal import Crystal
-from ase_dkl.lattice import (
+from ase_dkl.crystal.lattice import (
     STRAIN_GENERATORS,
     VOIGT,
     image_parameters,

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 
 from ase_dkl import Dataset, Surrogate, TrainConfig, evaluate, fit, mos2
-from ase_dkl.batches import TrainingData
-from ase_dkl.conditioning import observed
-from ase_dkl.gp import BASIS_SCALE
-from ase_dkl.inputs import Labels
 from ase_dkl.metrics import rmse
-from ase_dkl.posterior import Posterior
+from ase_dkl.model.conditioning import observed
+from ase_dkl.model.inputs import Labels
+from ase_dkl.model.posterior import Posterior
+from ase_dkl.training.batches import TrainingData
+from ase_dkl.training.gp import BASIS_SCALE
 
 TWO = TrainConfig(networks=2, steps=40)
 

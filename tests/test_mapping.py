@@ -5,8 +5,8 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from ase_dkl.mapping import CLAMPED_TOLERANCE, NotThisCrystal, Target
-from ase_dkl.motif import Motif
+from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE, NotThisCrystal, Target
+from ase_dkl.crystal.motif import Motif
 
 PEROVSKITE = Atoms(
     "SrTiO3",

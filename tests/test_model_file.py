@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save
 
-from ase_dkl.model_file import BadModelFile, pack, unpack, writer
+from ase_dkl.model.model_file import BadModelFile, pack, unpack, writer
 
 TENSORS = {"a": np.arange(6.0).reshape(2, 3), "b": np.ones(1)}
 

@@ -3,7 +3,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ase_dkl.network import SILU_LIPSCHITZ, FeatureExtractor, SpectralLinear
+from ase_dkl.training.network import SILU_LIPSCHITZ, FeatureExtractor, SpectralLinear
 
 
 def extractor(networks: int = 2, coefficient: float | None = 0.9) -> FeatureExtractor:

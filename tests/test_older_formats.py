@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from ase_dkl import Surrogate
-from ase_dkl.model_file import VERSION, unpack
+from ase_dkl.model.model_file import VERSION, unpack
 
 MODELS = Path(__file__).parent / "models"
 ANSWERS: dict[str, dict[str, Any]] = json.loads((MODELS / "answers.json").read_text())

@@ -5,7 +5,7 @@ from pymatgen.core.lattice import Lattice
 
 from ase_dkl import Crystal
 from ase_dkl.arrays import Floats
-from ase_dkl.lattice import strained
+from ase_dkl.crystal.lattice import strained
 from ase_dkl.mechanics.along import path_along
 from ase_dkl.mechanics.paths import ALONG, ANGLES, LENGTHS, PARAMETERS, BadScan
 

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from ase_dkl import BadDataset, Crystal, Dataset, DKLCalculator, NotThisCrystal, Surrogate, TrainConfig, fit
 from ase_dkl.cli import app
-from ase_dkl.periodicity import empty_space, in_dimension, periodic_axes, vacuum_that_never_varies
+from ase_dkl.crystal.periodicity import empty_space, in_dimension, periodic_axes, vacuum_that_never_varies
 
 CASES = Path(__file__).parent / "cases"
 

@@ -8,7 +8,7 @@ from campaigns import COUNTED, copper
 
 from ase_dkl import TrainConfig
 from ase_dkl.active.box import Box
-from ase_dkl.active.calculation import Calculation
+from ase_dkl.active.labels.calculation import Calculation
 from ase_dkl.active.plan import BadCampaign
 from ase_dkl.active.stopping import Stop
 from ase_dkl.active.target import Target

@@ -9,9 +9,9 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from ase_dkl import Dataset, Scan, Surrogate, scan_along, srtio3
+from ase_dkl.figures.plots import axis_label, grid_figure, scan_figure
 from ase_dkl.mechanics.grid import Grid, scan_grid
 from ase_dkl.mechanics.points import Points, points_on_line, points_on_plane
-from ase_dkl.plots import axis_label, grid_figure, scan_figure
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pytest
 from ase_dkl.active.status import Status
 from ase_dkl.active.stopping import Stage, Stop
 from ase_dkl.active.target import Target
-from ase_dkl.plots_active import campaign_figure
+from ase_dkl.figures.active import campaign_figure
 
 
 def stage(number: int, **values: Any) -> Stage:

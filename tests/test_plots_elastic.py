@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from ase_dkl.arrays import Floats
+from ase_dkl.figures.elastic import strength_figure, young_modulus_figure
 from ase_dkl.mechanics.directional import directional_young_modulus
 from ase_dkl.mechanics.loading import Shear, Tension
 from ase_dkl.mechanics.strength import IdealStrength
-from ase_dkl.plots_elastic import strength_figure, young_modulus_figure
 
 COPPER = np.zeros((6, 6))
 COPPER[:3, :3] = 121

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from ase_dkl import kernel
 from ase_dkl.arrays import Floats
-from ase_dkl.posterior import Posterior
-from ase_dkl.records import KERNELS
+from ase_dkl.model import kernel
+from ase_dkl.model.posterior import Posterior
+from ase_dkl.model.records import KERNELS
 
 RNG = np.random.default_rng(0)
 SCALE = np.array([1.5, 0.7])[:, None, None]

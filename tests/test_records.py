@@ -2,8 +2,8 @@ import json
 
 import pytest
 
-from ase_dkl.records import BadTraining, TrainConfig, TrainingReport
-from ase_dkl.surrogate import Surrogate
+from ase_dkl.model.records import BadTraining, TrainConfig, TrainingReport
+from ase_dkl.model.surrogate import Surrogate
 
 
 def test_the_bare_method_switches_every_addition_off() -> None:

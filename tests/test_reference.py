@@ -3,8 +3,8 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from ase_dkl.motif import Motif
-from ase_dkl.reference import mean_crystal
+from ase_dkl.crystal.motif import Motif
+from ase_dkl.crystal.reference import mean_crystal
 
 
 def strained(atoms: Atoms, number: int, seed: int = 0) -> list[Atoms]:

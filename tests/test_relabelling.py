@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from ase_dkl.motif import Motif
-from ase_dkl.relabelling import isometries, near_bases
+from ase_dkl.crystal.motif import Motif
+from ase_dkl.crystal.relabelling import isometries, near_bases
 
 Floats = NDArray[np.float64]
 seeds = st.integers(0, 2**32 - 1)

@@ -11,7 +11,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from ase_dkl import Dataset, Surrogate, TrainConfig, fit
 from ase_dkl.arrays import Floats
-from ase_dkl.lattice import strained
+from ase_dkl.crystal.lattice import strained
 from ase_dkl.report.page import page as page_of
 from ase_dkl.report.page import sections
 

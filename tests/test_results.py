@@ -8,8 +8,8 @@ from ase.calculators.calculator import CalculationFailed
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from ase_dkl.active.calculation import Calculation
-from ase_dkl.active.results import BadResult, results_of
+from ase_dkl.active.labels.calculation import Calculation
+from ase_dkl.active.labels.results import BadResult, results_of
 
 MISBEHAVING = Path(__file__).parent / "misbehaving.py"
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ase_dkl import Surrogate
-from ase_dkl.lattice import strained
+from ase_dkl.crystal.lattice import strained
 from ase_dkl.mechanics.scan import BadScan, scan_along, scan_path
 
 

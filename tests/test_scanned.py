@@ -12,7 +12,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import GPa, J, m
 
 from ase_dkl import Dataset, Surrogate, TrainConfig, database_fields, fit
-from ase_dkl.lattice import strained
+from ase_dkl.crystal.lattice import strained
 from ase_dkl.mechanics.grid import Grid, scan_grid
 from ase_dkl.mechanics.scan import BadScan, Scan, scan_along
 

@@ -3,7 +3,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, mx2
 
-from ase_dkl.setting import Setting
+from ase_dkl.crystal.setting import Setting
 
 
 def setting(atoms: Atoms, tolerance: float = 2e-3) -> Setting:

@@ -10,7 +10,7 @@ from ase.build import bulk, mx2
 
 from ase_dkl import TrainConfig
 from ase_dkl.active.box import Box
-from ase_dkl.active.executors import BadExecutor
+from ase_dkl.active.labels.executors import BadExecutor
 from ase_dkl.active.plan import Plan
 from ase_dkl.active.settings import BadSettings, Settings, read_settings
 from ase_dkl.active.stopping import Stop

@@ -6,7 +6,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from ase_dkl import BadElasticity, Dataset, SheetConstants, Surrogate, TrainConfig, equilibrium, fit, sheet_constants
 from ase_dkl.arrays import Floats
-from ase_dkl.lattice import strained
+from ase_dkl.crystal.lattice import strained
 from ase_dkl.mechanics.sheet import N_PER_M
 
 C11, C12 = 350.0, 60.0

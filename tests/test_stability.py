@@ -54,7 +54,7 @@ def test_a_probability_of_one_is_known_to_the_number_of_draws() -> None:
 def test_answers_are_the_same_every_time_and_in_every_frame() -> None:
     C, covariance = cubic(300, 100, 5), shear_covariance(4.0)
     assert stability(C, covariance).stable_probability == stability(C, covariance).stable_probability
-    from ase_dkl.lattice import on_strains
+    from ase_dkl.crystal.lattice import on_strains
 
     turn = np.linalg.qr(np.random.default_rng(0).normal(size=(3, 3)))[0]
     inverse = np.linalg.inv(on_strains(turn[None])[0])

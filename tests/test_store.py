@@ -18,7 +18,7 @@ from store_checks import Writers, finish_and_compare, picture, writers
 from store_writer import good, request, run, structure
 
 from ase_dkl import Dataset
-from ase_dkl.active.labelling import Outcome
+from ase_dkl.active.labels.labelling import Outcome
 from ase_dkl.active.store import BadStore, Label, Request, Store
 
 

@@ -241,7 +241,7 @@ def test_a_lock_for_ever_is_told(address: str, monkeypatch: pytest.MonkeyPatch) 
     [label] = mine.request([request(1)])
     holder = psycopg2.connect(address)
     holder.cursor().execute("LOCK TABLE systems")
-    monkeypatch.setattr("ase_dkl.active.server.LOCK_S", 1)
+    monkeypatch.setattr("ase_dkl.active.store.server.LOCK_S", 1)
     with pytest.raises(StoreUnreachable, match="lock timeout"):
         mine.finish([outcome(label)])
     holder.close()

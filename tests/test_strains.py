@@ -4,7 +4,7 @@ from ase.build import bulk, graphene, mx2
 from numpy.typing import NDArray
 
 from ase_dkl import Crystal
-from ase_dkl.lattice import strained
+from ase_dkl.crystal.lattice import strained
 from ase_dkl.mechanics.strains import invariant_strains, laue_group
 
 

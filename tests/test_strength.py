@@ -15,7 +15,7 @@ from ase_dkl.mechanics.directional import directional_young_modulus
 from ase_dkl.mechanics.elastic import elastic_constants
 from ase_dkl.mechanics.loading import BadLoading, Shear, Tension
 from ase_dkl.mechanics.strength import SPACING, IdealStrength, ideal_strength
-from ase_dkl.posterior import Posterior
+from ase_dkl.model.posterior import Posterior
 
 CLOSE_PACKED = Tension((1, 1, 0))
 EASY = Shear((1, 1, 1), (1, 1, -2))

@@ -7,8 +7,8 @@ from ase.calculators.emt import EMT
 from ase.db import connect
 
 from ase_dkl.active.box import Box
-from ase_dkl.study.data import load, reach
-from ase_dkl.study.settings import BadStudy, Source
+from ase_dkl.benchmark.data import load, reach
+from ase_dkl.benchmark.settings import BadStudy, Source
 
 
 @pytest.fixture
@@ -74,7 +74,7 @@ def test_too_few_rows_are_told(database: Path) -> None:
 
 def test_metals_are_made_as_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("TESTS", "LABELLED_AROUND"):
-        monkeypatch.setattr(f"ase_dkl.study.data.{name}", 8)
+        monkeypatch.setattr(f"ase_dkl.benchmark.data.{name}", 8)
     data = load(Source("emt:Al", (6,)))
     assert len(data.pool) == 6
     assert data.pool.has_stress.all()

@@ -5,10 +5,10 @@ import pytest
 from matplotlib.image import imread
 from rich.console import Console
 
-from ase_dkl.study.report import tables, write_report
-from ase_dkl.study.results import Results
-from ase_dkl.study.settings import ENERGIES, LABELS, BadStudy, Entry, Source, Study
-from ase_dkl.study.table import blocks, shown
+from ase_dkl.benchmark.report import tables, write_report
+from ase_dkl.benchmark.results import Results
+from ase_dkl.benchmark.settings import ENERGIES, LABELS, BadStudy, Entry, Source, Study
+from ase_dkl.benchmark.table import blocks, shown
 
 
 def study_of(*sizes: int) -> Study:

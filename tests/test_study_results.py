@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from ase_dkl.study.results import COLUMNS, Results
-from ase_dkl.study.settings import BadStudy
+from ase_dkl.benchmark.results import COLUMNS, Results
+from ase_dkl.benchmark.settings import BadStudy
 
 ROW = {"key": "a", "seed": 3, "label": "with, comma", "energy_rmse_meV": 0.25, "error": ""}
 

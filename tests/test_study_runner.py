@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from ase_dkl.study.results import Results
-from ase_dkl.study.runner import run
-from ase_dkl.study.settings import Study, read_study
-from ase_dkl.study.worker import Task
+from ase_dkl.benchmark.results import Results
+from ase_dkl.benchmark.runner import run
+from ase_dkl.benchmark.settings import Study, read_study
+from ase_dkl.benchmark.worker import Task
 
 OWN = Path(__file__).parent / "studied.py"
 

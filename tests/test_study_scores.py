@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from ase_dkl import Dataset, Surrogate, evaluate
-from ase_dkl.study.data import Data
-from ase_dkl.study.results import SCORES
-from ase_dkl.study.scores import BadPrediction, scores
-from ase_dkl.study.table import SCORES as SHOWN
+from ase_dkl.benchmark.data import Data
+from ase_dkl.benchmark.results import SCORES
+from ase_dkl.benchmark.scores import BadPrediction, scores
+from ase_dkl.benchmark.table import SCORES as SHOWN
 
 
 @pytest.fixture

@@ -2,9 +2,9 @@ from pathlib import Path
 
 import pytest
 
-from ase_dkl.active.by_name import Untrusted
-from ase_dkl.baselines import BadMethod
-from ase_dkl.study.settings import BadStudy, Study, read_study
+from ase_dkl.benchmark.methods import BadMethod
+from ase_dkl.benchmark.settings import BadStudy, Study, read_study
+from ase_dkl.by_name import Untrusted
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "benchmarks"
 OWN = Path(__file__).parent / "studied.py"
@@ -68,7 +68,7 @@ def test_names_in_a_file_are_relative_to_it(tmp_path: Path) -> None:
         (f"seeds = [0]\n{DATA}{METHOD}{METHOD}", "called 'Least squares'"),
         (f'seeds = [0]\n{DATA}{METHOD}{METHOD}label = "again"\n', "is the same as"),
         (f'seeds = [0]\n{DATA}{METHOD}labels = ["forces"]\n', "labels is"),
-        (f"seeds = [0]\n{DATA}{METHOD.replace(':METHOD', ':np')}", "must be an ase_dkl.baselines.Method"),
+        (f"seeds = [0]\n{DATA}{METHOD.replace(':METHOD', ':np')}", "must be an ase_dkl.benchmark.methods.Method"),
     ],
 )
 def test_mistakes_are_told(tmp_path: Path, text: str, message: str) -> None:
@@ -94,9 +94,9 @@ def test_shipped_studies_are_read(name: str) -> None:
 
 def test_methods_of_strangers_are_imported_only_where_they_are_trusted(tmp_path: Path) -> None:
     ran = tmp_path / "ran"
-    (tmp_path / "own.py").write_text(f"open({str(ran)!r}, 'w')\nfrom ase_dkl.baselines.dkl import METHOD\n")
+    (tmp_path / "own.py").write_text(f"open({str(ran)!r}, 'w')\nfrom ase_dkl.benchmark.methods.dkl import METHOD\n")
     path = tmp_path / "study.toml"
-    for name in ("own.py:METHOD", "os:system", "ase_dkl.active.by_name:named"):
+    for name in ("own.py:METHOD", "os:system", "ase_dkl.by_name:named"):
         path.write_text(f'seeds = [0]\n{DATA}[[method]]\nname = "{name}"\n')
         with pytest.raises(Untrusted, match=f"the method {name}. Read the file"):
             read_study(path, trust=False)

@@ -11,9 +11,9 @@ from scipy.spatial.transform import Rotation
 
 from ase_dkl import BadModelFile, Dataset, NotThisCrystal, Prediction, Surrogate, TrainConfig, fit
 from ase_dkl.arrays import Floats
-from ase_dkl.lattice import strained
-from ase_dkl.model_file import pack, unpack
-from ase_dkl.surrogate import spread_factor, spread_variance
+from ase_dkl.crystal.lattice import strained
+from ase_dkl.model.model_file import pack, unpack
+from ase_dkl.model.surrogate import spread_factor, spread_variance
 
 FIELDS = tuple(Prediction.__dataclass_fields__)
 
@@ -209,7 +209,7 @@ def test_who_wrote_a_file_and_when_is_no_part_of_the_model(
     surrogate: Surrogate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first = Surrogate.from_bytes(surrogate.to_bytes())
-    monkeypatch.setattr("ase_dkl.model_file._own_version", lambda: "9.9")
+    monkeypatch.setattr("ase_dkl.model.model_file._own_version", lambda: "9.9")
     second = Surrogate.from_bytes(surrogate.to_bytes())
     assert surrogate.written is None
     assert first.written != second.written

@@ -3,9 +3,9 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from ase_dkl.motif import Motif
-from ase_dkl.relabelling import isometries
-from ase_dkl.symmetry import BadReference, Symmetry, find_symmetry, with_metric
+from ase_dkl.crystal.motif import Motif
+from ase_dkl.crystal.relabelling import isometries
+from ase_dkl.crystal.symmetry import BadReference, Symmetry, find_symmetry, with_metric
 
 
 def test_symmetrised_motifs_are_exactly_symmetric() -> None:

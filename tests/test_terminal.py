@@ -75,7 +75,7 @@ class TestHowMuchIsSaid:
     )
     def test_by_level(self, level: int, said: str, capsys: pytest.CaptureFixture[str]) -> None:
         with heard(level):
-            logging.getLogger("ase_dkl.training").debug("one second")
+            logging.getLogger("ase_dkl.training.fit").debug("one second")
             note("a note")
             warn("beware")
             assert bars() == (level < logging.WARNING)

@@ -11,12 +11,13 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import GPa
 
-from ase_dkl import BadTraining, Crystal, Dataset, Prediction, Surrogate, TrainConfig, evaluate, fit, lattice
+from ase_dkl import BadTraining, Crystal, Dataset, Prediction, Surrogate, TrainConfig, evaluate, fit
 from ase_dkl.arrays import Floats
-from ase_dkl.gp import INITIAL_BREADTH
-from ase_dkl.lattice import STRAIN_GENERATORS
-from ase_dkl.records import KERNELS
-from ase_dkl.training import COLD
+from ase_dkl.crystal import lattice
+from ase_dkl.crystal.lattice import STRAIN_GENERATORS
+from ase_dkl.model.records import KERNELS
+from ase_dkl.training.fit import COLD
+from ase_dkl.training.gp import INITIAL_BREADTH
 
 QUICK = TrainConfig(networks=1, steps=60)
 
@@ -209,7 +210,7 @@ def test_rows_that_tell_nothing_are_refused(few: Dataset, spoil: Callable[[Datas
 
 def test_linear_algebra_that_fails_is_told_in_words(few: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """No data are known that still lead there: the noise is made to vanish."""
-    monkeypatch.setattr("ase_dkl.gp.SparseGP.noise", lambda _, given: 0 * given.basis[:, 0].expand(1, -1))
+    monkeypatch.setattr("ase_dkl.training.gp.SparseGP.noise", lambda _, given: 0 * given.basis[:, 0].expand(1, -1))
     with pytest.raises(BadTraining, match="matrices that are singular"):
         fit(few, TrainConfig(networks=1, steps=1), progress=False)
 

@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from ase_dkl.gp import Observations, RadialKernel, SparseGP
-from ase_dkl.variational import NaturalVariational, VariationalGP
+from ase_dkl.training.gp import Observations, RadialKernel, SparseGP
+from ase_dkl.training.stochastic import NaturalVariational, VariationalGP
 
 
 @pytest.fixture

@@ -15,10 +15,10 @@ from typer.testing import CliRunner, Result
 
 from ase_dkl import Dataset, Surrogate, evaluate, srtio3
 from ase_dkl.cli import app
-from ase_dkl.records import Contradiction, Evaluation
+from ase_dkl.model.records import Contradiction, Evaluation
+from ase_dkl.model.verdict import disagreement, faults
 from ase_dkl.report.accuracy import accuracy
 from ase_dkl.report.page import page
-from ase_dkl.verdict import disagreement, faults
 from ase_dkl.wording import of_evaluation
 
 

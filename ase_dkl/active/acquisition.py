@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from ase_dkl import lattice
 from ase_dkl.arrays import Floats
+from ase_dkl.crystal import lattice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from ase_dkl.active.target import Target
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 ACQUISITIONS = ("variance", "conditional", "largest", "sobol", "random")
 NOTHING = np.empty((0, 3, 3))

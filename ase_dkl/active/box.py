@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from ase_dkl import lattice
 from ase_dkl.arrays import Floats
-from ase_dkl.crystal import Crystal
+from ase_dkl.crystal import Crystal, lattice
 from ase_dkl.mechanics.paths import ANGLES, LENGTHS, ParameterPath
 
 DRAWN = 2**10

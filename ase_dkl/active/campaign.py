@@ -21,18 +21,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from ase_dkl.active import record
-from ase_dkl.active.database import BadStore, StoreUnreachable
 from ase_dkl.active.dispatch import Dispatcher
-from ase_dkl.active.labelling import Job
+from ase_dkl.active.labels.labelling import Job
 from ase_dkl.active.ledger import Ledger
 from ase_dkl.active.plan import BadCampaign, Plan
 from ase_dkl.active.stages import box_points, next_batch, next_stage, verdict
 from ase_dkl.active.status import Progress, Status, status_of
 from ase_dkl.active.stopping import Stage, StopReason
 from ase_dkl.active.store import STALE_S, Label, Request, Store
+from ase_dkl.active.store.database import BadStore, StoreUnreachable
 from ase_dkl.arrays import Floats
+from ase_dkl.model.surrogate import Surrogate
 from ase_dkl.shown import Shown
-from ase_dkl.surrogate import Surrogate
 
 __all__ = ["BadCampaign", "Campaign", "Plan", "Result", "Status"]
 

@@ -9,8 +9,8 @@ from concurrent.futures import BrokenExecutor, CancelledError, Executor, Future
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
 
-from ase_dkl.active.calculation import BadCalculation
-from ase_dkl.active.labelling import Job, Outcome, label
+from ase_dkl.active.labels.calculation import BadCalculation
+from ase_dkl.active.labels.labelling import Job, Outcome, label
 from ase_dkl.active.plan import BadCampaign
 
 MOST_LOSSES = 3

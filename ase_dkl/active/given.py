@@ -9,11 +9,11 @@ from ase import Atoms
 
 from ase_dkl.active.campaign import GIVEN, LABELS, LOOK_S
 from ase_dkl.active.dispatch import Dispatcher
-from ase_dkl.active.labelling import Job
+from ase_dkl.active.labels.labelling import Job
 from ase_dkl.active.plan import Plan
 from ase_dkl.active.record import locked
-from ase_dkl.active.rows import Label, Request
 from ase_dkl.active.store import Store
+from ase_dkl.active.store.rows import Label, Request
 
 
 def label_given(

@@ -29,10 +29,10 @@ from ase_dkl.active.retraining import due
 from ase_dkl.active.stopping import calibration
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import DKLCalculator
-from ase_dkl.conditioning import conditioned
 from ase_dkl.dataset import Dataset
 from ase_dkl.metrics import label_offset, onto_lattice
-from ase_dkl.surrogate import Surrogate
+from ase_dkl.model.conditioning import conditioned
+from ase_dkl.model.surrogate import Surrogate
 
 MISFIT = 3.0
 """Standard deviations of the training energies: inside the domain no label with their zero is further from what was
@@ -230,7 +230,7 @@ class ActiveCalculator(DKLCalculator):
             self.dataset = self.dataset.joined(replace(new, ids=np.array([next_id])))
         self.model = None  # the file holds another model
         if self._trainable and due(len(self.dataset), self._trained_on, factor):
-            from ase_dkl.training import fit
+            from ase_dkl.training.fit import fit
 
             self.surrogate = fit(self.dataset, self.surrogate.config, start=self.surrogate, progress=False)
             self._trained_on = len(self.dataset)

@@ -12,11 +12,11 @@ from typing import Any
 
 from ase_dkl.active.acquisition import ACQUISITIONS
 from ase_dkl.active.box import Box
-from ase_dkl.active.calculation import Calculation
+from ase_dkl.active.labels.calculation import Calculation
 from ase_dkl.active.stopping import Stop
 from ase_dkl.addresses import display_name
 from ase_dkl.crystal import Crystal
-from ase_dkl.records import TrainConfig
+from ase_dkl.model.records import TrainConfig
 
 FEWEST = 4
 """Labels without which there is no first model: energy, slope and curvature take three, and one tells of noise."""

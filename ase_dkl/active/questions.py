@@ -9,8 +9,8 @@ from ase.calculators.calculator import BaseCalculator, CalculatorError
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 
-from ase_dkl.active.calculation import one_line
-from ase_dkl.active.results import BadResult, results_of
+from ase_dkl.active.labels.calculation import one_line
+from ase_dkl.active.labels.results import BadResult, results_of
 from ase_dkl.addresses import check_server, display_name, is_server
 
 

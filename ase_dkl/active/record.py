@@ -19,8 +19,8 @@ from ase_dkl.active.plan import BadCampaign, Plan
 from ase_dkl.active.status import PROGRESS
 from ase_dkl.active.stopping import Stage
 from ase_dkl.files import written_whole
-from ase_dkl.model_file import BadModelFile
-from ase_dkl.surrogate import Surrogate
+from ase_dkl.model.model_file import BadModelFile
+from ase_dkl.model.surrogate import Surrogate
 
 LOCK, MODEL, STAGES = "campaign.lock", "surrogate.dkl", "stages.json"
 PATIENCE_S = 2.0

@@ -15,15 +15,15 @@ from typing import Any, get_type_hints
 
 from ase_dkl.active.acquisition import ACQUISITIONS
 from ase_dkl.active.box import Box
-from ase_dkl.active.by_name import check_trust, is_trusted
-from ase_dkl.active.calculation import Calculation
 from ase_dkl.active.campaign import Plan
-from ase_dkl.active.executors import KINDS, open_executor
+from ase_dkl.active.labels.calculation import Calculation
+from ase_dkl.active.labels.executors import KINDS, open_executor
 from ase_dkl.active.stopping import Stop
 from ase_dkl.active.target import Target
 from ase_dkl.addresses import display_name, is_server
+from ase_dkl.by_name import check_trust, is_trusted
 from ase_dkl.crystal import Crystal
-from ase_dkl.records import TrainConfig
+from ase_dkl.model.records import TrainConfig
 
 _Kind = tuple[str, Callable[[Any], Any]]
 

@@ -15,12 +15,12 @@ from ase_dkl.active.plan import FEWEST, BadCampaign, Plan
 from ase_dkl.active.retraining import due
 from ase_dkl.active.stopping import JUDGED, Stage, StopReason, calibration, over_box
 from ase_dkl.arrays import Floats
-from ase_dkl.conditioning import conditioned
 from ase_dkl.dataset import Dataset
 from ase_dkl.mechanics.elastic import BadElasticity
 from ase_dkl.mechanics.equilibrium import BadEquilibrium
-from ase_dkl.surrogate import Surrogate
-from ase_dkl.training import fit
+from ase_dkl.model.conditioning import conditioned
+from ase_dkl.model.surrogate import Surrogate
+from ase_dkl.training.fit import fit
 
 BOX_POINTS = 256
 """Lattices that stand for the box where its uncertainty is measured."""

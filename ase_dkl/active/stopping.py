@@ -16,7 +16,7 @@ from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:
     from ase_dkl.active.target import Target
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 JUDGED = 8
 """Labels, the latest ones, whose errors tell whether σ can be believed."""

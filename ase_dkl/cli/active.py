@@ -182,7 +182,7 @@ def _print(found: "Status", plan: "Plan", as_json: bool) -> None:
 
 
 def _draw(figure: Path, found: "Status", plan: "Plan") -> None:
-    from ase_dkl.plots_active import campaign_figure
+    from ase_dkl.figures.active import campaign_figure
 
     if not found.stages:
         note("No figure: there is no model yet.")

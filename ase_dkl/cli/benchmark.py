@@ -12,7 +12,7 @@ from ase_dkl.files import check_outputs
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from ase_dkl.study.settings import Study
+    from ase_dkl.benchmark.settings import Study
 
 
 @in_words
@@ -41,9 +41,9 @@ def benchmark(
     Interrupt it as you like: started again it does only the fits that the table has not. To have a failed one done
     again, take its row out of the table.
     """
-    from ase_dkl.study.report import numbers, tables, write_report
-    from ase_dkl.study.results import Results
-    from ase_dkl.study.settings import read_study
+    from ase_dkl.benchmark.report import numbers, tables, write_report
+    from ase_dkl.benchmark.results import Results
+    from ase_dkl.benchmark.settings import read_study
 
     described = read_study(study, trust=trust)
     path = results or Path(f"{described.name}.csv")
@@ -77,9 +77,9 @@ def _run(study: "Study", path: Path, workers: int) -> None:
     )
 
     try:
-        from ase_dkl.study.environment import environment
-        from ase_dkl.study.runner import run
-        from ase_dkl.study.worker import Task
+        from ase_dkl.benchmark.environment import environment
+        from ase_dkl.benchmark.runner import run
+        from ase_dkl.benchmark.worker import Task
     except ModuleNotFoundError as error:
         raise Mistake(f"Studies need {error.name}. Install it: pip install 'ase-dkl[baselines]'") from error
 

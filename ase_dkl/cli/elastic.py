@@ -41,7 +41,7 @@ from ase_dkl.wording import (
 if TYPE_CHECKING:
     from ase_dkl.arrays import Floats
     from ase_dkl.mechanics.elastic import ElasticConstants
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 CONVENTION = (
     "C_GPa: stress-strain coefficients (Wallace) of the Cauchy stress at sigma = -P, by which stability is judged; "
@@ -83,7 +83,7 @@ def elastic(
     """
     check_endings(figure=plot)
     check_outputs(plot, inputs=[model], overwrite=overwrite)
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
     surrogate = Surrogate.load(model)
     periodic = len(surrogate.crystal.periodic)
@@ -113,7 +113,7 @@ def _bulk(
     from ase_dkl.mechanics.frame import laue_class
     from ase_dkl.mechanics.moduli import Moduli, NotStiff, moduli
     from ase_dkl.mechanics.stability import BornCondition, Stability, born_conditions, stability
-    from ase_dkl.verdict import warn_of
+    from ase_dkl.model.verdict import warn_of
 
     further: dict[str, Any] = {}
     with warnings_told() as told:
@@ -180,7 +180,7 @@ def _third_order(surrogate: "Surrogate", pressure: float, symmetry: bool) -> dic
 def _sheet(model: Path, surrogate: "Surrogate", symmetry: bool, as_json: bool) -> None:
     from ase_dkl.mechanics.sheet import sheet_constants
     from ase_dkl.mechanics.stability import stable_probability
-    from ase_dkl.verdict import warn_of
+    from ase_dkl.model.verdict import warn_of
 
     with warnings_told() as told:
         warn_of(surrogate)
@@ -219,7 +219,7 @@ def _sheet(model: Path, surrogate: "Surrogate", symmetry: bool, as_json: bool) -
 
 def _chain(model: Path, surrogate: "Surrogate", as_json: bool) -> None:
     from ase_dkl.mechanics.chain import chain_stiffness
-    from ase_dkl.verdict import warn_of
+    from ase_dkl.model.verdict import warn_of
 
     with warnings_told() as told:
         warn_of(surrogate)
@@ -283,7 +283,7 @@ def _entry(value: float, std: float) -> str:
 
 
 def _draw(plot: Path, surrogate: "Surrogate", found: "ElasticConstants", *, stiff: bool) -> None:
-    from ase_dkl.plots_elastic import young_modulus_figure
+    from ase_dkl.figures.elastic import young_modulus_figure
 
     if not stiff:
         note("No figure: a crystal that is not stable has no Young's modulus.")

@@ -71,8 +71,8 @@ def eos(
     check_endings(figure=plot, table=output)
     check_outputs(plot, output, inputs=[model], overwrite=overwrite)
     from ase_dkl.mechanics.eos import equation_of_state
-    from ase_dkl.surrogate import Surrogate
-    from ase_dkl.verdict import warn_of
+    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.verdict import warn_of
 
     surrogate = Surrogate.load(model)
     with warnings_told() as told:
@@ -83,7 +83,7 @@ def eos(
             path.write_text(as_csv(rows_of(_columns(result))), encoding="utf-8", newline="")
         note(f"{n} points in {output}.")
     if plot is not None:
-        from ase_dkl.plots_eos import eos_figure
+        from ase_dkl.figures.eos import eos_figure
 
         with written_whole(plot) as path:
             eos_figure(result, f"{surrogate.crystal.formula}: equation of state").savefig(path)

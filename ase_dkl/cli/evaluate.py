@@ -35,8 +35,8 @@ def evaluate(
     """
     from ase_dkl.dataset import Dataset
     from ase_dkl.metrics import evaluate as compare
-    from ase_dkl.surrogate import Surrogate
-    from ase_dkl.verdict import warn_of, warn_of_labels
+    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.verdict import warn_of, warn_of_labels
 
     surrogate = Surrogate.load(model)
     dataset = Dataset.read(

@@ -7,13 +7,13 @@ from ase_dkl.cli.terminal import Json, Model, in_words, print_json, print_table,
 from ase_dkl.wording import number, of_evaluation, plus_minus
 
 if TYPE_CHECKING:
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 
 @in_words
 def info(model: Model, as_json: Json = False) -> None:
     """Show what a model is of, what it was trained on, and how good it was then."""
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
     surrogate = Surrogate.load(model)
     if as_json:
@@ -25,7 +25,7 @@ def info(model: Model, as_json: Json = False) -> None:
 
 def summary(surrogate: "Surrogate") -> dict[str, Any]:
     """What a model is, how it came about, and what is the matter with it, for JSON."""
-    from ase_dkl.verdict import faults
+    from ase_dkl.model.verdict import faults
 
     return {**surrogate.to_dict(), "warnings": [*faults(surrogate)]}
 
@@ -66,7 +66,7 @@ def print_model(name: str, surrogate: "Surrogate") -> None:
 
 def tell(surrogate: "Surrogate", known: Iterable[str] = ()) -> None:
     """Say on stderr what is the matter with a model, and what was noted when it was trained but for what is known."""
-    from ase_dkl.verdict import warn_of
+    from ase_dkl.model.verdict import warn_of
 
     for words in surrogate.report.warnings:
         if words not in known:

@@ -29,8 +29,8 @@ from ase_dkl.wording import number, plus_minus
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ase_dkl.prediction import Prediction
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.prediction import Prediction
+    from ase_dkl.model.surrogate import Surrogate
 
 FORMATS = (".csv", ".json", ".xyz", ".db")
 
@@ -68,10 +68,10 @@ def predict(
     Energies are of each structure as it stands in its file, stresses in its own Cartesian frame, uncertainties one
     standard deviation.
     """
+    from ase_dkl.crystal.periodicity import periodic_axes
     from ase_dkl.mechanics.scanned import columns
-    from ase_dkl.periodicity import periodic_axes
-    from ase_dkl.surrogate import Surrogate
-    from ase_dkl.verdict import warn_of
+    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.verdict import warn_of
 
     if output is not None:
         if output.suffix not in FORMATS:

@@ -61,8 +61,8 @@ def relax(
     if output is not None:
         _check_structure_file(output)
     from ase_dkl.mechanics.equilibrium import equilibrium
-    from ase_dkl.surrogate import Surrogate
-    from ase_dkl.verdict import warn_of
+    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.verdict import warn_of
 
     surrogate = Surrogate.load(model)
     with warnings_told() as told:

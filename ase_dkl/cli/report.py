@@ -54,8 +54,8 @@ def report(
     from rich.progress import track
 
     from ase_dkl.dataset import Dataset
+    from ase_dkl.model.surrogate import Surrogate
     from ase_dkl.report.page import page, sections
-    from ase_dkl.surrogate import Surrogate
 
     surrogate = Surrogate.load(model)
     dataset = None

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ase_dkl.mechanics.grid import Grid
     from ase_dkl.mechanics.points import Points
     from ase_dkl.mechanics.scan import Scan
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 WHAT = "a, b, c, alpha, beta, gamma, volume, area (of a sheet), xx, yy, zz, yz, xz, xy"
 
@@ -107,8 +107,8 @@ def scan(
     import numpy as np
 
     from ase_dkl.dataset import Dataset
-    from ase_dkl.surrogate import Surrogate
-    from ase_dkl.verdict import warn_of
+    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.verdict import warn_of
 
     if (across is None) != (across_bounds is None):
         raise Mistake("A map takes both --across and --across-range; a line takes neither.")
@@ -167,8 +167,8 @@ def _map(
 
 
 def _figure(result: "Scan | Grid", points: "Points | None") -> "Figure":
+    from ase_dkl.figures.plots import grid_figure, scan_figure
     from ase_dkl.mechanics.scan import Scan
-    from ase_dkl.plots import grid_figure, scan_figure
 
     formula = result.surrogate.crystal.formula
     if isinstance(result, Scan):

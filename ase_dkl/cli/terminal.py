@@ -82,7 +82,7 @@ Quiet = Annotated[
 def axes(value: str | None) -> str | None:
     """For --pbc: refuse what names no axes."""
     if value is not None:
-        from ase_dkl.periodicity import periodic_axes
+        from ase_dkl.crystal.periodicity import periodic_axes
 
         try:
             periodic_axes(value)
@@ -208,25 +208,25 @@ def heard(level: int) -> Iterator[None]:
 
 def _mistakes() -> tuple[type[Exception], ...]:
     from ase_dkl.active.box import BadBox
-    from ase_dkl.active.by_name import BadName, Untrusted
-    from ase_dkl.active.calculation import BadCalculation
-    from ase_dkl.active.executors import BadExecutor
+    from ase_dkl.active.labels.calculation import BadCalculation
+    from ase_dkl.active.labels.executors import BadExecutor
     from ase_dkl.active.plan import BadCampaign
     from ase_dkl.active.settings import BadSettings
     from ase_dkl.active.stopping import BadStop
     from ase_dkl.active.store import BadStore
     from ase_dkl.active.target import BadTarget
-    from ase_dkl.baselines.method import BadMethod
-    from ase_dkl.calibration import BadCalibration
+    from ase_dkl.benchmark.methods.method import BadMethod
+    from ase_dkl.benchmark.settings import BadStudy
+    from ase_dkl.by_name import BadName, Untrusted
     from ase_dkl.crystal import BadReference, NotThisCrystal
     from ase_dkl.dataset import BadDataset
     from ase_dkl.mechanics.elastic import BadElasticity
     from ase_dkl.mechanics.equilibrium import BadEquilibrium
     from ase_dkl.mechanics.forms import BadEquationOfState
     from ase_dkl.mechanics.scan import BadScan
-    from ase_dkl.model_file import BadModelFile
-    from ase_dkl.records import BadTraining
-    from ase_dkl.study.settings import BadStudy
+    from ase_dkl.model.calibration import BadCalibration
+    from ase_dkl.model.model_file import BadModelFile
+    from ase_dkl.model.records import BadTraining
 
     of_data = (BadDataset, BadReference, NotThisCrystal)
     of_models = (BadCalibration, BadModelFile, BadTraining)

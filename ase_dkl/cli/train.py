@@ -10,11 +10,11 @@ from ase_dkl.cli.info import print_model, summary, tell
 from ase_dkl.cli.inputs import named, paths_of
 from ase_dkl.cli.terminal import Databases, Json, Overwrite, Pbc, Select, bars, in_words, note, print_json, warn
 from ase_dkl.files import check_outputs
-from ase_dkl.records import TrainConfig
+from ase_dkl.model.records import TrainConfig
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 DEFAULTS = TrainConfig()
 
@@ -114,7 +114,7 @@ def train(
     _describe(dataset, databases)
     surrogate, rows = _fit(dataset, config, test_fraction, keep_split)
     if calibrate:
-        from ase_dkl.calibration import calibrate as calibration_of
+        from ase_dkl.model.calibration import calibrate as calibration_of
 
         surrogate.calibration = calibration_of(
             rows, config, chosen=_from_campaigns(rows, databases, select), progress=bars()
@@ -148,7 +148,7 @@ def _fit(
         The model, and the rows that it was trained on.
     """
     from ase_dkl.metrics import FEWEST_JUDGED
-    from ase_dkl.training import fit, leaves_out
+    from ase_dkl.training.fit import fit, leaves_out
 
     if test_fraction == 0:
         return fit(dataset, config, progress=bars()), dataset

@@ -16,6 +16,7 @@ from ase.db.row import AtomsRow
 
 from ase_dkl.accepted import Structure, as_atoms
 from ase_dkl.crystal import BadReference, Crystal
+from ase_dkl.crystal.periodicity import periodic_axes
 from ase_dkl.dataset.columns import BadRow, Columns
 from ase_dkl.dataset.ions import check_ions
 from ase_dkl.dataset.mixtures import Findings, check_settings
@@ -31,7 +32,6 @@ from ase_dkl.dataset.screening import (
     vacuum_hint,
 )
 from ase_dkl.dataset.sources import BadDataset, read, rows_of
-from ase_dkl.periodicity import periodic_axes
 from ase_dkl.shown import Shown
 
 _log = logging.getLogger(__name__)

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from ase_dkl.crystal import Crystal
+from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE
+from ase_dkl.crystal.motif import LOOSEST, Motif
 from ase_dkl.dataset.columns import Columns
 from ase_dkl.dataset.mixtures import Findings, counted, rows_in_words
-from ase_dkl.mapping import CLAMPED_TOLERANCE
-from ase_dkl.motif import LOOSEST, Motif
 
 UNRELAXED = 0.1
 """eV/Å. Relaxations stop at 0.01 to 0.05, loose ones at this: larger forces on ions that have moved are of displaced

@@ -18,7 +18,7 @@ from ase.io import iread
 from ase.io.formats import UnknownFileTypeError, filetype
 
 from ase_dkl.addresses import display_name, is_server
-from ase_dkl.mapping import CLAMPED_TOLERANCE
+from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE
 
 RUNS = frozenset(
     (

@@ -7,6 +7,8 @@ import numpy as np
 from ase import Atoms
 
 from ase_dkl.crystal import Crystal, DisplacedIons, Mapped, NotThisCrystal
+from ase_dkl.crystal.motif import unusable
+from ase_dkl.crystal.periodicity import VACUUM, vacuum_that_never_varies
 from ase_dkl.dataset.columns import Columns, reduced_formula
 from ase_dkl.dataset.consistency import (
     SAME_ENERGY,
@@ -18,8 +20,6 @@ from ase_dkl.dataset.ions import WHY, how_far
 from ase_dkl.dataset.mixtures import Findings, counted, rows_in_words
 from ase_dkl.dataset.stresses import contradiction, meanings
 from ase_dkl.dataset.units import FAR, far_apart
-from ase_dkl.motif import unusable
-from ase_dkl.periodicity import VACUUM, vacuum_that_never_varies
 from ase_dkl.progress import tracked
 
 SHOWN_KINDS = 3

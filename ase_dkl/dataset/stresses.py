@@ -22,10 +22,10 @@ from ase.units import GPa
 from numpy.typing import NDArray
 from scipy.special import logsumexp
 
-from ase_dkl import lattice
 from ase_dkl.arrays import Floats
+from ase_dkl.crystal import lattice
+from ase_dkl.crystal.invariants import Invariants
 from ase_dkl.dataset.units import causes
-from ase_dkl.invariants import Invariants
 
 CLEAR = 12.0
 """Nats by which another meaning of the labels must explain them better than the right one does."""

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
-from ase_dkl.lattice import metric
+from ase_dkl.crystal.lattice import metric
 from ase_dkl.mechanics.paths import (
     ALONG,
     ANGLES,

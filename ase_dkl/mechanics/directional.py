@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ase_dkl.arrays import Floats
-from ase_dkl.lattice import VOIGT
+from ase_dkl.crystal.lattice import VOIGT
 from ase_dkl.shown import Shown
 from ase_dkl.wording import concise
 

@@ -14,19 +14,19 @@ from ase.units import GPa
 from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
-from ase_dkl.lattice import metric, on_strains, strained
+from ase_dkl.crystal.lattice import metric, on_strains, strained
+from ase_dkl.crystal.motif import normals
 from ase_dkl.mechanics.equilibrium import STEP, Equilibrium, equilibrium
 from ase_dkl.mechanics.frame import standard_frame
 from ase_dkl.mechanics.linear import Linear
 from ase_dkl.mechanics.strains import laue_group
-from ase_dkl.motif import normals
 from ase_dkl.shown import Shown
 from ase_dkl.wording import NOT_KNOWN, concise
 
 if TYPE_CHECKING:
     from pymatgen.analysis.elasticity.elastic import ElasticTensor
 
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 COMPONENTS = {1: [0], 2: [0, 1, 5], 3: [0, 1, 2, 3, 4, 5]}
 """Voigt components in which chains along x, sheets in the xy plane, and bulk crystals have stresses."""

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import ExtrapolationWarning
-from ase_dkl.lattice import metric
+from ase_dkl.crystal.lattice import metric
 from ase_dkl.mechanics.equilibrium import BadEquilibrium, equilibrium
 from ase_dkl.mechanics.forms import FEWEST, BadEquationOfState, Form, check_fit
 from ase_dkl.mechanics.strains import invariant_strains
@@ -22,7 +22,7 @@ from ase_dkl.shown import Shown
 from ase_dkl.wording import OF_STATE, concise, number, plus_minus
 
 if TYPE_CHECKING:
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 ONE_SHAPE = 1e-4
 """Lattices are of one shape when no component of their metrics, scaled to one size, differs by more than this."""

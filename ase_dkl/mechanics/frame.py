@@ -16,8 +16,8 @@ from ase.neighborlist import neighbor_list
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
+from ase_dkl.crystal.symmetry import quietly
 from ase_dkl.mechanics.strains import lattice_rotations
-from ase_dkl.symmetry import quietly
 
 LaueClass = Literal["m-3m", "m-3", "6/mmm", "6/m", "-3m", "-3", "4/mmm", "4/m", "mmm", "2/m", "-1"]
 

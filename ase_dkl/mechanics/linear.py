@@ -10,8 +10,8 @@ import numpy as np
 from ase_dkl.arrays import Floats
 
 if TYPE_CHECKING:
-    from ase_dkl.prediction import JointPosterior
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.prediction import JointPosterior
+    from ase_dkl.model.surrogate import Surrogate
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ from typing import ClassVar
 import numpy as np
 
 from ase_dkl.arrays import Floats
-from ase_dkl.lattice import VOIGT
+from ase_dkl.crystal.lattice import VOIGT
 
 
 class BadLoading(ValueError):

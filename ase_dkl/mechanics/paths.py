@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
-from ase_dkl.lattice import STRAIN_GENERATORS, VOIGT, metric
+from ase_dkl.crystal.lattice import STRAIN_GENERATORS, VOIGT, metric
 
 LENGTHS = ("a", "b", "c")
 ANGLES = {"alpha": (1, 2), "beta": (0, 2), "gamma": (0, 1)}

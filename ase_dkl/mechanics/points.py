@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
-from ase_dkl.lattice import metric
+from ase_dkl.crystal.lattice import metric
 from ase_dkl.mechanics.along import Along, path_along
 from ase_dkl.mechanics.paths import LatticePath
 from ase_dkl.shown import Shown
@@ -18,7 +18,7 @@ from ase_dkl.wording import number
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 TOLERANCE = 2e-3
 """The largest strain off a line or plane."""

@@ -12,8 +12,8 @@ from ase.units import GPa, J, m
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
+from ase_dkl.crystal.lattice import metric
 from ase_dkl.files import check_outputs, written_whole
-from ase_dkl.lattice import metric
 from ase_dkl.mechanics.paths import ANGLES, LENGTHS, STRAINS, BadScan
 from ase_dkl.shown import Shown
 from ase_dkl.tables import as_csv, rows_of
@@ -22,8 +22,8 @@ from ase_dkl.wording import number
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ase_dkl.prediction import Prediction
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.prediction import Prediction
+    from ase_dkl.model.surrogate import Surrogate
 
 _TOGETHER = 128
 """Points whose covariance with one other is found at once."""

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ase_dkl import lattice
 from ase_dkl.arrays import Floats
-from ase_dkl.crystal import Crystal
-from ase_dkl.lattice import on_strains
-from ase_dkl.motif import normals
+from ase_dkl.crystal import Crystal, lattice
+from ase_dkl.crystal.lattice import on_strains
+from ase_dkl.crystal.motif import normals
 
 SYMMETRIC = 1e-6
 """By how much an image's metric may differ, relative to its largest element, and be the same lattice."""

@@ -11,7 +11,7 @@ from ase.units import GPa
 
 from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
-from ase_dkl.lattice import VOIGT, strained
+from ase_dkl.crystal.lattice import VOIGT, strained
 from ase_dkl.mechanics.elastic import refuse_all_but_bulk
 from ase_dkl.mechanics.equilibrium import STEP, Equilibrium, equilibrium
 from ase_dkl.mechanics.linear import Linear
@@ -20,7 +20,7 @@ from ase_dkl.shown import Shown
 from ase_dkl.wording import concise
 
 if TYPE_CHECKING:
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 SPACING = 0.005
 """Strain between the points of a path."""

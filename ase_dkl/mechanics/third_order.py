@@ -13,7 +13,7 @@ from ase.units import GPa
 from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
-from ase_dkl.lattice import STRAIN_GENERATORS, on_strains, strained
+from ase_dkl.crystal.lattice import STRAIN_GENERATORS, on_strains, strained
 from ase_dkl.mechanics.elastic import at_equilibrium, in_standard_frame, refuse_all_but_bulk, stiffness
 from ase_dkl.mechanics.equilibrium import ISOTROPIC, Equilibrium, equilibrium
 from ase_dkl.mechanics.linear import Linear

@@ -8,19 +8,19 @@ import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
 
+from ase_dkl.figures.plots import BLUE, GREY, ORANGE
 from ase_dkl.metrics import FEWEST_JUDGED, evaluate
-from ase_dkl.plots import BLUE, GREY, ORANGE
+from ase_dkl.model.verdict import disagreement
 from ase_dkl.report.blocks import Section, facts, figure, side_by_side
 from ase_dkl.report.calibration import calibration_figure, coverage_figure
 from ase_dkl.report.compared import Compared, compared
 from ase_dkl.report.figures import DECADES, LOG_TICKS, empty_figure
-from ase_dkl.verdict import disagreement
 from ase_dkl.wording import number, of_evaluation
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
-    from ase_dkl.records import Evaluation
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.records import Evaluation
+    from ase_dkl.model.surrogate import Surrogate
 
 SAME = 1e-6
 """Distance in standard deviations of the lattice parameters within which a row is a training lattice."""

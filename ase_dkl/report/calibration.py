@@ -9,8 +9,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
+from ase_dkl.figures.plots import BLUE, ORANGE
 from ase_dkl.metrics import coverage
-from ase_dkl.plots import BLUE, ORANGE
 from ase_dkl.report.blocks import figure
 from ase_dkl.report.compared import Compared
 from ase_dkl.report.figures import empty_figure

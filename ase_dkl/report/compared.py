@@ -14,7 +14,7 @@ from ase_dkl.metrics import label_offset, onto_lattice
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 
 @dataclass(frozen=True, eq=False)

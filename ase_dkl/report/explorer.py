@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ase_dkl.arrays import Floats
-from ase_dkl.domain import MARGIN, NAMES
-from ase_dkl.inputs import CUBIC, DEGREES
-from ase_dkl.invariants import UNIT
-from ase_dkl.lattice import image_parameters
-from ase_dkl.model_file import unpack
-from ase_dkl.plots import BLUE, GREY, ORANGE
+from ase_dkl.crystal.invariants import UNIT
+from ase_dkl.crystal.lattice import image_parameters
+from ase_dkl.figures.plots import BLUE, GREY, ORANGE
+from ase_dkl.model.domain import MARGIN, NAMES
+from ase_dkl.model.inputs import CUBIC, DEGREES
+from ase_dkl.model.model_file import unpack
+from ase_dkl.model.surrogate import spread_factor
 from ase_dkl.report.blocks import Section, json_script
 from ase_dkl.report.figures import LOG_TICKS, empty_figure
-from ase_dkl.surrogate import spread_factor
 
 if TYPE_CHECKING:
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 BEYOND = 0.2
 """Of the domain's width: how far sliders go beyond it on either side."""

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from ase_dkl.arrays import Floats
-from ase_dkl.plots import BLUE, GREY
+from ase_dkl.figures.plots import BLUE, GREY
 
 SHADE = "rgba(0, 114, 178, 0.22)"
 LOG_TICKS = {"type": "log", "tickvals": [m * 10.0**e for e in range(-7, 5) for m in (1, 2, 5)], "tickformat": "~g"}

@@ -1,5 +1,5 @@
 "use strict";
-/* What ase_dkl.surrogate does for one lattice, in the same order. A quantity is a list of rows: its value, and then its
+/* What ase_dkl.model.surrogate does for one lattice, in the same order. A quantity is a list of rows: its value, and then its
    derivative along each direction in which the metric is asked to change. */
 
 const decode = ({ data }) => new Float64Array(Uint8Array.from(atob(data), (c) => c.charCodeAt(0)).buffer);

@@ -11,17 +11,17 @@ from typing import TYPE_CHECKING
 
 from plotly.offline import get_plotlyjs
 
+from ase_dkl.model.verdict import faults
 from ase_dkl.report.accuracy import accuracy
 from ase_dkl.report.blocks import Section, facts, measured
 from ase_dkl.report.explorer import explorer
 from ase_dkl.report.properties import elasticity, state
 from ase_dkl.report.scans import scans
 from ase_dkl.report.training_data import domain, networks
-from ase_dkl.verdict import faults
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 
 def sections(surrogate: Surrogate, dataset: Dataset | None) -> dict[str, Callable[[], Section]]:

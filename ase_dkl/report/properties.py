@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ase_dkl.arrays import Floats
+from ase_dkl.figures.plots import BLUE, ORANGE
 from ase_dkl.mechanics.chain import chain_stiffness
 from ase_dkl.mechanics.elastic import ElasticConstants, elastic_constants
 from ase_dkl.mechanics.eos import EquationOfState, equation_of_state
@@ -17,7 +18,6 @@ from ase_dkl.mechanics.moduli import moduli
 from ase_dkl.mechanics.points import points_on_line
 from ase_dkl.mechanics.sheet import SheetConstants, sheet_constants
 from ase_dkl.mechanics.stability import born_conditions, stability, stable_probability
-from ase_dkl.plots import BLUE, ORANGE
 from ase_dkl.report.attempt import attempt
 from ase_dkl.report.blocks import Section, facts, figure, measured, side_by_side
 from ase_dkl.report.figures import banded, empty_figure
@@ -36,7 +36,7 @@ from ase_dkl.wording import (
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 
 def state(surrogate: Surrogate, dataset: Dataset | None) -> Section:

@@ -9,18 +9,18 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ase_dkl.arrays import Floats
-from ase_dkl.lattice import image_parameters
+from ase_dkl.crystal.lattice import image_parameters
+from ase_dkl.figures.plots import ORANGE, axis_label
 from ase_dkl.mechanics.paths import ANGLES
 from ase_dkl.mechanics.points import Points, points_on_line
 from ase_dkl.mechanics.scan import Scan, scan_along
-from ase_dkl.plots import ORANGE, axis_label
 from ase_dkl.report.attempt import attempt
 from ase_dkl.report.blocks import Section, figure, side_by_side
 from ase_dkl.report.figures import banded, empty_figure, shade
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 BEYOND = 0.15
 """Of the domain's width: how far a scan goes beyond it on either side."""

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from ase_dkl.domain import MARGIN, NAMES
-from ase_dkl.lattice import image_parameters
-from ase_dkl.plots import BLUE, GREY, ORANGE
+from ase_dkl.crystal.lattice import image_parameters
+from ase_dkl.figures.plots import BLUE, GREY, ORANGE
+from ase_dkl.model.domain import MARGIN, NAMES
 from ase_dkl.report.blocks import Section, facts, figure, side_by_side, table
 from ase_dkl.report.figures import empty_figure
 from ase_dkl.wording import GREEK
 
 if TYPE_CHECKING:
-    from ase_dkl.surrogate import Surrogate
+    from ase_dkl.model.surrogate import Surrogate
 
 SHOWN = 400
 """Points of a kind in each panel, at most."""

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from ase_dkl.study.environment import environment
+from ase_dkl.benchmark.environment import environment
 
 if TYPE_CHECKING:
     from ase_dkl import Dataset, Surrogate, TrainConfig

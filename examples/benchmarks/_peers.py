@@ -20,7 +20,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import PolynomialFeatures, StandardScaler
 
 from ase_dkl import Dataset
-from ase_dkl.lattice import lattice_parameters, metric
+from ase_dkl.crystal.lattice import lattice_parameters, metric
 from ase_dkl.metrics import coverage, negative_log_likelihood, rmse
 
 

@@ -14,9 +14,9 @@ from ase_dkl.active.acquisition import choose
 from ase_dkl.active.retraining import due
 from ase_dkl.active.stopping import Stage, calibration, over_box
 from ase_dkl.active.target import Target
-from ase_dkl.conditioning import conditioned
 from ase_dkl.mechanics.equilibrium import BadEquilibrium
-from ase_dkl.surrogate import Surrogate
+from ase_dkl.model.conditioning import conditioned
+from ase_dkl.model.surrogate import Surrogate
 
 Labeller = Callable[[Floats], Dataset]
 """Cells, shape (n, 3, 3), Å → labelled rows in their order."""

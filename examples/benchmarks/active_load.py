@@ -124,7 +124,7 @@ def main() -> None:
 def _plan(folder: Path, labels: int, quick: bool, seed: int) -> Plan:
     from ase_dkl import Crystal, TrainConfig
     from ase_dkl.active.box import Box
-    from ase_dkl.active.calculation import Calculation
+    from ase_dkl.active.labels.calculation import Calculation
     from ase_dkl.active.plan import Plan
     from ase_dkl.active.stopping import Stop
 
@@ -148,7 +148,7 @@ def _plan(folder: Path, labels: int, quick: bool, seed: int) -> Plan:
 
 def _pool(workers: int) -> Executor:
     context = get_context("forkserver")
-    context.set_forkserver_preload(["ase_dkl.active.labelling"])
+    context.set_forkserver_preload(["ase_dkl.active.labels.labelling"])
     return ProcessPoolExecutor(workers, mp_context=context)
 
 

@@ -23,7 +23,7 @@ from scipy.stats import qmc
 
 from ase_dkl import Crystal, Dataset, TrainConfig, elastic_constants, equation_of_state, fit
 from ase_dkl.arrays import Floats
-from ase_dkl.lattice import strained
+from ase_dkl.crystal.lattice import strained
 
 ENERGY_NOISE, DERIVATIVE_NOISE = 3e-4, 5e-3
 """Of labels, eV: discrete plane waves and k-points, as in the shipped SrTiO3 data."""

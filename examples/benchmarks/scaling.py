@@ -29,7 +29,7 @@ from rich.progress import track
 from rich.table import Table
 from scipy.optimize import nnls
 
-from ase_dkl.plots import BLUE, GREY, ORANGE
+from ase_dkl.figures.plots import BLUE, GREY, ORANGE
 
 if TYPE_CHECKING:
     from ase_dkl import Dataset, TrainConfig
@@ -97,7 +97,9 @@ def measured(jobs: Sequence[Job], cache: Path, seed: int, memory: float, quick: 
     """Measure one after the other, each in a process of its own."""
     # One that has imported everything is split for each fit: memory then grows by what the fit takes.
     context = get_context("forkserver")
-    context.set_forkserver_preload(["ase_dkl.training", "gpytorch.models", "gpytorch.mlls", "_many", "scipy.optimize"])
+    context.set_forkserver_preload(
+        ["ase_dkl.training.fit", "gpytorch.models", "gpytorch.mlls", "_many", "scipy.optimize"]
+    )
     with ProcessPoolExecutor(1, mp_context=context, max_tasks_per_child=None if quick else 1) as pool:
         each = (pool.submit(measure, job, cache, seed, memory, quick).result() for job in jobs)
         return list(track(each, f"{jobs[0].method} …", total=len(jobs), console=stderr))
@@ -129,7 +131,7 @@ def _exact(job: Job, dataset: Dataset, seed: int, quick: bool) -> tuple[float, f
     import gpytorch
     import torch
 
-    from ase_dkl.inputs import Scaling
+    from ase_dkl.model.inputs import Scaling
 
     start = time.process_time()
     torch.manual_seed(seed)

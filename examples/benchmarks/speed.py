@@ -35,7 +35,7 @@ from ase_dkl import (
     scan_along,
     srtio3,
 )
-from ase_dkl.baselines import Model, method
+from ase_dkl.benchmark.methods import Model, method
 
 LENGTH = 3.945
 """Å, of SrTiO3."""

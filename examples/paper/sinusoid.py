@@ -24,8 +24,8 @@ from rich.progress import track
 from rich.table import Table
 
 from ase_dkl import Dataset, Surrogate, TrainConfig, fit
-from ase_dkl.features import propagate, silu
-from ase_dkl.plots import BLUE, GREY, ORANGE
+from ase_dkl.figures.plots import BLUE, GREY, ORANGE
+from ase_dkl.model.features import propagate, silu
 
 Floats = NDArray[np.float64]
 

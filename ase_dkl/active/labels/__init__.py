@@ -1,0 +1,1 @@
+"""Computing labels: a calculation, where it runs, and what becomes of it."""

@@ -1,0 +1,301 @@
+"""The reference crystal that a model is a model of, and how other structures are mapped onto it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import Any, Literal
+
+import numpy as np
+from ase import Atoms
+from numpy.typing import NDArray
+
+from ase_dkl.accepted import Structure, as_atoms
+from ase_dkl.crystal.equivalent import Neighbourhood
+from ase_dkl.crystal.lattice import lattice_parameters, metric
+from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE, DisplacedIons, NotThisCrystal, Target
+from ase_dkl.crystal.motif import LOOSEST, Floats, Integers, Motif, normals, unusable
+from ase_dkl.crystal.periodicity import in_dimension
+from ase_dkl.crystal.reference import mean_crystal
+from ase_dkl.crystal.relabelling import distortion
+from ase_dkl.crystal.setting import Setting
+from ase_dkl.crystal.symmetry import BadReference, Symmetry, find_symmetry
+from ase_dkl.model.domain import NAMES
+from ase_dkl.shown import Shown
+from ase_dkl.wording import GREEK, number
+
+__all__ = ["BadReference", "Crystal", "DisplacedIons", "Mapped", "NotThisCrystal"]
+
+_RELAXED_TOLERANCE = 1e-2
+"""Distance within which relaxed ions are symmetric, Å: the residue of a relaxation."""
+_ENOUGH = 1000
+"""Of more structures than this a random choice is as good a witness of the mean crystal."""
+
+
+@dataclass(frozen=True, eq=False)
+class Mapped:
+    """A structure in terms of the reference crystal.
+
+    Attributes:
+        cell: lattice vectors of the structure in the reference's basis, in the structure's own Cartesian frame and
+            right-handed, shape (3, 3), Å. Rows along vacuum are the structure's own.
+        multiplicity: number of reference cells in the structure: a whole number for a supercell, a fraction (¼) for the
+            primitive cell where the reference is a centred one.
+        displacement: how far the ion that is furthest from its site is from there, Å.
+    """
+
+    cell: Floats
+    multiplicity: float
+    displacement: float
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Crystal(Shown):
+    """A reference crystal and its symmetry.
+
+    Attributes:
+        cell: reference lattice, right-handed, shape (3, 3), Å.
+        numbers: atomic numbers, shape (n,).
+        scaled_positions: fractional coordinates, shape (n, 3). For sheets and chains the columns of the vacuum axes are
+            Cartesian offsets across the periodic directions, Å.
+        pbc: which axes are periodic, shape (3,).
+        images: point-group operations W in the basis of the periodic axes, G → W G Wᵀ, W and −W once and the identity
+            first, shape (g, d, d).
+        ions: "clamped" where ions keep their fractional coordinates, "relaxed" where they do not.
+        space_group: symbol and number, e.g. "Pm-3m (221)".
+        magnetic_moments: collinear moments, μB, zeros where there are none, shape (n,). A global sign plays no part.
+        tolerance: how far from its place an ion may be in a structure that is mapped, Å.
+        known: lattices of a model or a dataset in this basis, shape (n, 3, 3), Å; not saved. Of equivalent settings
+            `map` takes the one that is nearest to them.
+    """
+
+    cell: Floats
+    numbers: Integers
+    scaled_positions: Floats
+    pbc: NDArray[np.bool_]
+    images: Integers
+    ions: str
+    space_group: str
+    magnetic_moments: Floats
+    tolerance: float
+    known: Floats = field(default_factory=lambda: np.empty((0, 3, 3)), repr=False)
+
+    @classmethod
+    def from_atoms(
+        cls, atoms: Structure, *, ions: Literal["clamped", "relaxed"] = "clamped", symmetry: bool = True
+    ) -> Crystal:
+        """Take a crystal that is not strained, or as it is meant to be the reference.
+
+        Args:
+            atoms: the crystal, as atoms or a structure of pymatgen's, in the basis that the model shall use.
+            ions: "clamped" or "relaxed".
+            symmetry: whether energies are the same at symmetry images; False keeps the identity alone.
+
+        Raises:
+            BadReference: nothing periodic, a flat cell, or no crystal at all.
+        """
+        atoms = as_atoms(atoms)
+        _refuse_unusable(atoms)
+        motif = Motif.from_atoms(atoms)
+        tolerance = CLAMPED_TOLERANCE / 2 if ions == "clamped" else _RELAXED_TOLERANCE
+        found = find_symmetry(motif, motif.metric[None], tolerance)
+        allowed = CLAMPED_TOLERANCE if ions == "clamped" else LOOSEST * found.motif.closest
+        return cls._of(found, [atoms], ions, allowed, symmetry)
+
+    @classmethod
+    def from_strained(cls, structures: Sequence[Structure], *, symmetry: bool = True) -> Crystal:
+        """Find the crystal whose strained copies the structures are, though every one of them may be strained.
+
+        The most common setting (basis and cell) decides; structures in others are for `map`. Ions are clamped where the
+        fractional coordinates are the same in all structures but for a translation.
+
+        Args:
+            structures: at least one. Atoms may be in any order, and shifted together.
+            symmetry: whether energies are the same at symmetry images; False keeps the identity alone.
+
+        Raises:
+            BadReference: no structures, nothing periodic, or flat cells.
+        """
+        if not structures:
+            raise BadReference("There are no structures to find a reference crystal from.")
+        if len(structures) > _ENOUGH:
+            chosen = np.random.default_rng(0).choice(len(structures), _ENOUGH, replace=False)
+            structures = [structures[i] for i in np.sort(chosen)]
+        members = [as_atoms(each) for each in structures]
+        for atoms in members:
+            _refuse_unusable(atoms)
+        mean = mean_crystal([Motif.from_atoms(atoms) for atoms in members])
+        ions = "clamped" if mean.largest_displacement <= CLAMPED_TOLERANCE / 2 else "relaxed"
+        if ions == "clamped":
+            found = find_symmetry(mean.motif, mean.metrics, CLAMPED_TOLERANCE / 2)
+            allowed = CLAMPED_TOLERANCE
+        else:
+            # Four standard errors: where the mean sites are further from symmetric, the branch that the ions follow
+            # has not that symmetry, and calling images equal that are not would be wrong.
+            error = 4 * mean.typical_displacement / math.sqrt(len(mean.members))
+            found = find_symmetry(mean.motif, mean.metrics, max(_RELAXED_TOLERANCE, error))
+            allowed = min(max(0.1, 2 * mean.largest_displacement), LOOSEST * found.motif.closest)
+        return cls._of(found, [members[i] for i in mean.members], ions, allowed, symmetry)
+
+    @classmethod
+    def _of(cls, found: Symmetry, setting: Sequence[Atoms], ions: str, tolerance: float, symmetry: bool) -> Crystal:
+        pbc = setting[0].pbc.copy()
+        axes = _periodic_first(pbc)
+        cell = setting[0].cell.array.copy()
+        cell[pbc] = found.motif.lattice
+        if pbc.all() and all(np.allclose(np.triu(atoms.cell.array, 1), 0) for atoms in setting):
+            # Structures in the standard orientation, a along x and b in the xy plane, have a reference that is so too.
+            cell = np.linalg.cholesky(found.motif.metric)
+        cell = _right_handed(cell, pbc).round(12) + 0.0
+        scaled = np.empty_like(found.motif.sites)
+        scaled[:, axes] = found.motif.sites.round(12) + 0.0
+        images = found.images if symmetry else found.images[:1]
+        moments = found.motif.moments
+        return cls(cell, found.motif.numbers, scaled, pbc, images, ions, found.space_group, moments, tolerance)
+
+    @property
+    def periodic(self) -> tuple[int, ...]:
+        """Indices of the periodic axes."""
+        return tuple(int(axis) for axis in np.flatnonzero(self.pbc))
+
+    @property
+    def formula(self) -> str:
+        """Formula of the reference cell, e.g. "SrTiO3"."""
+        return str(Atoms(self.numbers).symbols.formula.convert("metal"))
+
+    def atoms(self, cell: Floats | None = None) -> Atoms:
+        """Put the motif into a cell.
+
+        Args:
+            cell: lattice vectors in the reference's basis, shape (3, 3), Å; the reference's own by default.
+        """
+        cell = self.cell if cell is None else np.asarray(cell, dtype=float)
+        axes = _periodic_first(self.pbc)
+        lattice = cell[self.pbc]
+        positions = self.scaled_positions[:, axes] @ np.vstack([lattice, normals(lattice)])
+        atoms = Atoms(self.numbers, positions, cell=cell, pbc=self.pbc)
+        if self.magnetic_moments.any():
+            atoms.set_initial_magnetic_moments(self.magnetic_moments)
+        return atoms
+
+    def map(self, atoms: Atoms) -> Mapped:
+        """Map a strained crystal onto the reference: rotated, shifted, in another basis or atom order, or a supercell.
+
+        Of equivalent bases the one that is nearest to the known lattices is taken, and where none are known the one
+        with the least strain. A left-handed lattice and the mirror image of the crystal are mapped too: their energies
+        and stresses are the same.
+
+        A structure that is periodic along more axes than the reference, as plane-wave codes write sheets and chains, is
+        taken for one that is not, where these axes hold at least 8 Å of vacuum.
+
+        Args:
+            atoms: the structure.
+
+        Raises:
+            NotThisCrystal: it is something else.
+            DisplacedIons: its ions are elsewhere.
+        """
+        atoms = in_dimension(atoms, len(self.periodic))
+        displacement = self._setting.displacement(atoms)
+        if displacement is not None:
+            cell, multiplicity = atoms.cell.array.copy(), 1.0
+        else:
+            basis, displacement = self._target.lay(atoms)
+            cell, multiplicity = np.empty((3, 3)), len(atoms) / len(self.numbers)
+            cell[self.pbc] = basis @ atoms.cell.array[atoms.pbc]
+            cell[~self.pbc] = atoms.cell.array[~atoms.pbc]
+        if len(self.known) and (relabelling := self._neighbourhood.relabelling(cell[self.pbc])) is not None:
+            cell[self.pbc] = relabelling @ cell[self.pbc]
+        return Mapped(_right_handed(cell, self.pbc), multiplicity, displacement)
+
+    def is_written_alike(self, atoms: Atoms) -> bool:
+        """Whether atoms are this crystal in its own basis and order, strained a little; see `Setting`."""
+        return self._setting.displacement(in_dimension(atoms, len(self.periodic))) is not None
+
+    def near(self, cells: Floats) -> Crystal:
+        """The same crystal with other `known` lattices, shape (n, 3, 3), Å."""
+        return replace(self, known=cells)
+
+    def equivalents(self, reach: float) -> Floats:
+        """Relabellings W of a lattice, C → W C, that leave its energy alone though they change the reference's metric.
+
+        Args:
+            reach: largest √Σ(ln e)², e the eigenvalues of G⁻¹ W G Wᵀ and G the reference's metric.
+
+        Returns:
+            The identity, then one matrix W for all products with images, shape (k, d, d). Centred cells may have
+            fractions. Where the crystal's symmetry is not to be used there is the identity alone.
+        """
+        matrices = self._target.equivalents(reach)
+        lattice = self.cell[self.pbc]
+        own = lattice @ lattice.T
+        moved = distortion(matrices @ own @ matrices.swapaxes(1, 2), own) > 1e-6
+        symmetric = (~moved).sum() == len(self.images)
+        chosen = [np.eye(len(lattice))]
+        seen: set[bytes] = set()
+        for matrix in matrices[moved & symmetric]:
+            images = (self.images @ matrix).round(6)
+            keys = {(sign * image + 0.0).tobytes() for image in images for sign in (1, -1)}
+            if seen.isdisjoint(keys):
+                chosen.append(matrix)
+                seen |= keys
+        return np.array(chosen)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything that `from_dict` needs, for JSON; the known lattices are not the crystal's own."""
+        return {name: value for name, value in super().to_dict().items() if name != "known"}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Crystal:
+        """Rebuild a crystal from `to_dict`."""
+        kinds = {"numbers": np.int64, "images": np.int64, "pbc": np.bool_}
+        return cls(
+            **{
+                name: np.array(value, dtype=kinds.get(name, np.float64)) if isinstance(value, list) else value
+                for name, value in values.items()
+            }
+        )
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        parameters = lattice_parameters(metric(self.cell[list(self.periodic)])).tolist()
+        rows = {
+            GREEK.get(name, name): f"{number(value)}{' Å' if len(name) == 1 else '°'}"
+            for name, value in zip(NAMES[len(parameters)], parameters, strict=True)
+        }
+        return self._description, rows
+
+    @cached_property
+    def _target(self) -> Target:
+        return Target(Motif.from_atoms(self.atoms()), self._description, self.ions, self.tolerance)
+
+    @cached_property
+    def _neighbourhood(self) -> Neighbourhood:
+        return Neighbourhood(self, self.known)
+
+    @cached_property
+    def _setting(self) -> Setting:
+        return Setting(self.cell, self.pbc, self.numbers, self.scaled_positions, self.magnetic_moments, self.tolerance)
+
+    @property
+    def _description(self) -> str:
+        formula, units = Atoms(self.numbers).symbols.formula.reduce()
+        plural = "formula unit" if units == 1 else "formula units"
+        return f"{formula.convert('metal')} ({self.space_group}, {units} {plural} a cell, {self.ions} ions)"
+
+
+def _periodic_first(pbc: NDArray[np.bool_]) -> Integers:
+    return np.argsort(~pbc, kind="stable")
+
+
+def _right_handed(cell: Floats, pbc: NDArray[np.bool_]) -> Floats:
+    """Reverse lattice vectors of a left-handed cell such that the metric of the periodic ones stays."""
+    if np.linalg.det(cell) < 0:
+        cell[pbc if pbc.sum() != 2 else ~pbc] *= -1
+    return cell
+
+
+def _refuse_unusable(atoms: Atoms) -> None:
+    if problem := unusable(atoms):
+        raise BadReference(f"A reference crystal cannot be made: the structure {problem}")

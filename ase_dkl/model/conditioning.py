@@ -1,0 +1,61 @@
+"""Further labels for a trained model: its Gaussian processes are conditioned on them, its networks stay as they are.
+
+The update is exact, as if the labels had been there when the processes were conditioned, and takes as long after many
+labels as after few. What it does not do is learn better features: for that, train again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+from ase.units import GPa
+
+from ase_dkl.arrays import Floats
+from ase_dkl.dataset import Dataset
+from ase_dkl.model.features import propagate, silu
+from ase_dkl.model.inputs import Labels
+from ase_dkl.model.surrogate import Surrogate, label_offset
+
+
+def conditioned(surrogate: Surrogate, dataset: Dataset) -> Surrogate:
+    """Let a model know of further labels.
+
+    Stresses count where the model was trained with some: else it does not know how noisy they are.
+
+    Args:
+        surrogate: the model; it stays as it is.
+        dataset: the new rows alone, of the model's crystal, in its basis.
+
+    Returns:
+        A model that knows of both. Its report is the old one's, with the rows counted and the label offset renewed; the
+        errors on held-out rows are gone from it.
+    """
+    if surrogate.report.derivative_noise is None:
+        dataset = dataset.without_stresses()
+    labels = Labels.of(dataset, surrogate.scaling)
+    m = len(labels.slopes)
+    process = surrogate.process.conditioned(*observed(surrogate, labels), labels.together())
+
+    report = replace(
+        surrogate.report,
+        n_rows=surrogate.report.n_rows + len(dataset),
+        n_stress=surrogate.report.n_stress + m,
+        test=None,
+    )
+    if report.derivative_noise is not None:
+        to_GPa = surrogate.scaling.energy_scale / abs(float(np.linalg.det(surrogate.crystal.cell))) / GPa
+        offset, offset_std = label_offset(process)
+        report = replace(report, stress_offset_GPa=offset * to_GPa, stress_offset_std_GPa=offset_std * to_GPa)
+    cells = np.concatenate([surrogate.cells, dataset.cells])
+    return Surrogate(surrogate.crystal, surrogate.config, report, cells, surrogate.scaling, surrogate.layers, process)
+
+
+def observed(surrogate: Surrogate, labels: Labels) -> tuple[Floats, Floats | None, Floats]:
+    """What labels are observations of: features, derivatives and basis functions, as `Posterior.conditioned` wants."""
+    m = len(labels.slopes)
+    coordinates, tangents, basis = labels.observed(surrogate.config.mean)
+    features, derivatives = propagate(surrogate.layers, silu, coordinates[:m], tangents)
+    if m < len(coordinates):
+        features = np.concatenate([features, propagate(surrogate.layers, silu, coordinates[m:], None)[0]], axis=1)
+    return features, derivatives if m else None, basis

@@ -1,0 +1,356 @@
+"""A trained model in physical units: batch prediction, joint posterior, domain, save and load."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from ase.units import GPa
+from numpy.typing import ArrayLike
+from scipy.special import ndtr, stdtrit
+
+from ase_dkl.accepted import Structure, one_or_many
+from ase_dkl.arrays import Floats
+from ase_dkl.crystal import Crystal
+from ase_dkl.crystal.lattice import image_parameters
+from ase_dkl.files import check_outputs, written_whole
+from ase_dkl.model.calibration import Calibration
+from ase_dkl.model.domain import NAMES, Domain, Extrapolation
+from ase_dkl.model.features import propagate, silu
+from ase_dkl.model.inputs import DEGREES, Scaling, basis_functions, strain_functions
+from ase_dkl.model.model_file import BadModelFile, checksum, pack, unpack, writer
+from ase_dkl.model.posterior import Posterior
+from ase_dkl.model.prediction import JointPosterior, Prediction, as_cells, of_slopes
+from ase_dkl.model.records import TrainConfig, TrainingReport, from_json
+from ase_dkl.model.soundness import check
+from ase_dkl.shown import Shown, plain
+from ase_dkl.wording import number
+
+Layers = list[tuple[Floats, Floats]]
+_PART = 4096
+"""Training lattices looked at together."""
+_CHUNK = 2**18
+"""Numbers in the largest intermediate of a batch prediction: small enough to stay near the caches."""
+
+_POSTERIOR = tuple(Posterior.__dataclass_fields__)[1:]
+
+
+class Surrogate(Shown):
+    """A model of one crystal's energy as a function of its lattice. Made by `ase_dkl.fit` or `Surrogate.load`.
+
+    Threads may share one.
+
+    Attributes:
+        crystal: the reference crystal.
+        config: how the model was trained.
+        report: what training found.
+        cells: training lattices in the reference's basis, shape (n, 3, 3), Å.
+        scaling: units and images of the networks' inputs.
+        layers: of the networks, weights and biases.
+        process: the Gaussian processes on the features.
+        calibration: what held-out rows say of the error bars; None where nobody asked. Predictions are the same.
+        written: the version of ase_dkl that wrote the file that the model was read from, and when; None where there is
+            none, or it is older than such records.
+    """
+
+    def __init__(
+        self,
+        crystal: Crystal,
+        config: TrainConfig,
+        report: TrainingReport,
+        cells: Floats,
+        scaling: Scaling,
+        layers: Layers,
+        process: Posterior,
+    ) -> None:
+        self.crystal = crystal.near(cells)
+        self.config = config
+        self.report = report
+        self.cells = cells
+        self.scaling, self.layers, self.process = scaling, layers, process
+        self.calibration: Calibration | None = None
+        self.written: str | None = None
+        self._periodic = list(crystal.periodic)
+
+    def predict(self, structures: Structure | Sequence[Structure], *, stress: bool = True) -> Prediction:
+        """Predict structures as they are: rotated, supercells, in any basis of the crystal.
+
+        Args:
+            structures: one or many, atoms or structures of pymatgen's. A supercell of N cells has N times the cell's
+                energy, uncertainty and noise.
+            stress: whether stresses are wanted.
+
+        Raises:
+            NotThisCrystal: a structure that is not the reference crystal, strained.
+        """
+        mapped = [self.crystal.map(atoms) for atoms in one_or_many(structures)]
+        cells = np.array([each.cell for each in mapped]).reshape(-1, 3, 3)
+        copies = np.array([each.multiplicity for each in mapped])
+        cell = self.predict_cells(cells, stress=stress)
+        return Prediction(
+            cell.energy * copies,
+            cell.energy_uncertainty * copies,
+            cell.energy_noise * copies,
+            cell.stress,
+            cell.stress_uncertainty,
+            cell.stress_noise,
+        )
+
+    def predict_cells(self, cells: ArrayLike, *, stress: bool = True) -> Prediction:
+        """Predict cells in the reference's basis; energies are per reference cell.
+
+        Args:
+            cells: shape (n, 3, 3), Å.
+            stress: whether stresses are wanted.
+
+        Raises:
+            ValueError: another shape, vectors that are not finite, or stress asked of a cell without volume.
+        """
+        return self._predict(as_cells(cells, stress=stress), stress)
+
+    def judged(self, cells: ArrayLike, *, stress: bool = True) -> tuple[Prediction, Extrapolation]:
+        """What `predict_cells` and `extrapolation` answer; energies alone cost less than when each is asked."""
+        given = as_cells(cells, stress=stress)
+        coordinates = self._coordinates(given)
+        return self._predict(given, stress, coordinates), self._domain.judge(coordinates)
+
+    def derivatives(self, cells: ArrayLike) -> Floats:
+        """Expected ∂E/∂ε of cells in the reference's basis, (n, 3, 3), Å; a cell needs no volume. eV, shape (n, 6)."""
+        return self._all_marginals(as_cells(cells), True)[0][:, 1:]
+
+    def posterior(self, cells: ArrayLike, *, derivatives: bool = True, spread: bool = True) -> JointPosterior:
+        """The joint posterior of energies and strain derivatives of cells in the reference's basis.
+
+        Args:
+            cells: shape (n, 3, 3), Å.
+            derivatives: whether ∂E/∂ε is wanted.
+            spread: whether the covariance contains the networks' disagreement. A few networks tell its size, and not
+                how it goes together at distant cells.
+        """
+        given = as_cells(cells)
+        means, covariances = self.process.joint(*self._observe(given, derivatives))
+        networks, mean, covariance = len(means), means.mean(axis=0), covariances.mean(axis=0)
+        if networks > 1 and spread:
+            covariance += np.cov(means, rowvar=False) * spread_factor(networks)
+        mean *= self.scaling.energy_scale
+        mean[: len(given)] += self.scaling.energy_shift
+        return JointPosterior(mean, covariance * self.scaling.energy_scale**2)
+
+    def extrapolation(self, cells: ArrayLike) -> Extrapolation:
+        """Compare cells in the reference's basis, shape (n, 3, 3), Å, with the training lattices."""
+        return self._domain.judge(self._coordinates(as_cells(cells)))
+
+    @cached_property
+    def stress_offset(self) -> float:
+        """The training labels' constant in V·σ of xx, yy and zz (Pulay stress), eV; 0 without stress labels."""
+        if self.report.stress_offset_GPa is None:
+            return 0.0
+        return self.report.stress_offset_GPa * GPa * float(np.abs(np.linalg.det(self.crystal.cell)))
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that predictions follow from: equal for equal models, whenever they were trained."""
+        return checksum(self._identity(), self._tensors())
+
+    def ranges(self) -> list[tuple[str, float, float, float]]:
+        """Lattice parameters of the training cells and their images: name, lowest, the reference's, highest."""
+        images = self.crystal.images.astype(float)
+        (reference,) = image_parameters(self.crystal.cell[self._periodic], images[:1])
+        parameters = image_parameters(self.cells[:, self._periodic], images).reshape(-1, len(reference))
+        columns = (parameters.min(axis=0), reference, parameters.max(axis=0))
+        return list(zip(NAMES[len(reference)], *(column.tolist() for column in columns), strict=True))
+
+    def to_dict(self) -> dict[str, Any]:
+        """What the model is and how it came about, for JSON."""
+        crystal = self.crystal
+        return {
+            "formula": crystal.formula,
+            "space_group": crystal.space_group,
+            "n_images": len(crystal.images),
+            "ions": crystal.ions,
+            "units": "eV, Å, degrees; stress eV/Å³ where a name says no other",
+            "domain": [dict(zip(("name", "low", "reference", "high"), row, strict=True)) for row in self.ranges()],
+            "written": self.written,
+            "digest": self.digest,
+            "config": plain(self.config),
+            "report": self.report.to_dict(),
+            "calibration": None if self.calibration is None else self.calibration.summary(),
+        }
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        crystal, errors = self.crystal, self.report.errors
+        rows = {"rows": str(self.report.n_rows)}
+        if errors is not None:
+            rows["energy RMSE"] = f"{number(errors.energy_rmse_meV, 3)} meV per cell"
+        rows["networks"] = str(self.config.networks)
+        return f"Surrogate of {crystal.formula}, {crystal.space_group}", rows
+
+    def save(self, path: str | Path) -> None:
+        """Write the model to one file, which appears only once it is complete, or takes the place of another model.
+
+        Raises:
+            OSError: the file cannot be written, or exists and is no model.
+        """
+        path = Path(path)
+        check_outputs(path, overwrite=True, model=True)
+        with written_whole(path) as beside:
+            beside.write_bytes(self.to_bytes())
+
+    @classmethod
+    def load(cls, path: str | Path) -> Surrogate:
+        """Read a model file. Nothing in it is executed.
+
+        Raises:
+            BadModelFile: it cannot be read, is truncated, no model, or of a newer format.
+        """
+        try:
+            content = Path(path).read_bytes()
+        except OSError as error:
+            reason = (error.strerror or str(error)).lower()
+            raise BadModelFile(f"{path} cannot be read as a model: {reason}.") from error
+        return cls.from_bytes(content, name=str(path))
+
+    def to_bytes(self) -> bytes:
+        """What `save` writes."""
+        notes, scores = (None, {}) if self.calibration is None else self.calibration.to_file()
+        header = {**self._identity(), "report": asdict(self.report), "calibration": notes}
+        return pack(header, {**self._tensors(), **scores})
+
+    @classmethod
+    def from_bytes(cls, content: bytes, *, name: str = "These bytes") -> Surrogate:
+        """Rebuild a model from `to_bytes`; errors speak of it by its name."""
+        header, tensors = unpack(content, name)
+        try:
+            surrogate = cls._of_file(header, tensors)
+        except Exception as error:
+            raise BadModelFile(
+                f"{name} has the form of a model but its content does not fit together ({error}): it was changed after "
+                "it was written. Copy it again, or train again."
+            ) from error
+        surrogate.written = writer(header)
+        return surrogate
+
+    @classmethod
+    def _of_file(cls, header: dict[str, Any], tensors: dict[str, Floats]) -> Surrogate:
+        crystal = Crystal.from_dict(header["crystal"])
+        config = from_json(TrainConfig, header["config"])
+        report = TrainingReport.from_dict(header["report"])
+        images, centre, scale = (tensors[f"scaling.{name}"] for name in ("images", "centre", "scale"))
+        # Models from before there were means of the strain have no metric.
+        scaling = Scaling(images, centre, scale, **header["energy"], metric=tensors.get("scaling.metric"))
+        layers = [(tensors[f"layer{i}.weight"], tensors[f"layer{i}.bias"]) for i in range(config.depth + 2)]
+        process = Posterior(config.kernel, *(tensors[f"posterior.{name}"] for name in _POSTERIOR))
+        surrogate = cls(crystal, config, report, tensors["cells"], scaling, layers, process)
+        if header.get("calibration") is not None:
+            surrogate.calibration = Calibration.from_file(header["calibration"], tensors)
+        check(surrogate)
+        return surrogate
+
+    def _identity(self) -> dict[str, Any]:
+        energy = {name: getattr(self.scaling, name) for name in ("energy_shift", "energy_scale")}
+        return {"crystal": self.crystal.to_dict(), "config": asdict(self.config), "energy": energy}
+
+    def _tensors(self) -> dict[str, Floats]:
+        scaling = {f"scaling.{name}": getattr(self.scaling, name) for name in ("images", "centre", "scale", "metric")}
+        posterior = {f"posterior.{name}": getattr(self.process, name) for name in _POSTERIOR}
+        layers = {
+            f"layer{i}.{name}": array
+            for i, layer in enumerate(self.layers)
+            for name, array in zip(("weight", "bias"), layer, strict=True)
+        }
+        if self.scaling.metric is None:
+            del scaling["scaling.metric"]
+        return {"cells": self.cells, **scaling, **layers, **posterior}
+
+    def __reduce__(self) -> tuple[Any, tuple[bytes]]:
+        return Surrogate.from_bytes, (self.to_bytes(),)
+
+    @cached_property
+    def _domain(self) -> Domain:
+        cells = as_cells(self.cells)[:, self._periodic]
+        parts = (cells[start : start + _PART] for start in range(0, len(cells), _PART))
+        return Domain((self.scaling.coordinates(part) for part in parts), self.scaling.scale)
+
+    def _observe(
+        self, cells: Floats, derivatives: bool, coordinates: Floats | None = None
+    ) -> tuple[Floats, Floats | None, Floats]:
+        """Features, their derivatives along the six strains, and basis functions.
+
+        Args:
+            cells: shape (n, 3, 3), Å.
+            derivatives: whether those are wanted.
+            coordinates: of the images, where they are known and no derivatives are wanted.
+        """
+        tangents = None
+        if derivatives:
+            coordinates, tangents = self.scaling.coordinates_and_tangents(cells[:, self._periodic])
+        elif coordinates is None:
+            coordinates = self._coordinates(cells)
+        with np.errstate(over="ignore"):  # where exp overflows, SiLU is exactly zero
+            features, slopes = propagate(self.layers, silu, coordinates, tangents)
+        if self.config.mean != "sextic":
+            return features, slopes, basis_functions(coordinates, tangents, degree=DEGREES[self.config.mean])
+        strains = np.broadcast_to(np.eye(6), (len(cells) if derivatives else 0, 6, 6))
+        return features, slopes, strain_functions(self.scaling, cells[:, self._periodic], strains)
+
+    def _coordinates(self, cells: Floats) -> Floats:
+        return self.scaling.coordinates(cells[:, self._periodic])
+
+    def _predict(self, cells: Floats, stress: bool, coordinates: Floats | None = None) -> Prediction:
+        expected, uncertainty = self._all_marginals(cells, stress, coordinates)
+        noises = self.report.energy_noise, self.report.derivative_noise or 0.0
+        return of_slopes(cells, expected, uncertainty, *noises)
+
+    def _all_marginals(self, cells: Floats, stress: bool, coordinates: Floats | None = None) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of energies, and of ∂E/∂ε where wanted, eV, shape (n, 1) or (n, 7)."""
+        rows = 7 if stress else 1
+        size = max(1, _CHUNK // (len(self.scaling.images) * rows * self.config.width * self.config.networks))
+        expected, uncertainty = np.empty((len(cells), rows)), np.empty((len(cells), rows))
+        for start in range(0, len(cells), size):
+            part = slice(start, start + size)
+            known = None if coordinates is None else coordinates[part]
+            expected[part], uncertainty[part] = self._marginals(cells[part], stress, known)
+        expected *= self.scaling.energy_scale
+        uncertainty *= self.scaling.energy_scale
+        expected[:, 0] += self.scaling.energy_shift
+        return expected, uncertainty
+
+    def _marginals(self, cells: Floats, stress: bool, coordinates: Floats | None) -> tuple[Floats, Floats]:
+        """Mean and standard deviation of the mixture in scaled units, energy first, shape (n, 1) or (n, 7)."""
+        means, variances = self.process.marginals(*self._observe(cells, stress, coordinates))
+        variance = variances.mean(axis=0) + spread_variance(means)
+        n = len(cells)
+        return _by_cell(means.mean(axis=0), n), _by_cell(np.sqrt(variance), n)
+
+
+def spread_variance(means: Floats) -> Floats:
+    """Variance of a prediction that follows from the disagreement of K networks, from their means in the first axis."""
+    if len(means) == 1:
+        return np.zeros(means.shape[1:])
+    return np.asarray(means.var(axis=0, ddof=1) * spread_factor(len(means)))
+
+
+def spread_factor(networks: int) -> float:
+    """Variance that the disagreement of K networks tells of, over the variance of their means.
+
+    The truth is taken as one more draw from where the networks came from: it differs from the mean of K by 1 + 1/K
+    times their variance, which K numbers tell only roughly. What is left is Student's t with K − 1 degrees of freedom,
+    replaced by the Gaussian with as much probability within one standard deviation.
+    """
+    return float((1 + 1 / networks) * stdtrit(networks - 1, ndtr(1)) ** 2)
+
+
+def label_offset(process: Posterior) -> tuple[float, float]:
+    """Mean and standard deviation over the networks' mixture of the last basis function's coefficient."""
+    means = process.weights[:, -1]
+    variance = (process.factor[:, -1] ** 2).sum(axis=1).mean()
+    return float(means.mean()), float(np.sqrt(variance + spread_variance(means)))
+
+
+def _by_cell(values: Floats, n: int) -> Floats:
+    """N energies and then 6 n derivatives → rows of an energy and its derivatives, shape (n, 1) or (n, 7)."""
+    return np.column_stack([values[:n], values[n:].reshape(n, -1)]) if len(values) > n else values[:, None]

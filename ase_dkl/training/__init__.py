@@ -1,0 +1,1 @@
+"""How a model is made, with torch: Algorithm 1 and its parts."""
