@@ -72,11 +72,11 @@ from .mechanics.third_order import PressureDerivatives as PressureDerivatives
 from .mechanics.third_order import ThirdOrderConstants as ThirdOrderConstants
 from .mechanics.third_order import pressure_derivatives as pressure_derivatives
 from .mechanics.third_order import third_order_constants as third_order_constants
-from .metrics import evaluate as evaluate
 from .model.calibration import BadCalibration as BadCalibration
 from .model.calibration import Calibration as Calibration
 from .model.calibration import calibrate as calibrate
 from .model.conditioning import conditioned as conditioned
+from .model.evaluation import evaluate as evaluate
 from .model.model_file import BadModelFile as BadModelFile
 from .model.prediction import JointPosterior as JointPosterior
 from .model.prediction import Prediction as Prediction

@@ -16,7 +16,8 @@ from typer.testing import CliRunner, Result
 from ase_dkl import Dataset, Evaluation, Surrogate, TrainConfig, fit, srtio3
 from ase_dkl.cli import app
 from ase_dkl.mechanics.points import points_on_line
-from ase_dkl.metrics import coverage, evaluate
+from ase_dkl.metrics import coverage
+from ase_dkl.model.evaluation import evaluate
 from ase_dkl.report import explorer
 from ase_dkl.report.accuracy import accuracy
 from ase_dkl.report.blocks import measured, within_script

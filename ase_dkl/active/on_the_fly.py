@@ -30,8 +30,8 @@ from ase_dkl.active.stopping import calibration
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import DKLCalculator
 from ase_dkl.dataset import Dataset
-from ase_dkl.metrics import label_offset, onto_lattice
 from ase_dkl.model.conditioning import conditioned
+from ase_dkl.model.evaluation import label_offset, onto_lattice
 from ase_dkl.model.surrogate import Surrogate
 
 MISFIT = 3.0

@@ -12,6 +12,7 @@ from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.data import Data
 from ase_dkl.benchmark.methods import Model
 from ase_dkl.dataset import Dataset
+from ase_dkl.model.evaluation import stress_errors
 from ase_dkl.model.prediction import Prediction
 
 Scores = dict[str, float | None]
@@ -82,7 +83,7 @@ def _stress_errors(prediction: Prediction, rows: Dataset, offset: float) -> Floa
     """Of stresses that are finite: NaN then says that there is nothing to compare."""
     assert prediction.stress is not None
     _finite(prediction.stress)
-    return metrics.stress_errors(prediction, rows, offset)
+    return stress_errors(prediction, rows, offset)
 
 
 def _named(what: str, unit: str, factor: float, error: Floats, own: Floats, total: Floats) -> Scores:

@@ -21,7 +21,7 @@ def demo(overwrite: Overwrite = False, as_json: Json = False) -> None:
     from ase_dkl.dataset import Dataset, srtio3
     from ase_dkl.figures.plots import scan_figure
     from ase_dkl.mechanics.scan import points_on_line, scan_along
-    from ase_dkl.metrics import evaluate
+    from ase_dkl.model.evaluation import evaluate
     from ase_dkl.training.fit import fit
 
     training = Dataset.read(srtio3(), select=TRAIN)

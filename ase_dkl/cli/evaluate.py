@@ -34,7 +34,7 @@ def evaluate(
     the labels' fitted offset is added to the stress.
     """
     from ase_dkl.dataset import Dataset
-    from ase_dkl.metrics import evaluate as compare
+    from ase_dkl.model.evaluation import evaluate as compare
     from ase_dkl.model.surrogate import Surrogate
     from ase_dkl.model.verdict import warn_of, warn_of_labels
 

@@ -147,7 +147,7 @@ def _fit(
     Returns:
         The model, and the rows that it was trained on.
     """
-    from ase_dkl.metrics import FEWEST_JUDGED
+    from ase_dkl.model.evaluation import FEWEST_JUDGED
     from ase_dkl.training.fit import fit, leaves_out
 
     if test_fraction == 0:

@@ -235,7 +235,7 @@ def calibrate(
 
 def _scores(surrogate: Surrogate, dataset: Dataset) -> tuple[Floats, Floats]:
     """Scores of energies, shape (n,), and of stress components, shape (n, 6), NaN where there is no label."""
-    from ase_dkl.metrics import stress_errors
+    from ase_dkl.model.evaluation import stress_errors
 
     p = surrogate.predict_cells(dataset.cells, stress=bool(dataset.has_stress.any()))
     of_energy = (dataset.energies - p.energy) / np.hypot(p.energy_uncertainty, p.energy_noise)

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_dkl.dataset import Dataset
-from ase_dkl.metrics import judged
 from ase_dkl.model.conditioning import observed
+from ase_dkl.model.evaluation import judged
 from ase_dkl.model.inputs import Labels
 from ase_dkl.model.prediction import of_slopes
 from ase_dkl.model.records import Evaluation

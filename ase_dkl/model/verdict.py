@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.units import GPa, Hartree, Ry, kcal, kJ, mol
 
-from ase_dkl.metrics import stress_errors
+from ase_dkl.model.evaluation import stress_errors
 from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:

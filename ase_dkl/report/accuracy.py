@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from ase_dkl.figures.plots import BLUE, GREY, ORANGE
-from ase_dkl.metrics import FEWEST_JUDGED, evaluate
+from ase_dkl.model.evaluation import FEWEST_JUDGED, evaluate
 from ase_dkl.model.verdict import disagreement
 from ase_dkl.report.blocks import Section, facts, figure, side_by_side
 from ase_dkl.report.calibration import calibration_figure, coverage_figure

@@ -10,7 +10,7 @@ from ase.units import GPa
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
-from ase_dkl.metrics import label_offset, onto_lattice
+from ase_dkl.model.evaluation import label_offset, onto_lattice
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset

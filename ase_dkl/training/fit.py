@@ -23,7 +23,7 @@ from torch import Tensor
 from ase_dkl.crystal import Crystal
 from ase_dkl.dataset import Dataset
 from ase_dkl.dataset.consistency import untrainable
-from ase_dkl.metrics import evaluate
+from ase_dkl.model.evaluation import evaluate
 from ase_dkl.model.left_out import left_out
 from ase_dkl.model.posterior import Posterior
 from ase_dkl.model.records import BadTraining, Evaluation, TrainConfig, TrainingReport

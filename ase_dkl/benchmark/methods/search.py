@@ -11,7 +11,8 @@ import numpy as np
 from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.methods.method import BadMethod, Method, Model, Settings
 from ase_dkl.dataset import Dataset
-from ase_dkl.metrics import negative_log_likelihood, stress_errors
+from ase_dkl.metrics import negative_log_likelihood
+from ase_dkl.model.evaluation import stress_errors
 
 
 def search(method: Method, dataset: Dataset, *, budget: int, folds: int = 3, seed: int) -> dict[str, Any]:
