@@ -74,7 +74,6 @@ from .mechanics.third_order import pressure_derivatives as pressure_derivatives
 from .mechanics.third_order import third_order_constants as third_order_constants
 from .model.calibration import BadCalibration as BadCalibration
 from .model.calibration import Calibration as Calibration
-from .model.calibration import calibrate as calibrate
 from .model.conditioning import conditioned as conditioned
 from .model.evaluation import evaluate as evaluate
 from .model.model_file import BadModelFile as BadModelFile
@@ -85,6 +84,7 @@ from .model.records import Evaluation as Evaluation
 from .model.records import TrainConfig as TrainConfig
 from .model.records import TrainingReport as TrainingReport
 from .model.surrogate import Surrogate as Surrogate
+from .training.calibrate import calibrate as calibrate
 from .training.fit import fit as fit
 
 __all__: list[str]

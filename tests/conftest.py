@@ -1,6 +1,7 @@
 """One small model of the shipped data, for everything that needs a model and not a good one."""
 
 import importlib.util
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -24,7 +25,7 @@ Moved = Callable[[Surrogate, float], Surrogate]
 TOOLS = {"browser", "server", "gpaw"}
 """Fixtures that need what pip does not bring. Where it is missing their tests fail: `make test` leaves them out."""
 
-torch.set_num_threads(1)
+torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -10,8 +10,9 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from pymatgen.io.ase import AseAtomsAdaptor
 
 from ase_dkl import Crystal, Dataset, DKLCalculator, Surrogate, equation_of_state, equilibrium, evaluate, scan_along
-from ase_dkl.accepted import as_atoms, as_surrogate
+from ase_dkl.crystal.structures import as_atoms
 from ase_dkl.mechanics.elastic import elastic_constants
+from ase_dkl.model.accepted import as_surrogate
 
 
 def test_a_file_or_a_calculator_is_as_good_as_the_surrogate(surrogate: Surrogate, model_file: Path) -> None:
@@ -55,7 +56,7 @@ def test_structures_of_pymatgen(surrogate: Surrogate) -> None:
 
 def test_nobody_waits_for_pymatgen_who_has_no_structure_of_its_kind() -> None:
     program = (
-        "import sys; from ase.build import bulk; from ase_dkl.accepted import one_or_many; one_or_many(bulk('Cu')); "
+        "import sys; from ase.build import bulk; from ase_dkl.crystal.structures import as_atoms; as_atoms(bulk('Cu'));"
         "sys.exit('pymatgen' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -6,7 +6,8 @@ from ase.units import GPa
 
 from ase_dkl import Dataset, Prediction, Surrogate, TrainConfig
 from ase_dkl.arrays import Floats
-from ase_dkl.model.calibration import BadCalibration, Calibration, Scores, calibrate
+from ase_dkl.model.calibration import BadCalibration, Calibration, Scores
+from ase_dkl.training.calibrate import calibrate
 
 QUICK = TrainConfig(networks=1, width=16, depth=2, n_inducing=16, steps=25)
 

@@ -12,11 +12,11 @@ from ase.units import GPa
 
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import ExtrapolationWarning
+from ase_dkl.crystal.lattice import NAMES
 from ase_dkl.mechanics.elastic import COMPONENTS, in_standard_frame, linearised, stiffness
 from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium, lattice_tangents
 from ase_dkl.mechanics.linear import Linear
 from ase_dkl.mechanics.sheet import N_PER_M
-from ase_dkl.model.domain import NAMES
 
 if TYPE_CHECKING:
     from ase_dkl.crystal import Crystal

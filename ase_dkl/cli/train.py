@@ -114,7 +114,7 @@ def train(
     _describe(dataset, databases)
     surrogate, rows = _fit(dataset, config, test_fraction, keep_split)
     if calibrate:
-        from ase_dkl.model.calibration import calibrate as calibration_of
+        from ase_dkl.training.calibrate import calibrate as calibration_of
 
         surrogate.calibration = calibration_of(
             rows, config, chosen=_from_campaigns(rows, databases, select), progress=bars()

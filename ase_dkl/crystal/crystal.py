@@ -12,17 +12,16 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from ase_dkl.accepted import Structure, as_atoms
 from ase_dkl.crystal.equivalent import Neighbourhood
-from ase_dkl.crystal.lattice import lattice_parameters, metric
+from ase_dkl.crystal.lattice import NAMES, lattice_parameters, metric
 from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE, DisplacedIons, NotThisCrystal, Target
 from ase_dkl.crystal.motif import LOOSEST, Floats, Integers, Motif, normals, unusable
 from ase_dkl.crystal.periodicity import in_dimension
 from ase_dkl.crystal.reference import mean_crystal
 from ase_dkl.crystal.relabelling import distortion
 from ase_dkl.crystal.setting import Setting
+from ase_dkl.crystal.structures import Structure, as_atoms
 from ase_dkl.crystal.symmetry import BadReference, Symmetry, find_symmetry
-from ase_dkl.model.domain import NAMES
 from ase_dkl.shown import Shown
 from ase_dkl.wording import GREEK, number
 

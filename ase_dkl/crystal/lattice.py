@@ -23,6 +23,9 @@ from ase_dkl.arrays import Array, Floats, namespace
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 """Voigt order xx, yy, zz, yz, xz, xy (ASE's)."""
 
+NAMES = {1: ("a",), 3: ("a", "b", "gamma"), 6: ("a", "b", "c", "alpha", "beta", "gamma")}
+"""The lattice parameters, by their number."""
+
 _ANGLES = {
     1: np.zeros((2, 0), dtype=int),
     2: np.array([[0], [1]]),

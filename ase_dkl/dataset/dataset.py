@@ -14,9 +14,9 @@ import numpy as np
 from ase import Atoms
 from ase.db.row import AtomsRow
 
-from ase_dkl.accepted import Structure, as_atoms
 from ase_dkl.crystal import BadReference, Crystal
 from ase_dkl.crystal.periodicity import periodic_axes
+from ase_dkl.crystal.structures import Structure, as_atoms
 from ase_dkl.dataset.columns import BadRow, Columns
 from ase_dkl.dataset.ions import check_ions
 from ase_dkl.dataset.mixtures import Findings, check_settings

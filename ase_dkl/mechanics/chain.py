@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 from ase.units import J, m
 
-from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.mechanics.elastic import BadElasticity, at_equilibrium, in_standard_frame, stiffness
 from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium
+from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
 from ase_dkl.wording import concise
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.units import GPa
 
-from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
 from ase_dkl.crystal.lattice import metric, on_strains, strained
@@ -20,6 +19,7 @@ from ase_dkl.mechanics.equilibrium import STEP, Equilibrium, equilibrium
 from ase_dkl.mechanics.frame import standard_frame
 from ase_dkl.mechanics.linear import Linear
 from ase_dkl.mechanics.strains import laue_group
+from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
 from ase_dkl.wording import NOT_KNOWN, concise
 

@@ -11,13 +11,13 @@ import numpy as np
 from ase.units import GPa, J, m
 from numpy.typing import ArrayLike
 
-from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.crystal.lattice import metric
 from ase_dkl.mechanics.equilibrium import BadEquilibrium, equilibrium
 from ase_dkl.mechanics.forms import FEWEST, BadEquationOfState, Form, check_fit
 from ase_dkl.mechanics.strains import invariant_strains
+from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
 from ase_dkl.wording import OF_STATE, concise, number, plus_minus
 

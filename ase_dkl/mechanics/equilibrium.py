@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.units import GPa
 
-from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.crystal import lattice
-from ase_dkl.crystal.lattice import strained
+from ase_dkl.crystal.lattice import NAMES, strained
 from ase_dkl.mechanics.strains import invariant_strains
-from ase_dkl.model.domain import NAMES
+from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
 from ase_dkl.wording import concise, of_equilibrium
 

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.mechanics.along import Along, path_along
 from ase_dkl.mechanics.paths import ANGLES, PARAMETERS, BadScan
 from ase_dkl.mechanics.scan import offsets_of
 from ase_dkl.mechanics.scanned import Scanned, column, predict
+from ase_dkl.model.accepted import Model, as_surrogate
 
 if TYPE_CHECKING:
     pass

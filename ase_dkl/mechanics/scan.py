@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import strained
 from ase_dkl.mechanics.along import Along, as_words, check_in_plane, path_along, start_cell
 from ase_dkl.mechanics.paths import ALONG, ANGLES, LENGTHS, STRAINS, BadScan, deformations
 from ase_dkl.mechanics.points import Points, points_on_line
 from ase_dkl.mechanics.scanned import Scanned, column, predict
+from ase_dkl.model.accepted import Model, as_surrogate
 
 if TYPE_CHECKING:
     pass

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.units import J, m
 
-from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.mechanics.elastic import (
     BadElasticity,
@@ -20,6 +19,7 @@ from ase_dkl.mechanics.elastic import (
 )
 from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium
 from ase_dkl.mechanics.propagation import propagated
+from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
 
 if TYPE_CHECKING:

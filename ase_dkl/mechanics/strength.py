@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.units import GPa
 
-from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import VOIGT, strained
 from ase_dkl.mechanics.elastic import refuse_all_but_bulk
 from ase_dkl.mechanics.equilibrium import STEP, Equilibrium, equilibrium
 from ase_dkl.mechanics.linear import Linear
 from ase_dkl.mechanics.loading import BadLoading, Shear, Tension
+from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
 from ase_dkl.wording import concise
 

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.units import GPa
 
-from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
 from ase_dkl.crystal.lattice import STRAIN_GENERATORS, on_strains, strained
@@ -19,6 +18,7 @@ from ase_dkl.mechanics.equilibrium import ISOTROPIC, Equilibrium, equilibrium
 from ase_dkl.mechanics.linear import Linear
 from ase_dkl.mechanics.propagation import propagated
 from ase_dkl.mechanics.strains import laue_group
+from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
 from ase_dkl.wording import concise
 

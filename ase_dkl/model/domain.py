@@ -12,6 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from ase_dkl.arrays import Floats
+from ase_dkl.crystal.lattice import NAMES
 
 MARGIN = 0.02
 """Of the range's width: how far beyond the outermost training lattice is still inside."""
@@ -21,7 +22,6 @@ SAME = 1e-3
 """Standard deviations of the lattice parameters by which images of one lattice differ at most, as files round them."""
 _ENOUGH = 2000
 """Training lattices whose gaps are looked at."""
-NAMES = {1: ("a",), 3: ("a", "b", "gamma"), 6: ("a", "b", "c", "alpha", "beta", "gamma")}
 
 
 @dataclass(frozen=True)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.units import GPa
 
-from ase_dkl.accepted import Model, as_surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import on_strains
 from ase_dkl.metrics import coverage, miscalibration_area, negative_log_likelihood, rank_correlation, rmse
+from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.model.records import Evaluation
 
 if TYPE_CHECKING:

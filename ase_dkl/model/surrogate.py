@@ -13,13 +13,13 @@ from ase.units import GPa
 from numpy.typing import ArrayLike
 from scipy.special import ndtr, stdtrit
 
-from ase_dkl.accepted import Structure, one_or_many
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
-from ase_dkl.crystal.lattice import image_parameters
+from ase_dkl.crystal.lattice import NAMES, image_parameters
+from ase_dkl.crystal.structures import Structure, one_or_many
 from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.model.calibration import Calibration
-from ase_dkl.model.domain import NAMES, Domain, Extrapolation
+from ase_dkl.model.domain import Domain, Extrapolation
 from ase_dkl.model.features import propagate, silu
 from ase_dkl.model.inputs import DEGREES, Scaling, basis_functions, strain_functions
 from ase_dkl.model.model_file import BadModelFile, checksum, pack, unpack, writer

@@ -9,9 +9,9 @@ import numpy as np
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.invariants import UNIT
-from ase_dkl.crystal.lattice import image_parameters
+from ase_dkl.crystal.lattice import NAMES, image_parameters
 from ase_dkl.figures.plots import BLUE, GREY, ORANGE
-from ase_dkl.model.domain import MARGIN, NAMES
+from ase_dkl.model.domain import MARGIN
 from ase_dkl.model.inputs import CUBIC, DEGREES
 from ase_dkl.model.model_file import unpack
 from ase_dkl.model.surrogate import spread_factor

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from ase_dkl.crystal.lattice import image_parameters
+from ase_dkl.crystal.lattice import NAMES, image_parameters
 from ase_dkl.figures.plots import BLUE, GREY, ORANGE
-from ase_dkl.model.domain import MARGIN, NAMES
+from ase_dkl.model.domain import MARGIN
 from ase_dkl.report.blocks import Section, facts, figure, side_by_side, table
 from ase_dkl.report.figures import empty_figure
 from ase_dkl.wording import GREEK

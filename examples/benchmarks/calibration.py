@@ -20,8 +20,9 @@ from rich.table import Table
 from scipy.stats import norm
 
 from ase_dkl import Dataset, TrainConfig, fit, srtio3
-from ase_dkl.model.calibration import Scores, calibrate
+from ase_dkl.model.calibration import Scores
 from ase_dkl.model.evaluation import stress_errors
+from ase_dkl.training.calibrate import calibrate
 
 LEVEL = 0.95
 GAUSSIAN = float(norm.ppf((1 + LEVEL) / 2))

@@ -1,9 +1,8 @@
-"""What functions take in place of a surrogate and of atoms."""
+"""What functions take in place of atoms."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from ase import Atoms
@@ -11,34 +10,8 @@ from ase import Atoms
 if TYPE_CHECKING:
     from pymatgen.core.structure import IMolecule, IStructure
 
-    from ase_dkl.calculator import DKLCalculator
-    from ase_dkl.model.surrogate import Surrogate
-
-Model: TypeAlias = "Surrogate | DKLCalculator | str | Path"
-"""A surrogate, a calculator that answers from one (the one it has at the time), or a model file."""
 Structure: TypeAlias = "Atoms | IStructure | IMolecule"
 """Atoms, or a structure of pymatgen's."""
-
-
-def as_surrogate(model: Model) -> Surrogate:
-    """The surrogate itself.
-
-    Raises:
-        TypeError: it is something else.
-        BadModelFile: it is a file that holds no model.
-    """
-    from ase_dkl.model.surrogate import Surrogate
-
-    if isinstance(model, Surrogate):
-        return model
-    if isinstance(model, str | Path):
-        return Surrogate.load(model)
-    found = getattr(model, "surrogate", None)
-    if isinstance(found, Surrogate):
-        return found
-    raise TypeError(
-        f"{type(model).__name__} is no model. Give a surrogate, the name of a model file, or a DKLCalculator."
-    )
 
 
 def as_atoms(structure: Structure) -> Atoms:
