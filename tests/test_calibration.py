@@ -43,6 +43,18 @@ def test_the_quantile_is_the_textbook_one() -> None:
     assert scores.half_width(0.5) == 10
 
 
+@pytest.mark.parametrize("labels", [1, 2, 6])
+def test_the_row_to_come_counts_with_all_its_labels(labels: int) -> None:
+    """The smallest score that at least the level of all scores do not exceed, those of the row to come at infinity."""
+    rng = np.random.default_rng(labels)
+    for _ in range(100):
+        z = rng.standard_t(3, size=(rng.integers(5, 60), labels))
+        level = rng.uniform(0.05, 0.8)
+        everything = np.append(np.abs(z), np.full(labels, np.inf))
+        expected = min(score for score in everything if np.mean(everything <= score) >= level)
+        assert scores_of(z).half_width(level) == expected
+
+
 def test_the_sign_of_errors_does_not_matter() -> None:
     z = np.random.default_rng(0).normal(size=50)
     assert scores_of(z).half_width(0.9) == scores_of(-z).half_width(0.9) == scores_of(np.abs(z)).half_width(0.9)

@@ -9,15 +9,14 @@ part; z = error / σ, with model uncertainty and label noise in σ, tells how wr
 
 What the model predicts stays as it is.
 
-Source: normalised conformal regression: Papadopoulos, Gammerman & Vovk (2008), in the package crepes; held-out folds
-for a model of all rows: Vovk, Ann. Math. Artif. Intell. 74 (2015) 9; several labels of one row: Lee, Barber & Willett,
+Source: normalised conformal regression: Papadopoulos, Gammerman & Vovk (2008); held-out folds for a model of all
+rows: Vovk, Ann. Math. Artif. Intell. 74 (2015) 9; several labels of one row: Lee, Barber & Willett,
 arXiv:2306.06342; the factor: Laves et al., MIDL 2020, arXiv:2104.12376.
 """
 
 from __future__ import annotations
 
 import math
-import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
@@ -61,21 +60,16 @@ class Scores:
         Raises:
             BadCalibration: so high a level takes more rows.
         """
-        from crepes import ConformalRegressor
-
-        # Labels of one row go together: the row to come counts as k that may lie anywhere, of which crepes adds one.
+        scores = np.sort(np.abs(self.z[np.isfinite(self.z)]))
+        # Labels of one row go together: the row to come counts as k that may lie anywhere.
         labels = int(np.isfinite(self.z).sum(axis=1).max())
-        scores = np.append(self.z[np.isfinite(self.z)], np.full(labels - 1, np.inf))
-        regressor = ConformalRegressor().fit(scores)
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "the no. of calibration examples is too small")
-            width = float(regressor.predict_int(np.zeros(1), confidence=level - ROUNDING)[0, 1])
-        if not math.isfinite(width):
+        rank = max(1, math.ceil((level - ROUNDING) * (len(scores) + labels)))
+        if rank > len(scores):
             raise BadCalibration(
                 f"{len(self.z)} held-out rows tell nothing of intervals that hold {level:.6g} of the labels: that "
                 f"takes {math.ceil(level / (1 - level) - ROUNDING)}. Ask for a lower level, or calibrate on more rows."
             )
-        return width
+        return float(scores[rank - 1])
 
     def coverage(self, level: float) -> dict[str, float | None]:
         """Fractions of the held-out labels inside intervals that shall hold `level` of them.
