@@ -31,6 +31,7 @@ from .dataset import mos2 as mos2
 from .dataset import silicon as silicon
 from .dataset import srtio3 as srtio3
 from .dataset import srtio3_direct as srtio3_direct
+from .errors import Refused as Refused
 from .mechanics.chain import ChainStiffness as ChainStiffness
 from .mechanics.chain import chain_stiffness as chain_stiffness
 from .mechanics.directional import directional_young_modulus as directional_young_modulus

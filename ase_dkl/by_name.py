@@ -10,15 +10,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from ase_dkl.errors import Refused
+
 TRUSTED = ("ase", "ase_dkl")
 """Packages whose calculators and methods are run without a question."""
 
 
-class BadName(ValueError):
+class BadName(Refused, ValueError):
     """A name that leads to no object."""
 
 
-class Untrusted(ValueError):
+class Untrusted(Refused, ValueError):
     """A file of settings that has code run, and nobody has said that it may."""
 
 

@@ -23,6 +23,8 @@ from ase.calculators.calculator import (
 )
 from ase.outputs import Properties, all_outputs
 
+from ase_dkl.errors import Refused
+
 if TYPE_CHECKING:
     from ase_dkl.model.domain import Extrapolation
     from ase_dkl.model.surrogate import Surrogate
@@ -40,7 +42,7 @@ class ExtrapolationWarning(UserWarning):
     """The lattice lies outside the training range or far from every training point."""
 
 
-class ExtrapolationError(CalculatorError):
+class ExtrapolationError(Refused, CalculatorError):
     """The same, where the calculator was told to raise."""
 
 

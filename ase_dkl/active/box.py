@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal, lattice
+from ase_dkl.errors import Refused
 from ase_dkl.mechanics.paths import ANGLES, LENGTHS, ParameterPath
 
 DRAWN = 2**10
@@ -17,7 +18,7 @@ MOST = 2**22
 """Sobol points after which there is no hope of finding a lattice."""
 
 
-class BadBox(ValueError):
+class BadBox(Refused, ValueError):
     """A box with no lattices in it."""
 
 

@@ -16,13 +16,14 @@ from ase_dkl.active.labels.calculation import Calculation
 from ase_dkl.active.stopping import Stop
 from ase_dkl.addresses import display_name
 from ase_dkl.crystal import Crystal
+from ase_dkl.errors import Refused
 from ase_dkl.model.records import TrainConfig
 
 FEWEST = 4
 """Labels without which there is no first model: energy, slope and curvature take three, and one tells of noise."""
 
 
-class BadCampaign(ValueError):
+class BadCampaign(Refused, ValueError):
     """A campaign that cannot begin, or cannot go on."""
 
 

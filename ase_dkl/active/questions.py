@@ -12,9 +12,10 @@ from ase.db import connect
 from ase_dkl.active.labels.calculation import one_line
 from ase_dkl.active.labels.results import BadResult, results_of
 from ase_dkl.addresses import check_server, display_name, is_server
+from ase_dkl.errors import Refused
 
 
-class NoLabel(CalculatorError):
+class NoLabel(Refused, CalculatorError):
     """The reference calculator gave nothing that could be learnt."""
 
 

@@ -23,12 +23,13 @@ from ase_dkl.active.target import Target
 from ase_dkl.addresses import display_name, is_server
 from ase_dkl.by_name import check_trust, is_trusted
 from ase_dkl.crystal import Crystal
+from ase_dkl.errors import Refused
 from ase_dkl.model.records import TrainConfig
 
 _Kind = tuple[str, Callable[[Any], Any]]
 
 
-class BadSettings(ValueError):
+class BadSettings(Refused, ValueError):
     """A file of settings that says something wrong, or not enough."""
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from scipy.special import chdtri
 
 from ase_dkl.arrays import Floats
+from ase_dkl.errors import Refused
 from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ PROGRESS = 0.97
 """What is left of the uncertainty where a stage made progress."""
 
 
-class BadStop(ValueError):
+class BadStop(Refused, ValueError):
     """A rule that would never stop, or makes no sense."""
 
 

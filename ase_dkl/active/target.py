@@ -13,6 +13,7 @@ from ase.units import GPa
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.crystal.lattice import NAMES
+from ase_dkl.errors import Refused
 from ase_dkl.mechanics.elastic import COMPONENTS, in_standard_frame, linearised, stiffness
 from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium, lattice_tangents
 from ase_dkl.mechanics.linear import Linear
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
     from ase_dkl.model.surrogate import Surrogate
 
 
-class BadTarget(ValueError):
+class BadTarget(Refused, ValueError):
     """A property that there is not, or not of this crystal."""
 
 

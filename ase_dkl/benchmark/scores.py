@@ -12,13 +12,14 @@ from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.data import Data
 from ase_dkl.benchmark.methods import Model
 from ase_dkl.dataset import Dataset
+from ase_dkl.errors import Refused
 from ase_dkl.model.evaluation import stress_errors
 from ase_dkl.model.prediction import Prediction
 
 Scores = dict[str, float | None]
 
 
-class BadPrediction(ValueError):
+class BadPrediction(Refused, ValueError):
     """A model's numbers that cannot be scored."""
 
 

@@ -15,6 +15,7 @@ from ase_dkl.active.box import BadBox, Box
 from ase_dkl.addresses import display_name
 from ase_dkl.by_name import check_trust, file_digest, is_file, is_trusted, named
 from ase_dkl.dataset.dataset import FEWEST_ROWS
+from ase_dkl.errors import Refused
 
 if TYPE_CHECKING:
     from ase_dkl.benchmark.methods import Method
@@ -26,7 +27,7 @@ METALS = ("Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt")
 """What effective medium theory has; all face-centred cubic."""
 
 
-class BadStudy(ValueError):
+class BadStudy(Refused, ValueError):
     """A study's file that says something wrong, or not enough."""
 
 

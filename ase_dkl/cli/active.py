@@ -8,7 +8,6 @@ import typer
 from ase_dkl.cli.predict import read_structures
 from ase_dkl.cli.terminal import (
     Json,
-    Mistake,
     Overwrite,
     Trust,
     check_endings,
@@ -18,6 +17,7 @@ from ase_dkl.cli.terminal import (
     print_rich,
     print_table,
 )
+from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs, written_whole
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def init(
         with file.open("x", encoding="utf-8") as new:
             new.write(TEMPLATE.read_text(encoding="utf-8").replace("THIS_FILE", file.name))
     except FileExistsError:
-        raise Mistake(f"{file} is there already and stays as it is. Name another file, or edit this one.") from None
+        raise Refused(f"{file} is there already and stays as it is. Name another file, or edit this one.") from None
     note(
         f"{file} is written. Edit it: at least the crystal, the box and the calculator. Then: ase-dkl active run {file}"
     )
@@ -160,7 +160,7 @@ def label(
     else:
         _print_labels(rows)
     if failed := sum(row["error"] is not None for row in rows):
-        raise Mistake(f"{failed} of {len(rows)} labels failed, after {settings.plan.attempts} attempts each.")
+        raise Refused(f"{failed} of {len(rows)} labels failed, after {settings.plan.attempts} attempts each.")
 
 
 def _describe(plan: "Plan") -> None:

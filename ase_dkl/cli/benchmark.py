@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ase_dkl.cli.terminal import Json, Mistake, Overwrite, Trust, bars, in_words, note, print_json, print_rich
+from ase_dkl.cli.terminal import Json, Overwrite, Trust, bars, in_words, note, print_json, print_rich
+from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def benchmark(
     if report:
         folder = path.with_name(f"{path.stem}-report")
         if folder.exists() and not overwrite:
-            raise Mistake(f"{folder} exists already. Move it, or replace what is in it: --overwrite.")
+            raise Refused(f"{folder} exists already. Move it, or replace what is in it: --overwrite.")
         found = Results(path)
         shown = tables(described, found)
         if not as_json:
@@ -81,7 +82,7 @@ def _run(study: "Study", path: Path, workers: int) -> None:
         from ase_dkl.benchmark.runner import run
         from ase_dkl.benchmark.worker import Task
     except ModuleNotFoundError as error:
-        raise Mistake(f"Studies need {error.name}. Install it: pip install 'ase-dkl[baselines]'") from error
+        raise Refused(f"Studies need {error.name}. Install it: pip install 'ase-dkl[baselines]'") from error
 
     note(environment())
     columns = (

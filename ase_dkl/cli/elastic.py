@@ -10,7 +10,6 @@ import typer
 from ase_dkl.cli.output import lattice_record
 from ase_dkl.cli.terminal import (
     Json,
-    Mistake,
     Model,
     Overwrite,
     Pressure,
@@ -24,6 +23,7 @@ from ase_dkl.cli.terminal import (
     warn,
     warnings_told,
 )
+from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.wording import (
     NOT_KNOWN,
@@ -90,7 +90,7 @@ def elastic(
     if periodic == 3:
         _bulk(model, surrogate, pressure, symmetry, third_order, plot, as_json)
     elif pressure or third_order or plot is not None:
-        raise Mistake(
+        raise Refused(
             f"{model} is a model of a {'sheet or slab' if periodic == 2 else 'chain'}: --pressure, --third-order and "
             "--plot are for bulk crystals. Leave them out."
         )

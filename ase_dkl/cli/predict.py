@@ -11,7 +11,6 @@ from ase_dkl.cli.inputs import paths_of
 from ase_dkl.cli.terminal import (
     Append,
     Json,
-    Mistake,
     Model,
     Overwrite,
     Pbc,
@@ -22,6 +21,7 @@ from ase_dkl.cli.terminal import (
     print_rich,
     warnings_told,
 )
+from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs, written_rows, written_whole
 from ase_dkl.tables import as_csv, rows_of
 from ase_dkl.wording import number, plus_minus
@@ -75,9 +75,9 @@ def predict(
 
     if output is not None:
         if output.suffix not in FORMATS:
-            raise Mistake(f"{output}: predictions are written as {', '.join(FORMATS)}. Choose one of these endings.")
+            raise Refused(f"{output}: predictions are written as {', '.join(FORMATS)}. Choose one of these endings.")
         if level is not None and output.suffix in FORMATS[2:]:
-            raise Mistake(f"{output}: intervals are written as .csv or .json. Choose one of these, or no --level.")
+            raise Refused(f"{output}: intervals are written as .csv or .json. Choose one of these, or no --level.")
     check_append(output, append=append, overwrite=overwrite)
     check_outputs(output, inputs=[model, *paths_of(files)], overwrite=overwrite, append=append)
     surrogate = Surrogate.load(model)
@@ -121,7 +121,7 @@ def read_structures(files: list[str]) -> tuple[list[dict[str, Any]], "list[Atoms
             name = place.name if place.is_no_file else place.path
             frames = _frames(place.path, name)
             if not frames:
-                raise Mistake(f"{name}: there are no structures in it.")
+                raise Refused(f"{name}: there are no structures in it.")
             sources += [{"file": name, "frame": i} for i in range(len(frames))]
             structures += frames
     return sources, structures
@@ -133,7 +133,7 @@ def _frames(path: str, name: str) -> "list[Atoms]":
     from ase_dkl.dataset.sources import BadDataset, read_rows
 
     if not is_server(path) and not Path(path.split("@", maxsplit=1)[0]).exists():
-        raise Mistake(f"{name}: there is no such file.")
+        raise Refused(f"{name}: there is no such file.")
     try:
         if is_server(path):
             return [row.toatoms() for row in read_rows(path)]
@@ -141,7 +141,7 @@ def _frames(path: str, name: str) -> "list[Atoms]":
     except BadDataset:
         raise
     except Exception as error:
-        raise Mistake(f"{name}: ASE cannot read it ({type(error).__name__}: {error}).") from error
+        raise Refused(f"{name}: ASE cannot read it ({type(error).__name__}: {error}).") from error
     return found if isinstance(found, list) else [found]
 
 
@@ -155,7 +155,7 @@ def _outside(surrogate: "Surrogate", sources: list[dict[str, Any]], structures: 
         try:
             cells.append(surrogate.crystal.map(atoms).cell)
         except NotThisCrystal as error:
-            raise Mistake(f"{source['file']}, frame {source['frame']} ({atoms.symbols}): {error}") from error
+            raise Refused(f"{source['file']}, frame {source['frame']} ({atoms.symbols}): {error}") from error
     return surrogate.extrapolation(np.array(cells)).outside
 
 
@@ -164,7 +164,7 @@ def _intervals(surrogate: "Surrogate", prediction: "Prediction", level: float, o
     from ase.units import GPa
 
     if surrogate.calibration is None:
-        raise Mistake("This model knows of no intervals. Train with --calibrate, or leave --level out.")
+        raise Refused("This model knows of no intervals. Train with --calibrate, or leave --level out.")
     found = surrogate.calibration.intervals(prediction, level, outside=outside)
     ends = {f"energy_{end}_eV": found.energy[:, i] for i, end in enumerate(("low", "high"))}
     if found.stress is not None:

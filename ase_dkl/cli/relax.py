@@ -9,7 +9,6 @@ from ase_dkl.cli.output import lattice_record
 from ase_dkl.cli.terminal import (
     Append,
     Json,
-    Mistake,
     Model,
     Overwrite,
     Pressure,
@@ -21,6 +20,7 @@ from ase_dkl.cli.terminal import (
     print_table,
     warnings_told,
 )
+from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs, written_rows, written_whole
 from ase_dkl.wording import of_equilibrium, plus_minus
 
@@ -109,7 +109,7 @@ def _check_structure_file(path: Path) -> None:
     except UnknownFileTypeError:
         known = False
     if not known:
-        raise Mistake(f"{path}: ASE writes no structures into such files. Choose .cif, .vasp, .xyz, .db or the like.")
+        raise Refused(f"{path}: ASE writes no structures into such files. Choose .cif, .vasp, .xyz, .db or the like.")
 
 
 def _write(path: Path, atoms: "Atoms", append: bool) -> None:
@@ -123,4 +123,4 @@ def _write(path: Path, atoms: "Atoms", append: bool) -> None:
         try:
             ase.io.write(beside, atoms)
         except Exception as error:
-            raise Mistake(f"{path}: ASE cannot write it ({type(error).__name__}: {error}).") from error
+            raise Refused(f"{path}: ASE cannot write it ({type(error).__name__}: {error}).") from error

@@ -8,7 +8,6 @@ import typer
 from ase_dkl.cli.inputs import paths_of
 from ase_dkl.cli.terminal import (
     Json,
-    Mistake,
     Model,
     Overwrite,
     Pbc,
@@ -20,6 +19,7 @@ from ase_dkl.cli.terminal import (
     note,
     print_json,
 )
+from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs, written_whole
 
 
@@ -46,9 +46,9 @@ def report(
     The page holds everything that it shows, and opens without a network.
     """
     if output.suffix not in (".html", ".htm"):
-        raise Mistake(f"{output}: a report is written as .html. Choose that ending.")
+        raise Refused(f"{output}: a report is written as .html. Choose that ending.")
     if select is not None and data is None:
-        raise Mistake(f"--select {select!r} chooses among labelled rows, and there are none: name some with --data.")
+        raise Refused(f"--select {select!r} chooses among labelled rows, and there are none: name some with --data.")
     check_outputs(output, inputs=[model, *paths_of([data] if data else [])], overwrite=overwrite)
     from rich.console import Console
     from rich.progress import track

@@ -10,7 +10,6 @@ from ase_dkl.addresses import display_name
 from ase_dkl.cli.inputs import paths_of
 from ase_dkl.cli.terminal import (
     Json,
-    Mistake,
     Model,
     Overwrite,
     Pbc,
@@ -22,6 +21,7 @@ from ase_dkl.cli.terminal import (
     print_json,
     warnings_told,
 )
+from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.tables import as_csv, rows_of
 
@@ -111,7 +111,7 @@ def scan(
     from ase_dkl.model.verdict import warn_of
 
     if (across is None) != (across_bounds is None):
-        raise Mistake("A map takes both --across and --across-range; a line takes neither.")
+        raise Refused("A map takes both --across and --across-range; a line takes neither.")
     offsets = np.linspace(*_ordered("--range", bounds), n)
     check_endings(figure=plot, table=output)
     check_outputs(plot, output, inputs=[model, *paths_of([data] if data else [])], overwrite=overwrite)
@@ -179,7 +179,7 @@ def _figure(result: "Scan | Grid", points: "Points | None") -> "Figure":
 def _ordered(option: str, bounds: tuple[float, float]) -> tuple[float, float]:
     low, high = bounds
     if not low < high:
-        raise Mistake(f"{option} {low:g} {high:g}: the first number must be the lower one.")
+        raise Refused(f"{option} {low:g} {high:g}: the first number must be the lower one.")
     return bounds
 
 

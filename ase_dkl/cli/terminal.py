@@ -22,6 +22,7 @@ from typer.core import TyperGroup
 
 from ase_dkl.addresses import without_secrets
 from ase_dkl.cli.encoding import write_in_any_encoding
+from ase_dkl.errors import Refused
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -113,10 +114,6 @@ Append = Annotated[bool, typer.Option("--append", help="Add rows to the ASE data
 Symmetry = Annotated[bool, typer.Option(help="Keep the symmetry of the reference crystal.")]
 
 
-class Mistake(Exception):
-    """Something that the user can put right, in words."""
-
-
 def in_words(command: Callable[P, None]) -> Callable[P, None]:
     """Make a command end with a message on stderr and exit status 1 where its user made a mistake.
 
@@ -132,8 +129,7 @@ def in_words(command: Callable[P, None]) -> Callable[P, None]:
             try:
                 command(*args, **kwargs)
                 log.debug(f"{command.__name__}: {time.perf_counter() - began:.1f} s")
-            # Evaluated only when something was raised, so that nothing heavy is imported before.
-            except _mistakes() as error:
+            except (Refused, OSError) as error:
                 given = list(_texts([*args, *kwargs.values()]))
                 log.debug(without_secrets(traceback.format_exc(), given))
                 log.error(without_secrets(_words(error), given))
@@ -206,37 +202,6 @@ def heard(level: int) -> Iterator[None]:
         log.setLevel(before)
 
 
-def _mistakes() -> tuple[type[Exception], ...]:
-    from ase_dkl.active.box import BadBox
-    from ase_dkl.active.labels.calculation import BadCalculation
-    from ase_dkl.active.labels.executors import BadExecutor
-    from ase_dkl.active.plan import BadCampaign
-    from ase_dkl.active.settings import BadSettings
-    from ase_dkl.active.stopping import BadStop
-    from ase_dkl.active.store import BadStore
-    from ase_dkl.active.target import BadTarget
-    from ase_dkl.benchmark.methods.method import BadMethod
-    from ase_dkl.benchmark.settings import BadStudy
-    from ase_dkl.by_name import BadName, Untrusted
-    from ase_dkl.crystal import BadReference, NotThisCrystal
-    from ase_dkl.dataset import BadDataset
-    from ase_dkl.mechanics.elastic import BadElasticity
-    from ase_dkl.mechanics.equilibrium import BadEquilibrium
-    from ase_dkl.mechanics.forms import BadEquationOfState
-    from ase_dkl.mechanics.scan import BadScan
-    from ase_dkl.model.calibration import BadCalibration
-    from ase_dkl.model.model_file import BadModelFile
-    from ase_dkl.model.records import BadTraining
-
-    of_data = (BadDataset, BadReference, NotThisCrystal)
-    of_models = (BadCalibration, BadModelFile, BadTraining)
-    of_mechanics = (BadElasticity, BadEquationOfState, BadEquilibrium, BadScan)
-    of_plans = (BadBox, BadCampaign, BadSettings, BadStop, BadTarget)
-    of_studies = (BadMethod, BadStudy)
-    of_labels = (BadCalculation, BadExecutor, BadName, BadStore, Untrusted)
-    return (Mistake, *of_data, *of_models, *of_mechanics, *of_plans, *of_labels, *of_studies, OSError)
-
-
 def _words(error: Exception) -> str:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror.lower()}."
@@ -302,22 +267,22 @@ def print_rich(*shown: RenderableType, width: int | None = None) -> None:
 def check_append(output: Path | None, *, append: bool, overwrite: bool) -> None:
     """Refuse to add rows to what has none."""
     if append and (output is None or output.suffix != ".db"):
-        raise Mistake("--append adds rows to an ASE database. Name one with -o, ending in .db, or leave it out.")
+        raise Refused("--append adds rows to an ASE database. Name one with -o, ending in .db, or leave it out.")
     if append and overwrite:
-        raise Mistake("--append keeps what a database has, and --overwrite does not. Choose one of them.")
+        raise Refused("--append keeps what a database has, and --overwrite does not. Choose one of them.")
 
 
 def check_endings(*, figure: Path | None = None, table: Path | None = None) -> None:
     """Find out before the work that a figure or a table is not written in files of that kind.
 
     Raises:
-        Mistake: in words.
+        Refused: in words.
     """
     if table is not None and table.suffix != ".csv":
-        raise Mistake(f"{table}: a table is written as .csv. Choose that ending.")
+        raise Refused(f"{table}: a table is written as .csv. Choose that ending.")
     if figure is not None:
         from matplotlib.backend_bases import FigureCanvasBase
 
         formats = sorted(FigureCanvasBase.get_supported_filetypes())
         if figure.suffix[1:] not in formats:
-            raise Mistake(f"{figure}: a figure is written as one of {', '.join(formats)}. Choose one of these endings.")
+            raise Refused(f"{figure}: a figure is written as one of {', '.join(formats)}. Choose one of these endings.")

@@ -10,6 +10,7 @@ from ase import Atoms
 
 from ase_dkl.crystal.motif import LOOSEST, Floats, Motif, unusable
 from ase_dkl.crystal.relabelling import SURE_DISTORTION, distortion, distortion_at, isometries, near_bases
+from ase_dkl.errors import Refused
 
 CLAMPED_TOLERANCE = 2e-3
 """How far from its clamped site an ion may be, Å: room for files with four decimals of a fractional coordinate, and
@@ -23,7 +24,7 @@ _DISTORTIONS = (0.03, 0.15, 0.45)
 within 15 % and angles within 15°, the corners of that box included, stay below the last."""
 
 
-class NotThisCrystal(ValueError):
+class NotThisCrystal(Refused, ValueError):
     """A structure that is not the reference crystal under strain; the message says why."""
 
 

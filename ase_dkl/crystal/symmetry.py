@@ -19,6 +19,7 @@ from scipy.special import fdtri
 
 from ase_dkl.crystal.motif import Floats, Integers, Motif, Placement, normals
 from ase_dkl.crystal.relabelling import isometries, near_bases, one_of_each_sign
+from ase_dkl.errors import Refused
 
 LATTICE_TOLERANCE = 4e-3
 """Relative difference below which two metrics are the same: strains of 0.2 %, the residue of a relaxation."""
@@ -37,7 +38,7 @@ SYMMETRY_TOLERANCE = 1e-4
 """Distance within which spglib must confirm the symmetrised crystal, Å."""
 
 
-class BadReference(ValueError):
+class BadReference(Refused, ValueError):
     """Atoms that cannot be a reference crystal."""
 
 

@@ -13,6 +13,8 @@ from ase.db.row import AtomsRow
 from ase.formula import Formula
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from ase_dkl.errors import Refused
+
 DECISIVE = frozenset(
     (
         "calculator code xc functional gga metagga theory level_of_theory basis basis_set encut ecut ecutwfc ecutrho "
@@ -41,7 +43,7 @@ LARGEST = 1e12
 """Labels beyond this, in eV and eV/Å³, are no finite numbers that a code has computed."""
 
 
-class BadRow(ValueError):
+class BadRow(Refused, ValueError):
     """A row that cannot be read, in words."""
 
 

@@ -21,6 +21,7 @@ from ase.db.sqlite import SQLite3Database
 
 from ase_dkl.addresses import check_server, display_name, is_server
 from ase_dkl.dataset.places import Place, frames, places, run_of
+from ase_dkl.errors import Refused
 
 _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "=": operator.eq,
@@ -33,7 +34,7 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
 _COLUMNS = {"id", "natoms", "formula", "energy", "calculator", "volume", "pbc", "fmax", "smax", "age", "user"}
 
 
-class BadDataset(ValueError):
+class BadDataset(Refused, ValueError):
     """Data that no model should be trained on. The message lists every problem and what to do about it.
 
     Attributes:

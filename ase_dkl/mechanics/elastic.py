@@ -15,6 +15,7 @@ from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
 from ase_dkl.crystal.lattice import metric, on_strains, strained
 from ase_dkl.crystal.motif import normals
+from ase_dkl.errors import Refused
 from ase_dkl.mechanics.equilibrium import STEP, Equilibrium, equilibrium
 from ase_dkl.mechanics.frame import standard_frame
 from ase_dkl.mechanics.linear import Linear
@@ -36,7 +37,7 @@ PRESSURE_TERMS[:3, :3] = 1 - 2 * np.eye(3)
 PRESSURE_TERMS[3:, 3:] = -np.eye(3)
 
 
-class BadElasticity(ValueError):
+class BadElasticity(Refused, ValueError):
     """Elastic constants asked of what has none, or not these."""
 
 

@@ -13,6 +13,7 @@ from ase_dkl.arrays import Floats
 from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.crystal import lattice
 from ase_dkl.crystal.lattice import NAMES, strained
+from ase_dkl.errors import Refused
 from ase_dkl.mechanics.strains import invariant_strains
 from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
@@ -33,7 +34,7 @@ FARTHEST = 0.5
 ISOTROPIC = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
 
 
-class BadEquilibrium(ValueError):
+class BadEquilibrium(Refused, ValueError):
     """A lattice in equilibrium that does not exist, or cannot be asked for."""
 
 

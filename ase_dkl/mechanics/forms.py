@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
+from ase_dkl.errors import Refused
 
 KINDS: tuple[str, ...] = tuple(ase.eos.eos_names)
 """Forms that ase.eos fits."""
@@ -21,7 +22,7 @@ FEWEST = 5
 _CIRCLE = np.exp(2j * np.pi * np.arange(16) / 16)
 
 
-class BadEquationOfState(ValueError):
+class BadEquationOfState(Refused, ValueError):
     """An equation of state that cannot be fitted, or is asked of what has none."""
 
 

@@ -9,9 +9,10 @@ import numpy as np
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import VOIGT
+from ase_dkl.errors import Refused
 
 
-class BadLoading(ValueError):
+class BadLoading(Refused, ValueError):
     """A pull or a shear that cannot be done to the crystal."""
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ase_dkl.arrays import Floats
+from ase_dkl.errors import Refused
 from ase_dkl.mechanics.propagation import covariance_root, propagated
 from ase_dkl.mechanics.stability import smallest_eigenvalue
 from ase_dkl.shown import Shown
@@ -17,7 +18,7 @@ SECOND_STEP = 0.05
 """Of second differences, in standard deviations."""
 
 
-class NotStiff(ValueError):
+class NotStiff(Refused, ValueError):
     """Moduli asked of elastic constants that resist not every strain."""
 
 

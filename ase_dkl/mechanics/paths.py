@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import STRAIN_GENERATORS, VOIGT, metric
+from ase_dkl.errors import Refused
 
 LENGTHS = ("a", "b", "c")
 ANGLES = {"alpha": (1, 2), "beta": (0, 2), "gamma": (0, 1)}
@@ -28,7 +29,7 @@ _SQUARED_NORM = np.array([1, 1, 1, 0.5, 0.5, 0.5])
 """Of a strain as a matrix, from its Voigt components squared: engineering shears are off the diagonal twice, halved."""
 
 
-class BadScan(ValueError):
+class BadScan(Refused, ValueError):
     """A scan that leads through no lattice, or along what the crystal does not have."""
 
 

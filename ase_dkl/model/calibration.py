@@ -25,6 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
+from ase_dkl.errors import Refused
 
 if TYPE_CHECKING:
     from ase_dkl.model.prediction import Prediction
@@ -33,7 +34,7 @@ ROUNDING = 1e-9
 """Of levels: without it 9 rows would be said to be too few for 90 %."""
 
 
-class BadCalibration(ValueError):
+class BadCalibration(Refused, ValueError):
     """A calibration or an interval that makes no sense, or for which there are too few rows."""
 
 

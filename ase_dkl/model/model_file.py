@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from ase_dkl.arrays import Floats
+from ase_dkl.errors import Refused
 from ase_dkl.model.older_formats import modern
 
 FORMAT = "ase_dkl surrogate"
@@ -25,7 +26,7 @@ older files lack is made up for in `older_formats`."""
 UNITS = "eV, Å, degrees; stress eV/Å³, Voigt xx yy zz yz xz xy, tension positive"
 
 
-class BadModelFile(ValueError):
+class BadModelFile(Refused, ValueError):
     """A file that is no model, or not one that this version reads."""
 
 

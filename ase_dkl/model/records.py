@@ -9,6 +9,7 @@ from pathlib import PurePosixPath, PureWindowsPath
 from types import NoneType, UnionType
 from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
+from ase_dkl.errors import Refused
 from ase_dkl.shown import Shown
 from ase_dkl.wording import number
 
@@ -21,7 +22,7 @@ _FOLDERS = re.compile(r"(?<![\w/:.~])/(?:[^/\s'\"]+/)+(?=[^/\s'\"])|\b[A-Za-z]:\
 """Of an absolute path within a text."""
 
 
-class BadTraining(ValueError):
+class BadTraining(Refused, ValueError):
     """A configuration that makes no sense, or that the data do not allow."""
 
 

@@ -6,15 +6,8 @@ import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
-from ase_dkl.mechanics.elastic import BadElasticity
-from ase_dkl.mechanics.equilibrium import BadEquilibrium
-from ase_dkl.mechanics.forms import BadEquationOfState
-from ase_dkl.mechanics.moduli import NotStiff
-from ase_dkl.mechanics.paths import BadScan
+from ase_dkl.errors import Refused
 from ase_dkl.report.blocks import Section
-
-REFUSALS = (BadElasticity, BadEquationOfState, BadEquilibrium, BadScan, NotStiff)
-
 
 T = TypeVar("T")
 
@@ -34,7 +27,7 @@ def attempt(section: Section, compute: Callable[[], T]) -> T | None:
         warnings.simplefilter("always", UserWarning)
         try:
             found = compute()
-        except REFUSALS as refusal:
+        except Refused as refusal:
             section.missing.append(str(refusal))
     for each in caught:
         if not issubclass(each.category, UserWarning):

@@ -21,12 +21,13 @@ from ase.calculators.genericfileio import GenericFileIOCalculator
 from ase.calculators.names import names
 
 from ase_dkl.by_name import BadName, absolute, file_digest, is_file, named
+from ase_dkl.errors import Refused
 
 RESOLUTION = 1e-9
 """Å. Structures that differ by less are one."""
 
 
-class BadCalculation(ValueError):
+class BadCalculation(Refused, ValueError):
     """A calculator that cannot be made, or computes no energy."""
 
 

@@ -68,6 +68,7 @@ from ase_dkl.active.labels.calculation import one_line
 from ase_dkl.active.labels.own_process import end_labels
 from ase_dkl.addresses import display_name
 from ase_dkl.by_name import BadName, named
+from ase_dkl.errors import Refused
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -78,7 +79,7 @@ KINDS = {"local": ("workers",), "dask": ("address", "cluster"), "parsl": ("confi
 _CONNECT_S = 30
 
 
-class BadExecutor(ValueError):
+class BadExecutor(Refused, ValueError):
     """An executor that cannot be opened."""
 
 

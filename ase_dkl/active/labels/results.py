@@ -8,9 +8,10 @@ import numpy as np
 from ase import Atoms
 
 from ase_dkl.active.labels.calculation import one_line
+from ase_dkl.errors import Refused
 
 
-class BadResult(ValueError):
+class BadResult(Refused, ValueError):
     """A calculator's results are no label."""
 
 

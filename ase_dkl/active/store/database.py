@@ -13,6 +13,7 @@ from ase.db.row import AtomsRow
 from ase.db.sqlite import SQLite3Database
 
 from ase_dkl.addresses import check_server, display_name, is_server
+from ase_dkl.errors import Refused
 
 LOCK_S = 20
 """How long one attempt waits for the transactions of others."""
@@ -41,11 +42,11 @@ _UNWRITABLE = {
 }
 
 
-class BadStore(ValueError):
+class BadStore(Refused, ValueError):
     """A database, or something in it, that a campaign cannot work with."""
 
 
-class StoreUnreachable(OSError):
+class StoreUnreachable(Refused, OSError):
     """A database that cannot be read or written at present."""
 
 

@@ -9,12 +9,13 @@ from typing import Any, Protocol
 from numpy.typing import ArrayLike
 
 from ase_dkl.dataset import Dataset
+from ase_dkl.errors import Refused
 from ase_dkl.model.prediction import Prediction
 
 Settings = Mapping[str, Any]
 
 
-class BadMethod(ValueError):
+class BadMethod(Refused, ValueError):
     """There is no such method or setting, or the setting's value is of the wrong kind."""
 
 
