@@ -53,7 +53,7 @@ def test_without_symmetry_it_is_the_stock_process(coordinates: Floats) -> None:
 @pytest.mark.parametrize("kind", ["rbf", "matern52"])
 @pytest.mark.parametrize("one_sided", [True, False])
 def test_sums_over_images_are_invariant_covariances(srtio3_dataset: Dataset, kind: str, one_sided: bool) -> None:
-    """Of a cube, whose images exchange lattice parameters, and of a hexagonal sheet, where they mix them."""
+    """A cube, whose images exchange lattice parameters, and a hexagonal sheet, where they mix them."""
     dataset = srtio3_dataset if one_sided else Dataset.read(mos2())
     cells, images = dataset.cells[:8][:, list(dataset.crystal.periodic)], dataset.crystal.images
     scaling = Scaling.of(images, cells, dataset.energies)

@@ -36,7 +36,7 @@ def calibration(rows: Dataset) -> Calibration:
 
 
 def test_the_quantile_is_the_textbook_one() -> None:
-    """Of n scores the ⌈(n + 1) level⌉-th smallest."""
+    """It is the ⌈(n + 1) level⌉-th smallest of n scores."""
     scores = scores_of(np.random.default_rng(0).permutation(np.arange(1.0, 20.0)))
     assert scores.half_width(0.95) == 19
     assert scores.half_width(0.9) == 18

@@ -124,7 +124,7 @@ class TestWithoutAMinimumBetweenTheBounds:
         assert pytest.approx(fitted.V0_A3, rel=0.02) == V0
 
     def test_rows_of_one_shape_say_nothing_of_others(self) -> None:
-        """Of a tetragonal crystal: a search of the equilibrium among all c/a would find what no row tells."""
+        """The crystal is tetragonal: a search of the equilibrium among all c/a would find what no row tells."""
         fitted = of_volumes(np.linspace(0.92, 1.08, 9), c=4.4)
         assert pytest.approx(V0, rel=1e-3) == fitted.V0_A3
         assert fitted.B0_GPa == pytest.approx(B0 / GPa, rel=0.05)

@@ -20,7 +20,7 @@ def test_intervals_hold_the_truth(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "coverage_study", study)
     spec.loader.exec_module(study)
     scores = np.array([study.one(seed=1, index=index, quick=False)[2] for index in range(5)])
-    # Of V0, B0, C11, C12 and C44 of five crystals: 25 intervals, of which 95 % should hold.
+    # V0, B0, C11, C12 and C44 of five crystals: 25 intervals, of which 95 % should hold.
     assert (np.abs(scores) < study.IN_95).mean() >= 0.8
     # Nor are they so wide that nothing could fall outside.
     assert np.median(np.abs(scores)) > 0.2

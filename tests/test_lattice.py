@@ -44,7 +44,7 @@ def random_cells(seed: int, number: int = 8) -> Tensor:
 
 
 def derivative(function: Callable[[Tensor], Tensor]) -> Tensor:
-    """Of a function of strain at zero strain, by automatic differentiation; the strain's index comes last."""
+    """Derivative of a function of strain at zero, by automatic differentiation; the strain's index comes last."""
     result = jacobian(function, torch.zeros(6, dtype=torch.float64), vectorize=True)
     assert isinstance(result, Tensor)
     return result

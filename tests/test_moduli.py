@@ -24,7 +24,7 @@ def triclinic(seed: int) -> Floats:
 
 
 def cubic_covariance(*stds: float) -> Floats:
-    """Of independent C11, C12 and C44."""
+    """Covariance of independent C11, C12 and C44."""
     directions = [cubic(*row).ravel() for row in np.eye(3)]
     return sum((std**2 * np.outer(each, each) for std, each in zip(stds, directions, strict=True)), start=CERTAIN)
 

@@ -7,7 +7,7 @@ from ase_dkl.mechanics.propagation import covariance_root, propagated
 
 @pytest.fixture
 def covariance() -> Floats:
-    """Of a length in Å, an angle in degrees and a modulus in GPa: very unlike, and correlated."""
+    """Covariance of a length in Å, an angle in degrees and a modulus in GPa: very unlike, and correlated."""
     correlation = np.array([[1.0, 0.6, -0.2], [0.6, 1.0, 0.1], [-0.2, 0.1, 1.0]])
     scale = np.array([1e-4, 0.1, 20.0])
     return np.asarray(scale[:, None] * correlation * scale)

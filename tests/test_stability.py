@@ -15,7 +15,7 @@ def cubic(C11: float, C12: float, C44: float) -> Floats:
 
 
 def shear_covariance(std: float) -> Floats:
-    """Of C44 alone."""
+    """Covariance of C44 alone."""
     direction = cubic(0, 0, 1).ravel()
     return std**2 * np.outer(direction, direction)
 

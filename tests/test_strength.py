@@ -131,7 +131,7 @@ def test_stress_does_the_work_that_the_energy_takes(copper: Surrogate, loading: 
     energies = copper.predict_cells(held.cells, stress=False).energy
     slope = (energies[2:] - energies[:-2]) / (2 * SPACING)
     volumes = np.linalg.det(held.cells)
-    # Of a pull the strain is nominal: per length at the start.
+    # A pull's strain is nominal: per length at the start.
     conjugate = held.stress_GPa * GPa * volumes / (1 + held.strains if isinstance(loading, Tension) else 1)
     np.testing.assert_allclose(slope, conjugate[1:-1], atol=2e-3 * np.abs(conjugate).max())
 

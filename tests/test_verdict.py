@@ -67,7 +67,7 @@ def test_errors_of_several_sigma(surrogate: Surrogate, unseen: Dataset) -> None:
 def test_coverage_is_judged_by_what_chance_does(
     surrogate: Surrogate, unseen: Dataset, n: int, coverage: float, told: bool
 ) -> None:
-    """Of 12 rows 9 in the 95 % interval: once in 50 models, so that it says nothing."""
+    """9 of 12 rows in the 95 % interval: once in 50 models, so that it says nothing."""
     found = faults(with_report(surrogate, test=errors(surrogate, unseen, n=n, coverage_95=coverage)))
     assert [f"{coverage:.0%} have an energy within" in sentence for sentence in found] == [True] * told
 

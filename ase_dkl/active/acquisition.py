@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 ACQUISITIONS = ("variance", "conditional", "largest", "sobol", "random")
 NOTHING = np.empty((0, 3, 3))
 LEAST_NOISE = 1e-6
-"""Of an energy or derivative, eV: exact labels make no singular matrices."""
+"""Noise of an energy or derivative at least, eV: exact labels make no singular matrices."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,7 +81,7 @@ def _offset(model: Model, training: Dataset) -> float:
 
 
 def _stress_errors(prediction: Prediction, rows: Dataset, offset: float) -> Floats:
-    """Of stresses that are finite: NaN then says that there is nothing to compare."""
+    """Errors of stresses that are finite: NaN then says that there is nothing to compare."""
     assert prediction.stress is not None
     _finite(prediction.stress)
     return stress_errors(prediction, rows, offset)

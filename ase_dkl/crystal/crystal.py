@@ -30,7 +30,7 @@ __all__ = ["BadReference", "Crystal", "DisplacedIons", "Mapped", "NotThisCrystal
 _RELAXED_TOLERANCE = 1e-2
 """Distance within which relaxed ions are symmetric, Å: the residue of a relaxation."""
 _ENOUGH = 1000
-"""Of more structures than this a random choice is as good a witness of the mean crystal."""
+"""Structures that tell the mean crystal; with more of them a random choice is as good a witness."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +182,7 @@ class Crystal(Shown):
     def map(self, atoms: Atoms) -> Mapped:
         """Map a strained crystal onto the reference: rotated, shifted, in another basis or atom order, or a supercell.
 
-        Of equivalent bases the one that is nearest to the known lattices is taken, and where none are known the one
+        The one of equivalent bases that is nearest to the known lattices is taken, and where none are known the one
         with the least strain. A left-handed lattice and the mirror image of the crystal are mapped too: their energies
         and stresses are the same.
 

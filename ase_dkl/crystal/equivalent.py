@@ -1,4 +1,4 @@
-"""Of equivalent settings of a lattice the one that is nearest to lattices that are known.
+"""The one of a lattice's equivalent settings that is nearest to lattices that are known.
 
 A lattice that turns into itself under a large shear can be written down in several ways, each a strain of the reference
 crystal: a face-centred tetragonal crystal is body-centred tetragonal along three axes, near c/a = √2 all of them alike.

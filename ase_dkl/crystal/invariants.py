@@ -35,9 +35,9 @@ from ase_dkl.arrays import Floats
 from ase_dkl.crystal import lattice
 
 UNIT = 1 / 16
-"""Of strain. Energies of crystals change their kind over about as much, whatever the data are."""
+"""Unit of strain. Energies of crystals change their kind over about as much, whatever the data are."""
 DECAY = 0.1
-"""Of the prior from degree to degree, beyond the second: crystals are nearly harmonic."""
+"""Decay of the prior from degree to degree, beyond the second: crystals are nearly harmonic."""
 NOTHING = 1e-6
 """Norm of what is left of a polynomial that is a combination of others."""
 
@@ -88,7 +88,7 @@ class Invariants:
 
     @property
     def count(self) -> int:
-        """Of the functions, the constant one among them."""
+        """Number of the functions, the constant one among them."""
         return 1 + sum(len(each.mixing.T) for each in self.degrees)
 
     def functions(self, cells: Floats, directions: Floats) -> tuple[Floats, Floats]:

@@ -277,7 +277,7 @@ class Motif:
         return np.asarray(nearest % len(self), dtype=np.int64), displacements, np.asarray(distances)
 
     def _one_to_one(self, other: Motif, shifts: Floats) -> Iterator[tuple[Floats, Integers, Floats]]:
-        """Of translations, shape (k, 3), those that bring every site near to another one, with partners and rests."""
+        """Those translations, of shape (k, 3), that bring every site near to another one, with partners and rests."""
         order = np.arange(len(self))
         partners, displacements, _ = self._nearest(other.sites + shifts[:, None], other.numbers)
         unique = (np.sort(partners, axis=1) == order).all(axis=1)

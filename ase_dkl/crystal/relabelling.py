@@ -119,7 +119,7 @@ def _turns(target: Motif, other: Motif, tolerance: float) -> Iterator[Floats]:
 
 
 def one_of_each_sign(operations: Integers) -> Integers:
-    """Of W and −W keep the one whose first non-zero entry is positive; shape (n, r, c)."""
+    """Keep that one of W and −W whose first non-zero entry is positive; shape (n, r, c)."""
     flat = operations.reshape(len(operations), -1)
     first = flat[np.arange(len(flat)), np.argmax(flat != 0, axis=1)]
     return np.unique(operations * np.sign(first)[:, None, None], axis=0)

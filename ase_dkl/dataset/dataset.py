@@ -78,7 +78,7 @@ class Dataset(Shown):
     ) -> Self:
         """Read ASE databases, and any files that ASE reads.
 
-        Of a run in which ions move, a relaxation, only the last step is taken; where the cell alone changes, every one
+        Only the last step of a run in which ions move, a relaxation, is taken; where the cell alone changes, every one
         is. Rows without an energy are left out with a warning. Whatever would make a wrong model is refused: several
         compositions, phases or ways of computing, structures that are no crystal, contradicting energies,
         stresses that are not the energies' derivatives.

@@ -83,7 +83,7 @@ def check_ions(crystal: Crystal, columns: Columns, findings: Findings, *, given:
         force[kind.rows], worth = judge.forces(kind.rows, off)
         unrelaxed[kind.rows] = judge.too_large(force[kind.rows], worth)
         if unrelaxed[kind.rows].sum() > off.any(axis=1).sum() / 2:
-            # Of rattled rows and frames of dynamics some have small forces by chance.
+            # Some rattled rows and frames of dynamics have small forces by chance.
             unrelaxed[kind.rows] |= force[kind.rows] > RELAXED
         loose[kind.rows] = worth > LOOSE * judge.spread
         displaced[kind.rows] = off.any(axis=1) & _above_the_lowest(kind, columns, judge)

@@ -137,7 +137,7 @@ def map_rows(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Map structures onto the crystal.
 
-    Of equivalent settings rows take the one that is nearest to the rows that are written as the reference is.
+    Rows take the one of their equivalent settings that is nearest to the rows that are written as the reference is.
 
     Args:
         crystal: the reference crystal.

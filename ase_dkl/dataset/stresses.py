@@ -37,7 +37,7 @@ other. Right labels are at most at 0.27, those of other rows or in another frame
 FEWEST_STRESSES = 30
 """Numbers that tell rough from smooth."""
 MOST_ROWS = 512
-"""Of more rows a random choice judges as well."""
+"""Rows that judge; with more of them a random choice judges as well."""
 FEW_FUNCTIONS = 60
 """Polynomials are of the fourth degree where those of the third are no more than this, and else of the third."""
 LINEAR, OFFSET, ANISOTROPY = 10.0, 100.0, 1.0
@@ -254,7 +254,7 @@ class Energies:
         return float(step / np.sqrt(max(2 * here - below - above, step**2)))
 
     def noise(self, factor: float) -> float:
-        """Of the energies, eV."""
+        """Noise of the energies, eV."""
         return float(self._noises[self.by_noise(np.array([factor]))[0].argmax()])
 
 

@@ -11,7 +11,7 @@ FAR = 1.5
 """Sums of covalent radii. In crystals some atoms are closer than this, those of noble gases apart; with cells in Bohr,
 1.89 times too large, hardly any are."""
 CLOSE_ENOUGH = 0.05
-"""Of a factor's logarithm: stresses and energies of the shipped data differ by up to 0.02."""
+"""Logarithm of a factor: stresses and energies of the shipped data differ by up to 0.02."""
 MOST_NAMES = 3
 
 STRESSES = {

@@ -146,7 +146,7 @@ def equation_of_state(
 ) -> EquationOfState:
     """Fit an equation of state to the surrogate's energies of a cell that is scaled without changing its shape.
 
-    Of a cubic crystal (of a square or hexagonal sheet) this is the equation of state under pressure. Any other changes
+    For a cubic crystal (a square or hexagonal sheet) this is the equation of state under pressure. Any other changes
     its shape under pressure, and is softer than this B0 says.
 
     Where the training rows are of one shape and say nothing of the crystal's others, or surround no equilibrium, the

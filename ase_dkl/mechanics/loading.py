@@ -36,7 +36,7 @@ class Tension:
         """
         if not any(self.direction):
             raise BadLoading("[0 0 0] is no direction. Name a lattice direction [u v w] to pull along.")
-        # Of the lattice vectors one that is surely not parallel, and the same one after a strain.
+        # One of the lattice vectors that is surely not parallel, and the same one after a strain.
         return _orthonormal(np.array(self.direction) @ cell, cell[np.argmin(np.abs(self.direction))])
 
     def __str__(self) -> str:

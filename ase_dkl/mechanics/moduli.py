@@ -15,7 +15,7 @@ from ase_dkl.shown import Shown
 from ase_dkl.wording import AVERAGED, concise
 
 SECOND_STEP = 0.05
-"""Of second differences, in standard deviations."""
+"""Step of second differences, in standard deviations."""
 
 
 class NotStiff(Refused, ValueError):
@@ -107,7 +107,7 @@ def _averages(C: Floats) -> Floats:
 
 
 def _sums(M: Floats) -> tuple[Floats, Floats, Floats]:
-    """Of m matrices: the sum over the 3×3 block of the axial strains, over its diagonal, and over the shears'."""
+    """Sums over the 3×3 block of the axial strains, over its diagonal and over the shears', of m matrices."""
     diagonal = np.diagonal(M, axis1=1, axis2=2)
     return M[:, :3, :3].sum(axis=(1, 2)), diagonal[:, :3].sum(axis=1), diagonal[:, 3:].sum(axis=1)
 

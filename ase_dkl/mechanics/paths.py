@@ -26,7 +26,7 @@ ALONG = (*PARAMETERS, *STRAINS)
 """What can be scanned by its name."""
 
 _SQUARED_NORM = np.array([1, 1, 1, 0.5, 0.5, 0.5])
-"""Of a strain as a matrix, from its Voigt components squared: engineering shears are off the diagonal twice, halved."""
+"""Squared norm of a strain's matrix from its squared Voigt components: shears are off the diagonal twice, halved."""
 
 
 class BadScan(Refused, ValueError):

@@ -9,7 +9,7 @@ import numpy as np
 from ase_dkl.arrays import Floats
 
 STEP = 1e-4
-"""Of the finite differences, in standard deviations."""
+"""Step of the finite differences, in standard deviations."""
 
 
 def propagated(function: Callable[[Floats], Floats], mean: Floats, covariance: Floats) -> tuple[Floats, Floats]:
@@ -36,7 +36,7 @@ def propagated(function: Callable[[Floats], Floats], mean: Floats, covariance: F
 
 def covariance_root(covariance: Floats) -> Floats:
     """R with covariance = R Rᵀ and as many columns as the covariance has rank, shape (n, r)."""
-    # Of the correlations: next to 100 GPa, 1e-5 eV would be lost. What is zero but for rounding keeps its size.
+    # Correlations have the root: next to 100 GPa, 1e-5 eV would be lost. What is zero but for rounding keeps its size.
     scale = np.sqrt(np.maximum(np.diagonal(covariance), 0))
     scale = np.maximum(scale, 1e-12 * scale.max() or 1.0)
     variances, directions = np.linalg.eigh(covariance / np.outer(scale, scale))

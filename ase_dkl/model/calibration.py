@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from ase_dkl.model.prediction import Prediction
 
 ROUNDING = 1e-9
-"""Of levels: without it 9 rows would be said to be too few for 90 %."""
+"""Rounding of levels: without it 9 rows would be said to be too few for 90 %."""
 
 
 class BadCalibration(Refused, ValueError):
@@ -56,7 +56,7 @@ class Scores:
         return float(np.sqrt(np.nanmean(self.z**2)))
 
     def half_width(self, level: float) -> float:
-        """Of the conformal interval that holds a new label with probability `level`, in units of σ.
+        """Half-width of the conformal interval that holds a new label with probability `level`, in units of σ.
 
         Raises:
             BadCalibration: so high a level takes more rows.

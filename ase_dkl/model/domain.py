@@ -15,7 +15,7 @@ from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import NAMES
 
 MARGIN = 0.02
-"""Of the range's width: how far beyond the outermost training lattice is still inside."""
+"""How far beyond the outermost training lattice is still inside, as a part of the range's width."""
 FAR = 1.5
 """A lattice is far when no training lattice is within this many times the largest gap between those."""
 SAME = 1e-3
@@ -108,7 +108,7 @@ class Domain:
 
 
 def _largest_gap(images: Floats) -> float:
-    """Of n lattices, from all images of each, shape (n, g, p), the largest distance to the nearest other one."""
+    """The largest distance of a lattice to the nearest other one, from all images of n lattices, shape (n, g, p)."""
     images = images[_one_of_equals(images)]
     distance, neighbour = KDTree(images[:, 0]).query(images, k=[1, 2])
     # An image of a lattice may lie close to the lattice itself, which is no other one.

@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 ENOUGH = 4096
 """Cells that tell the spread of all."""
 LEAST_LENGTH_SCALE = 0.005
-"""Of a length's mean: a lattice parameter that the data hardly vary is not blown up to unit variance."""
+"""Part of a length's mean: a lattice parameter that the data hardly vary is not blown up to unit variance."""
 LEAST_ANGLE_SCALE = 0.3
 """The same for angles, degrees."""
 
 DEGREES = {"constant": 0, "quadratic": 2, "cubic": 3}
-"""Of the polynomials of lattice parameters in a mean."""
+"""Degree of the polynomial of lattice parameters in each mean."""
 SEXTIC = 6
 """Degree of the polynomials of the strain in the mean of that name."""
 CUBIC = 2e-3

@@ -21,8 +21,8 @@ from ase_dkl.model.older_formats import modern
 
 FORMAT = "ase_dkl surrogate"
 VERSION = 3
-"""Of the format. One more whenever an older ase_dkl could not read what is written, or would read it wrongly; what
-older files lack is made up for in `older_formats`."""
+"""The format's version. One more whenever an older ase_dkl could not read what is written, or would read it wrongly;
+what older files lack is made up for in `older_formats`."""
 UNITS = "eV, Å, degrees; stress eV/Å³, Voigt xx yy zz yz xz xy, tension positive"
 
 

@@ -17,9 +17,9 @@ T = TypeVar("T")
 
 KERNELS = ("rbf", "matern52")
 STARTS = ("fuzzy", "kmeans", "random")
-"""Of the inducing points."""
+"""Where inducing points start."""
 _FOLDERS = re.compile(r"(?<![\w/:.~])/(?:[^/\s'\"]+/)+(?=[^/\s'\"])|\b[A-Za-z]:\\(?:[^\\\s'\"]+\\)+")
-"""Of an absolute path within a text."""
+"""The folders of an absolute path within a text."""
 
 
 class BadTraining(Refused, ValueError):

@@ -21,7 +21,7 @@ _SOME = 64
 """Training lattices that are looked at more closely."""
 _LARGEST = 1e30
 _LARGEST_WEIGHT = 1e6
-"""Of a network: trained ones have some tens."""
+"""Largest weight of a network: trained ones have some tens."""
 _FAR = 1e4
 """In standard deviations of the training lattices."""
 

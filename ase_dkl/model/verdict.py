@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from ase_dkl.model.surrogate import Surrogate
 
 NOISY = 0.03
-"""Of the energies' spread. Noise of the shipped data, 16 to 192 rows, is 0.001 to 0.01 of it."""
+"""Part of the energies' spread. Noise of the shipped data, 16 to 192 rows, is 0.001 to 0.01 of it."""
 UNLEARNT = 0.3
-"""Of the energies' spread: with larger errors on rows it has not seen a model is little better than their mean."""
+"""Part of the energies' spread: with larger errors on unseen rows a model is little better than their mean."""
 TOO_WIDE = 3.0
 """σ. Errors are 0.3 to 1.5 of what models of the shipped data say."""
 UNLIKELY = 1e-3

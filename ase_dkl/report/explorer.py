@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ase_dkl.model.surrogate import Surrogate
 
 BEYOND = 0.2
-"""Of the domain's width: how far sliders go beyond it on either side."""
+"""How far sliders go beyond the domain on either side, as a part of its width."""
 MOST_LATTICES = 4096
 """Training lattices in the page, at most; with more of them it judges by the ranges alone."""
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ase_dkl.model.surrogate import Surrogate
 
 BEYOND = 0.15
-"""Of the domain's width: how far a scan goes beyond it on either side."""
+"""How far a scan goes beyond the domain on either side, as a part of its width."""
 POINTS = 121
 
 

@@ -32,7 +32,7 @@ from ase_dkl.model.inputs import Labels
 from ase_dkl.model.records import Contradiction
 
 DEGREE, FEW_IMAGES, LOW_DEGREE = 6, 4, 4
-"""Of the polynomials, and what it is with fewer images than these, where there are so many polynomials."""
+"""The polynomials' degree, and what it is with fewer images than these, where there are so many polynomials."""
 TAIL = 1.0
 SUSPICIOUS = np.array([12.0, 20.0])
 """Standard deviations, of energies and slopes. Right energies come to 5, right slopes far out in the strains to 13."""
@@ -43,11 +43,11 @@ LEAST_NOISE = np.array([4e-4, 2.5e-3])
 FIRST_NOISE, FIRST_BREADTH, CONSTANT = 1e-2, 3.0, 10.0
 """Where the iteration begins, in units of the labels' spread, and the prior of the constant and of the offset."""
 STEPS, SETTLED = 100, 1e-2
-"""Of the iteration: at most so many; settled where no variance changes by more than this part."""
+"""The iteration takes at most so many steps, and has settled where no variance changes by more than this part."""
 TOGETHER = 2000
 """Rows judged together; of more, parts drawn at random are."""
 MOST = 0.25
-"""Of the rows. Where more are suspects, the polynomials are wrong, or all labels are."""
+"""Part of the rows. Where more are suspects, the polynomials are wrong, or all labels are."""
 
 VOIGT_NAMES = ("xx", "yy", "zz", "yz", "xz", "xy")
 
@@ -143,7 +143,7 @@ class _Problem:
 
     @property
     def kinds(self) -> NDArray[np.int_]:
-        """Of the labels of a structure: 0 is an energy, 1 a slope, shape (1 + t,)."""
+        """Kinds of the labels of a structure: 0 is an energy, 1 a slope, shape (1 + t,)."""
         return (np.arange(self.labels.shape[1]) > 0).astype(int)
 
     def explained(self, used: Mask, *, robust: bool = False, start: _Explained | None = None) -> _Explained:
@@ -239,7 +239,7 @@ def _told(dataset: Dataset, problem: _Problem, fitted: _Explained, row: int, kin
     if kind == 0:
         label, other = (float(each[0]) + problem.shift for each in (given, expected))
         return Contradiction(identity, "energy", label, other, float(np.sqrt(covariance[0, 0])))
-    # Of a sheet, slopes are along strains in its plane; this is the stress that has them.
+    # A sheet's slopes are along strains in its plane; this is the stress that has them.
     to_GPa = np.linalg.pinv(problem.directions[row]) / (abs(np.linalg.det(dataset.cells[row])) * GPa)
     given, expected, stds = to_GPa @ given, to_GPa @ expected, np.sqrt(np.diagonal(to_GPa @ covariance @ to_GPa.T))
     sigmas = np.divide(np.abs(given - expected), stds, out=np.zeros(6), where=stds > 0)

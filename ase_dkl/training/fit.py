@@ -47,8 +47,8 @@ COLD = 64
 """Rows up to which networks are trained from the beginning: that takes seconds, and gives smaller errors than going on
 from networks that were trained on fewer."""
 WARM_STEPS, WARM_RATE = 1 / 3, 0.1
-"""Of the steps and of the learning rates, where training goes on from an earlier model: at full rates it would first
-lose what that one has learnt."""
+"""Parts of the steps and of the learning rates, where training goes on from an earlier model: at full rates it would
+first lose what that one has learnt."""
 LENGTH_SCALE = 8.0
 """Where the length scale starts, in units of the features' spread: so long that the kernel is nearly a polynomial. From
 short ones the bound first grows the noise to explain the labels, and comes back late."""

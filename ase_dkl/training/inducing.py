@@ -72,7 +72,7 @@ def _fuzzy(features: NDArray[np.float64], n_centres: int, rng: np.random.Generat
 def _kmeans(features: NDArray[np.float64], n_centres: int, rng: np.random.Generator) -> NDArray[np.float64]:
     from scipy.cluster.vq import kmeans2
 
-    # Of fewer different features than centres, some are drawn twice; one of two equal centres stays as it is.
+    # With fewer different features than centres some are drawn twice; one of two equal centres stays as it is.
     with np.errstate(invalid="ignore"), warnings.catch_warnings():
         warnings.filterwarnings("ignore", "One of the clusters is empty")
         return np.asarray(kmeans2(features, n_centres, iter=300, minit="++", rng=rng)[0])

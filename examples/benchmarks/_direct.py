@@ -112,7 +112,7 @@ def direct(database: Path, ions: str = "clamped", *, narrow: bool = False) -> di
 
 
 def _slope(rows: Rows, components: list[int], offset: float, unit: float, narrow: bool) -> Number:
-    """Of a Cauchy stress along a strain at zero, from a polynomial, with the error of the regression."""
+    """Slope of a Cauchy stress along a strain at zero, from a polynomial, with the error of the regression."""
     if narrow:
         rows = rows.only(np.abs(rows.strains) < 0.011)
     labels = rows.derivatives - offset * np.array([1, 1, 1, 0, 0, 0])

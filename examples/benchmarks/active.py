@@ -142,7 +142,7 @@ def _known(points: list[Point]) -> bool:
 
 @functools.cache
 def true_C44() -> float:
-    """Of EMT copper at its own lattice constant, GPa, by finite strains."""
+    """C44 of EMT copper at its own lattice constant, GPa, by finite strains."""
     from ase.calculators.emt import EMT
     from ase.filters import StrainFilter
     from ase.optimize import BFGS

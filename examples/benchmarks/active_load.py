@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 WORKERS, SECONDS = 64, 0.01
 LABELS, BATCH = 5000, 64
 STEPS = 90
-"""Of a training from the beginning; one that goes on takes a third."""
+"""Steps of a training from the beginning; one that goes on takes a third."""
 QUICK_WORKERS, QUICK_LABELS, QUICK_BATCH = 2, 24, 6
 PARTS = ("database", "choosing", "conditioning", "fit", "other")
 

@@ -53,7 +53,7 @@ def main() -> None:
 
 
 def judgements(name: str, n: int, config: TrainConfig) -> Iterator[tuple[str, list[float]]]:
-    """Of energies and of stresses: the factor, then fraction inside and mean half-width of every way."""
+    """The factor for energies and for stresses, then fraction inside and mean half-width of every way."""
     training, test = rows(name, n)
     surrogate = fit(training, config, progress=False)
     calibration = calibrate(training, config, progress=False)

@@ -26,7 +26,7 @@ from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import strained
 
 ENERGY_NOISE, DERIVATIVE_NOISE = 3e-4, 5e-3
-"""Of labels, eV: discrete plane waves and k-points, as in the shipped SrTiO3 data."""
+"""Noise of labels, eV: discrete plane waves and k-points, as in the shipped SrTiO3 data."""
 ROWS = (8, 12, 16)
 NAMES = ("V0", "B0", "C11", "C12", "C44")
 IN_95 = 1.959964
@@ -54,7 +54,7 @@ class Truth:
         return np.array([self.a0**3, bulk, self.C11_GPa, self.C12_GPa, self.C44_GPa])
 
     def energies(self, cells: Floats) -> Floats:
-        """Of cells (n, 3, 3), Å, in eV."""
+        """Energies of cells (n, 3, 3), Å, in eV."""
         identity = np.eye(3)
         stretch = cells / self.a0
         strain = (identity - np.linalg.inv(stretch @ stretch.mT)) / 2

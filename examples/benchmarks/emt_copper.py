@@ -34,7 +34,7 @@ from ase_dkl import Dataset, Surrogate, TrainConfig
 from ase_dkl.metrics import coverage, rmse
 
 LEAST_AUROC = 0.98
-"""Of σ between test lattices in the box and those around it."""
+"""AUROC of σ, at least, between test lattices in the box and those around it."""
 
 
 @dataclass(frozen=True, eq=False)

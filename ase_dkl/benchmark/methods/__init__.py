@@ -27,7 +27,7 @@ _MODULES = {
 """Where a method is, by its name."""
 
 NAMES = tuple(_MODULES)
-"""Of all methods, in the order of tables."""
+"""All methods, in the order of tables."""
 
 
 def method(name: str) -> Method:

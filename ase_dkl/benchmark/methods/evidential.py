@@ -33,7 +33,7 @@ GRID = {
     "weight_decay": (0.0, 0.1, 0.3),
 }
 LEAST = 1e-6
-"""Of ν, α − 1 and β."""
+"""What ν, α − 1 and β are at least."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,7 @@ class EvidentialHead:
         return int(self.layers[0][0].shape[2])
 
     def moments(self, coordinates: Floats, tangents: Floats | None) -> Moments:
-        """Of the distribution: epistemic variance β / (ν (α − 1)), noise β / (α − 1); see `Head`."""
+        """Moments of the distribution: epistemic variance β / (ν (α − 1)), noise β / (α − 1); see `Head`."""
         values, slopes = outputs(self.layers, silu, coordinates, tangents)
         mean = by_cell(values, slopes)[0]
         kinds = [0, *[int(self.has_slopes)] * (mean.shape[1] - 1)]

@@ -27,7 +27,7 @@ from ase_dkl.model.features import silu
 DEFAULTS: Settings = {**SHARED}
 GRID = {**TRENDS, "learning_rate": (3e-3, 1e-2), "weight_decay": (0.0, 0.1, 0.3), "steps": (300, 600, 1200)}
 PRECISIONS = np.logspace(-4, 6, 101)
-"""Of the prior, of which the evidence picks one."""
+"""Precisions of the prior, of which the evidence picks one."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -46,7 +46,7 @@ class Head(Protocol):
         ...
 
     def moments(self, coordinates: Floats, tangents: Floats | None) -> Moments:
-        """Of cells with image coordinates (n, g, p) and tangents (n, g, 6, p)."""
+        """What it says of cells with image coordinates (n, g, p) and tangents (n, g, 6, p)."""
         ...
 
 

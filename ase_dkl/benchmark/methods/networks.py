@@ -16,7 +16,7 @@ from ase_dkl.benchmark.methods.rows import Frame, Rows
 from ase_dkl.training.network import FeatureExtractor
 
 Outputs = tuple[Tensor, Tensor | None]
-"""Of K networks: values, shape (K, n, f), and slopes of the rows with stress labels, shape (K, m, t, f)."""
+"""Outputs of K networks: values, shape (K, n, f), and slopes of the rows with stress labels, shape (K, m, t, f)."""
 
 SHARED: Settings = {
     **labelled.SHARED,
@@ -43,7 +43,7 @@ class Likelihood(nn.Module):
         self.offset = nn.Parameter(torch.zeros(networks))
 
     def errors(self, rows: Rows, given: Outputs) -> list[Tensor]:
-        """Of values (K, n) and, where there are any, slopes (K, m, t)."""
+        """Errors of values (K, n) and, where there are any, slopes (K, m, t)."""
         values, slopes = given
         errors = [values[..., 0] - rows.values]
         if slopes is not None:

@@ -23,11 +23,11 @@ from ase_dkl.model.inputs import Labels, Scaling
 from ase_dkl.model.prediction import Prediction, as_cells, of_slopes
 
 ROUNDS = 4
-"""Of finding the noises' ratio."""
+"""How often the noises' ratio is found anew."""
 HIGHEST_LEVERAGE = 0.99
-"""Of a row on its own fitted value: beyond this its leave-one-out error is mostly rounding."""
+"""Leverage of a row on its own fitted value: beyond this its leave-one-out error is mostly rounding."""
 LEAST_VARIANCE = 1e-14
-"""Of a prediction, in units of the energies' spread."""
+"""Variance of a prediction at least, in units of the energies' spread."""
 _CHUNK = 2**22
 """Numbers in the largest array of a prediction."""
 
@@ -54,7 +54,7 @@ class Monomials:
         return cls(scaling, features.powers_, decay ** np.maximum(degrees - 2.0, 0.0))
 
     def values(self, coordinates: Floats) -> Floats:
-        """Of image coordinates (n, g, p), shape (n, P)."""
+        """The monomials of image coordinates (n, g, p), shape (n, P)."""
         return np.asarray(self._products(coordinates, self.powers).mean(axis=1) * self.weights)
 
     def slopes(self, coordinates: Floats, tangents: Floats) -> Floats:
@@ -70,7 +70,7 @@ class Monomials:
 
     @staticmethod
     def _products(coordinates: Floats, powers: Integers) -> Floats:
-        """Of the coordinates' powers, shape (n, g, P)."""
+        """Products of the coordinates' powers, shape (n, g, P)."""
         table = coordinates[..., None] ** np.arange(powers.max() + 1)
         product = np.ones(())
         for i in range(powers.shape[1]):

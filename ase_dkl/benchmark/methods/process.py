@@ -42,7 +42,7 @@ TRIAL = 8
 START_NOISE, LEAST_NOISE = 1e-2, 1e-8
 """Variances of the noise, where it starts and at least, in units of the labels' spread."""
 BOUNDS = {"raw_noise": (-25.0, 0.0), "log_lengthscales": (-1.0, 5.0), "log_scale": (-4.0, 5.0)}
-"""Of the parameters: with larger scales rounding is no longer small beside the least noise."""
+"""Bounds of the parameters: with larger scales rounding is no longer small beside the least noise."""
 _CHUNK = 2**17
 """Numbers in an intermediate of the kernel."""
 LARGEST_MATRIX = 2**28

@@ -25,7 +25,7 @@ TRENDS = {"trend": tuple(DEGREES)}
 RIDGE = np.logspace(-12, 4, 65)
 """Strengths of the ridge on the trend's coefficients, of which the evidence picks one."""
 LEAST_UNIT = 1e-6
-"""Of what the trend leaves, in units of the energies' spread."""
+"""Unit of what the trend leaves at least, in units of the energies' spread."""
 
 
 @dataclass(frozen=True, eq=False)

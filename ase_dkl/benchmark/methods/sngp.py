@@ -64,7 +64,7 @@ class SNGPHead:
         return int(self.layers[0][0].shape[2]) + len(self.phases)
 
     def moments(self, coordinates: Floats, tangents: Floats | None) -> Moments:
-        """Of the process; see `Head`."""
+        """Moments of the process; see `Head`."""
         features, slopes = outputs(self.layers, silu, coordinates, tangents)
         values, slopes = random_features(features, slopes, self.directions, self.phases, self.amplitude)
         rows = values[0][:, None]

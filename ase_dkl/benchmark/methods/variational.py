@@ -36,9 +36,9 @@ GRID = {
     "learning_rate": (3e-3, 1e-2),
 }
 INITIAL_DEVIATION = 0.02
-"""Of a weight where training begins, in units of its prior's."""
+"""Standard deviation of a weight where training begins, in units of its prior's."""
 PAIRS = 1
-"""Of opposite draws, in a step."""
+"""Pairs of opposite draws in a step."""
 
 
 class GaussianWeights(nn.Module):
