@@ -7,7 +7,7 @@ import torch
 from ase_dkl.arrays import Floats
 from ase_dkl.model.kernel import functional_rows
 from ase_dkl.model.records import KERNELS
-from ase_dkl.training.gp import BASIS_SCALE, OFFSET_SCALE, Observations, RadialKernel, SparseGP
+from ase_dkl.training.gp import BASIS_SCALE, OFFSET_SCALE, Observations, RadialKernel, SparseGP, cholesky
 
 torch.manual_seed(0)
 
@@ -167,3 +167,17 @@ def test_conditioning_later_is_conditioning_at_once(kind: str) -> None:
     in_turn = gp.condition([(given, y)]).conditioned(*arrays(late), labels(late).numpy())
     for first, second in zip(at_once.marginals(*arrays(late)), in_turn.marginals(*arrays(late)), strict=True):
         assert first == pytest.approx(second, abs=1e-9)
+
+
+def test_a_singular_matrix_has_a_root_and_leaves_the_others_alone() -> None:
+    sound = torch.tensor([[2.0, 1.0], [1.0, 2.0]], dtype=torch.float64)
+    singular = torch.tensor([[1.0, 1.0], [1.0, 1.0 - 3e-8]], dtype=torch.float64)
+    root = cholesky(torch.stack([sound, singular]))
+    assert torch.equal(root[0], torch.linalg.cholesky(sound))
+    torch.testing.assert_close(root[1] @ root[1].mT, singular + 1e-7 * torch.eye(2), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("entry", [-1.0, math.nan])
+def test_what_rounding_does_not_explain_is_an_error(entry: float) -> None:
+    with pytest.raises(torch.linalg.LinAlgError):  # type: ignore[attr-defined]
+        cholesky(torch.diag_embed(torch.tensor([[1.0, entry]], dtype=torch.float64)))

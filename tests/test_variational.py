@@ -2,7 +2,8 @@ import pytest
 import torch
 
 from ase_dkl.training.gp import Observations, RadialKernel, SparseGP
-from ase_dkl.training.stochastic import NaturalVariational, VariationalGP
+from ase_dkl.training.stochastic import NaturalVariational
+from ase_dkl.training.variational import VariationalGP
 
 
 @pytest.fixture

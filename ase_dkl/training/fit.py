@@ -11,11 +11,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from ase.units import GPa
-from linear_operator.utils.errors import NanError, NotPSDError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
@@ -33,7 +33,10 @@ from ase_dkl.training.contradiction import contradicted
 from ase_dkl.training.gp import BASIS_SCALE, Observations, RadialKernel, SparseGP
 from ase_dkl.training.inducing import FUZZIFIERS, LEAST_SPREAD, Centres, place
 from ase_dkl.training.network import FeatureExtractor
-from ase_dkl.training.stochastic import NaturalVariational, VariationalGP
+from ase_dkl.training.stochastic import NaturalVariational
+
+if TYPE_CHECKING:
+    from ase_dkl.training.variational import VariationalGP
 
 LARGEST_ACTIVATIONS = 2 * 2**30
 """Bytes of the networks' activations above which "auto" trains on minibatches."""
@@ -108,7 +111,7 @@ def fit(
             posterior, steps, bound, converged = train(model, data, settings, bar)
             posterior = data.of_all_functions(posterior)
             if not np.isfinite(posterior.weights).all():
-                raise NanError
+                raise torch.linalg.LinAlgError("Weights are not finite.")  # type: ignore[attr-defined]
 
     notes = list(dataset.warnings)
     if not converged:
@@ -173,7 +176,7 @@ def _numerics(dataset: Dataset) -> Iterator[None]:
     """Linear algebra that fails, in words."""
     try:
         yield
-    except (NanError, NotPSDError, torch.linalg.LinAlgError) as error:  # type: ignore[attr-defined]
+    except torch.linalg.LinAlgError as error:  # type: ignore[attr-defined]
         raise BadTraining(
             "Training ended in numbers that are not finite, or in matrices that are singular. "
             f"Energies, here from {dataset.energies.min():.6g} to {dataset.energies.max():.6g} eV a cell, or stresses "
@@ -268,6 +271,8 @@ def _train_stochastic(
         process = NaturalVariational(model.gp, first.basis.shape[1])
         optimiser = _adam(model, config, steps, len(data))
     else:
+        from ase_dkl.training.variational import VariationalGP
+
         process = VariationalGP(model.gp, _mean_coefficients(first))
         optimiser = _adam(model, config, steps, len(data), process.own_parameters())
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, steps)
@@ -294,7 +299,7 @@ def _train_stochastic(
         bounds.append(total)
     _settle(model)
     converged = _rise(bounds, max(1, config.epochs // 10)) < RISE
-    if isinstance(process, VariationalGP):
+    if not isinstance(process, NaturalVariational):
         return process.eval().posterior(), steps, bounds[-1], converged
     parts = (data.batch(index.numpy()) for index in torch.arange(len(data)).split(config.batch_size))
     posterior = model.gp.condition((_observe(model, part), part.labels) for part in parts)

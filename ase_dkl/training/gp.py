@@ -24,11 +24,8 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
-import gpytorch
 import torch
-from linear_operator.utils.cholesky import psd_safe_cholesky
 from torch import Tensor, nn
 
 from ase_dkl.model import kernel
@@ -41,6 +38,8 @@ BASIS_SCALE = 10.0
 OFFSET_SCALE = 1e3
 """The same of the labels' offset, the last basis function: Pulay stresses are as large as they are, however little the
 energies spread."""
+RESCUES = (1e-8, 1e-7, 1e-6)
+"""Added in turn to the diagonal of matrices that rounding has left not positive definite."""
 INITIAL_BREADTH = 0.3
 """What τ is multiplied by where training begins, if that is learnt."""
 INITIAL_NOISE, INITIAL_DERIVATIVE_NOISE = 0.1, 0.02
@@ -71,8 +70,8 @@ class Observations:
         return torch.cat([values, kernel.functional_rows(self.features[:, :m], self.derivatives)[:, m:]], dim=1)
 
 
-class RadialKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]
-    """s² κ(|ψ − ψ'| / ℓ) between rows [ψ, v, w], for GPyTorch; one scale and one length scale for each network.
+class RadialKernel(nn.Module):
+    """s² κ(|ψ − ψ'| / ℓ) between rows [ψ, v, w]; one scale and one length scale for each network.
 
     Attributes:
         log_scale: log s, shape (K, 1, 1).
@@ -80,12 +79,12 @@ class RadialKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]
     """
 
     def __init__(self, kind: str, log_lengthscale: Tensor) -> None:
-        super().__init__(batch_shape=log_lengthscale.shape[:-2])
+        super().__init__()
         self.kind = kind
         self.log_lengthscale = nn.Parameter(log_lengthscale)
         self.log_scale = nn.Parameter(torch.zeros_like(log_lengthscale))
 
-    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
+    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False) -> Tensor:
         """Covariances, shape (K, n, m), or (K, n) of x1's rows with the same rows of x2 (``diag=True``)."""
         f = (x1.shape[-1] - 1) // 2
         inverse = torch.exp(-self.log_lengthscale)
@@ -151,8 +150,7 @@ class SparseGP(nn.Module):
         """L with L Lᵀ = K_ZZ + jitter, shape (K, M, M)."""
         covariance = self.cross_covariances(Observations(self.inducing_points, None, self.inducing_points))
         variance = torch.exp(2 * self.kernel.log_scale)
-        root: Tensor = psd_safe_cholesky(covariance + JITTER * variance * _identity(covariance))
-        return root
+        return cholesky(covariance + JITTER * variance * _identity(covariance))
 
     def basis_scale(self, count: int) -> Tensor:
         """τ, of each of P basis functions, shape (K or 1, P, 1)."""
@@ -205,7 +203,7 @@ class SparseGP(nn.Module):
         used = torch.ones_like(noise) if used is None else used
         inducing_part, scaled, residual = self.whitened(observations, labels, used)
         # B = I + A Aᵀ
-        chol_precision = psd_safe_cholesky(scaled @ scaled.mT + _identity(scaled))
+        chol_precision = cholesky(scaled @ scaled.mT + _identity(scaled))
         # L_B⁻¹ A r
         projected = torch.linalg.solve_triangular(chol_precision, scaled @ residual.unsqueeze(2), upper=False)
         trace = (used * self.prior_variances(observations) / noise).sum(1) - (inducing_part**2).sum((1, 2))
@@ -231,7 +229,7 @@ class SparseGP(nn.Module):
             _, scaled, residual = self.whitened(observations, labels)
             precision = precision + scaled @ scaled.mT
             moment = moment + scaled @ residual.unsqueeze(2)
-        chol_precision = psd_safe_cholesky(precision + _identity(precision))
+        chol_precision = cholesky(precision + _identity(precision))
         whitening = torch.linalg.inv(self.chol_inducing())
         n_inducing = whitening.shape[-1]
         scaling = _identity(precision).repeat(len(whitening), 1, 1)
@@ -260,3 +258,22 @@ class SparseGP(nn.Module):
 
 def _identity(like: Tensor) -> Tensor:
     return torch.eye(like.shape[-2], dtype=torch.float64)
+
+
+def cholesky(matrix: Tensor) -> Tensor:
+    """L with L Lᵀ = a batch of matrices, with `RESCUES` added to those that need it.
+
+    Raises:
+        torch.linalg.LinAlgError: they are not finite, or far from positive definite.
+    """
+    root: Tensor
+    root, failed = torch.linalg.cholesky_ex(matrix)
+    added = matrix.new_zeros(matrix.shape[:-2])
+    for more in RESCUES:
+        if not failed.any():
+            return root
+        added = torch.where(failed > 0, more, added)
+        root, failed = torch.linalg.cholesky_ex(matrix + added[..., None, None] * _identity(matrix))
+    if failed.any():
+        raise torch.linalg.LinAlgError("Matrices are not finite, or not positive definite.")  # type: ignore[attr-defined]
+    return root
