@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from ase_dkl import Surrogate, mos2
-from ase_dkl.active.acquisition import ACQUISITIONS, choose
+from ase_dkl.active.acquisition import ACQUISITIONS, Acquisition, choose
 from ase_dkl.active.box import Box
 from ase_dkl.active.target import Target
 from ase_dkl.arrays import Floats
@@ -25,7 +25,7 @@ def labelled(surrogate: Surrogate, cells: Floats) -> Dataset:
 
 
 @pytest.mark.parametrize("kind", ACQUISITIONS)
-def test_as_many_as_asked_for_and_none_twice(surrogate: Surrogate, candidates: Floats, kind: str) -> None:
+def test_as_many_as_asked_for_and_none_twice(surrogate: Surrogate, candidates: Floats, kind: Acquisition) -> None:
     chosen = choose(surrogate, candidates, 6, kind=kind)
     assert len(set(chosen.index.tolist())) == len(chosen.reasons) == 6
     again = choose(surrogate, candidates, 6, kind=kind)
@@ -58,7 +58,7 @@ def test_largest_begins_with_the_largest_uncertainty(surrogate: Surrogate, candi
 
 
 @pytest.mark.parametrize("kind", ["variance", "conditional", "largest"])
-def test_what_is_pending_counts_as_known(surrogate: Surrogate, candidates: Floats, kind: str) -> None:
+def test_what_is_pending_counts_as_known(surrogate: Surrogate, candidates: Floats, kind: Acquisition) -> None:
     """A batch is chosen one by one: with the first pending, the second comes next."""
     batch = choose(surrogate, candidates, 3, kind=kind).index
     others = np.delete(np.arange(len(candidates)), batch[0])
@@ -105,6 +105,6 @@ def test_sheets() -> None:
 
 def test_what_cannot_be_chosen_is_told(surrogate: Surrogate, candidates: Floats) -> None:
     with pytest.raises(ValueError, match="no acquisition 'entropy'; choose one of variance"):
-        choose(surrogate, candidates, 1, kind="entropy")
+        choose(surrogate, candidates, 1, kind="entropy")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="25 lattices cannot be chosen among 24"):
         choose(surrogate, candidates, 25)

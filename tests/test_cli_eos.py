@@ -5,12 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ase.eos import eos_names
 from typer.testing import CliRunner, Result
 
 from ase_dkl import Surrogate
 from ase_dkl.cli import app
-from ase_dkl.cli.eos import Kind
 from ase_dkl.mechanics.eos import equation_of_state
 
 
@@ -39,10 +37,6 @@ def test_json_agrees_with_the_library(model_file: Path, surrogate: Surrogate) ->
     assert printed["residual_meV"] == pytest.approx(expected.residual_meV)
     assert printed["kind"] == "birchmurnaghan"
     assert printed["warnings"] == []
-
-
-def test_offers_what_ase_has() -> None:
-    assert [kind.value for kind in Kind] == eos_names
 
 
 def test_table_has_error_bars(model_file: Path) -> None:

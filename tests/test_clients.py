@@ -26,6 +26,7 @@ from ase_dkl.crystal.lattice import VOIGT, strained
 from ase_dkl.mechanics.elastic import ElasticConstants, elastic_constants
 from ase_dkl.mechanics.eos import equation_of_state, fit_equation
 from ase_dkl.mechanics.equilibrium import equilibrium
+from ase_dkl.mechanics.forms import Kind
 from ase_dkl.mechanics.third_order import third_order_constants
 
 TRICLINIC = np.array([0.02, -0.01, 0.015, 0.01, -0.03, 0.02])
@@ -98,7 +99,7 @@ class TestRelaxation:
 
 class TestEquationOfState:
     @pytest.mark.parametrize("kind", ["birchmurnaghan", "vinet", "sj"])
-    def test_ase(self, surrogate: Surrogate, kind: str) -> None:
+    def test_ase(self, surrogate: Surrogate, kind: Kind) -> None:
         atoms = attached(surrogate, equilibrium(surrogate).cell)
         theirs = calculate_eos(atoms, npoints=9, eps=0.05)
         theirs.eos_string = kind

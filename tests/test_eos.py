@@ -13,7 +13,7 @@ from ase_dkl import Crystal, Dataset, DKLCalculator, ExtrapolationWarning, Surro
 from ase_dkl.figures.eos import eos_figure
 from ase_dkl.mechanics.eos import EquationOfState, MisfitWarning, equation_of_state, fit_equation
 from ase_dkl.mechanics.equilibrium import equilibrium
-from ase_dkl.mechanics.forms import KINDS, BadEquationOfState, Form
+from ase_dkl.mechanics.forms import KINDS, BadEquationOfState, Form, Kind
 
 V = np.linspace(55.0, 66.0, 21)
 E0, B0, BP, V0 = -39.5, 1.05, 4.4, 60.0
@@ -33,12 +33,12 @@ class TestKnownCurve:
         assert fitted.residual_meV < 1e-6
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_every_form_finds_about_the_same(self, kind: str) -> None:
+    def test_every_form_finds_about_the_same(self, kind: Kind) -> None:
         fitted = fit_equation(kind, V, ENERGIES, np.eye(21))
         np.testing.assert_allclose(fitted.values, [V0, E0, B0 / GPa, BP], rtol=0.06)
 
     @pytest.mark.parametrize("kind", ["birchmurnaghan", "sj", "taylor", "anton-schmidt"])
-    def test_a_common_shift_of_the_energies_is_one_of_the_minimum_alone(self, kind: str) -> None:
+    def test_a_common_shift_of_the_energies_is_one_of_the_minimum_alone(self, kind: Kind) -> None:
         fitted = fit_equation(kind, V, ENERGIES, np.full((21, 21), 0.01**2))
         np.testing.assert_allclose(fitted.std, [0, 0.01, 0, 0], atol=1e-7)
 
@@ -51,7 +51,7 @@ class TestKnownCurve:
 class TestOfASurrogate:
     @pytest.mark.parametrize("kind", ["birchmurnaghan", "sj", "p3"])
     @pytest.mark.filterwarnings("ignore::ase_dkl.mechanics.eos.MisfitWarning")
-    def test_error_bars_are_the_spread_of_fits_to_draws_of_the_posterior(self, surrogate: Surrogate, kind: str) -> None:
+    def test_error_bars_are_the_spread_of_fits_to_draws(self, surrogate: Surrogate, kind: Kind) -> None:
         fitted = equation_of_state(surrogate, kind=kind)
         rng = np.random.default_rng(0)
         draws = rng.multivariate_normal(fitted.energies, fitted.energies_covariance, 600, method="eigh")
@@ -62,7 +62,7 @@ class TestOfASurrogate:
 
     @pytest.mark.parametrize("kind", KINDS)
     @pytest.mark.filterwarnings("ignore::ase_dkl.mechanics.eos.MisfitWarning")
-    def test_agrees_with_ase_on_the_calculator(self, surrogate: Surrogate, kind: str) -> None:
+    def test_agrees_with_ase_on_the_calculator(self, surrogate: Surrogate, kind: Kind) -> None:
         atoms = surrogate.crystal.atoms(equilibrium(surrogate).cell)
         atoms.calc = DKLCalculator(surrogate)
         points = calculate_eos(atoms, npoints=21, eps=0.08)
@@ -155,7 +155,7 @@ class TestRefusals:
 
     def test_kinds_and_numbers_before_the_work(self, surrogate: Surrogate) -> None:
         with pytest.raises(BadEquationOfState, match="no equation of state 'bm'"):
-            equation_of_state(surrogate, kind="bm")
+            equation_of_state(surrogate, kind="bm")  # type: ignore[arg-type]
         with pytest.raises(BadEquationOfState, match="4 points"):
             equation_of_state(surrogate, points=4)
 

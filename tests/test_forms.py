@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from ase.eos import birchmurnaghan
 
-from ase_dkl.mechanics.forms import KINDS, BadEquationOfState, Form
+from ase_dkl.mechanics.forms import KINDS, BadEquationOfState, Form, Kind
 
 V = np.linspace(55.0, 66.0, 13)
 TRUTH = (-39.5, 1.05, 4.4, 60.0)
@@ -13,6 +13,10 @@ TRUTH = (-39.5, 1.05, 4.4, 60.0)
 @pytest.fixture(params=KINDS)
 def form(request: pytest.FixtureRequest) -> Form:
     return Form.fit(request.param, V, birchmurnaghan(V, *TRUTH))
+
+
+def test_there_are_those_of_ase() -> None:
+    assert list(KINDS) == ase.eos.eos_names
 
 
 def test_a_curve_of_its_own_form_comes_back() -> None:
@@ -78,18 +82,18 @@ def test_a_minimum_outside_the_points_is_found() -> None:
 class TestRefusals:
     def test_an_unknown_form(self) -> None:
         with pytest.raises(BadEquationOfState, match=r"no equation of state 'birch-murnaghan'\. ASE has sj, taylor"):
-            Form.fit("birch-murnaghan", V, birchmurnaghan(V, *TRUTH))
+            Form.fit("birch-murnaghan", V, birchmurnaghan(V, *TRUTH))  # type: ignore[arg-type]
 
     def test_too_few_points(self) -> None:
         with pytest.raises(BadEquationOfState, match="4 points are too few"):
             Form.fit("vinet", V[:4], birchmurnaghan(V[:4], *TRUTH))
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_no_minimum(self, kind: str) -> None:
+    def test_no_minimum(self, kind: Kind) -> None:
         with pytest.raises(BadEquationOfState, match="no minimum when fitted between 55 and 66"):
             Form.fit(kind, V, -0.1 * V - 1e-4 * (V - 50) ** 2)
 
     @pytest.mark.parametrize("kind", KINDS)
-    def test_a_hill(self, kind: str) -> None:
+    def test_a_hill(self, kind: Kind) -> None:
         with pytest.raises(BadEquationOfState, match="no minimum"):
             Form.fit(kind, V, -birchmurnaghan(V, *TRUTH))

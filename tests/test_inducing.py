@@ -1,7 +1,9 @@
+from typing import get_args
+
 import numpy as np
 import pytest
 
-from ase_dkl.model.records import STARTS
+from ase_dkl.model.records import Start
 from ase_dkl.training.inducing import LEAST_SPREAD, place
 
 
@@ -44,7 +46,7 @@ def test_centres_spread_with_few_dimensions() -> None:
     assert place("fuzzy", data, 20, np.random.default_rng(0)).spread >= LEAST_SPREAD
 
 
-@pytest.mark.parametrize("how", STARTS)
+@pytest.mark.parametrize("how", get_args(Start))
 def test_same_generator_same_centres_and_the_global_one_is_left_alone(how: str) -> None:
     data = np.random.default_rng(2).standard_normal((40, 3))
     state = np.random.get_state(legacy=False)["state"]["key"].copy()  # noqa: NPY002

@@ -22,6 +22,9 @@ def test_the_bare_method_switches_every_addition_off() -> None:
         ({"kernel": "linear"}, "kernel is 'linear'; choose one of rbf, matern52"),
         ({"inducing": "grid"}, "inducing is 'grid'; choose one of fuzzy, kmeans, random"),
         ({"stress": "yes"}, "stress is 'yes'"),
+        ({"learning_rate": -0.01}, "learning_rate is -0.01; it is a finite number and at least 0"),
+        ({"gp_rate": float("inf")}, "gp_rate is inf"),
+        ({"weight_decay": float("nan")}, "weight_decay is nan"),
     ],
 )
 def test_values_that_make_no_sense_are_refused(values: dict[str, object], message: str) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
     from ase_dkl.active.target import Target
     from ase_dkl.model.surrogate import Surrogate
 
-ACQUISITIONS = ("variance", "conditional", "largest", "sobol", "random")
+Acquisition = Literal["variance", "conditional", "largest", "sobol", "random"]
+ACQUISITIONS: tuple[Acquisition, ...] = get_args(Acquisition)
 NOTHING = np.empty((0, 3, 3))
 LEAST_NOISE = 1e-6
 """Noise of an energy or derivative at least, eV: exact labels make no singular matrices."""
@@ -49,7 +50,7 @@ def choose(
     candidates: Floats,
     n: int,
     *,
-    kind: str = "variance",
+    kind: Acquisition = "variance",
     pending: Floats = NOTHING,
     target: Target | None = None,
     stress: bool = True,

@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from ase_dkl.active.acquisition import ACQUISITIONS
+from ase_dkl.active.acquisition import ACQUISITIONS, Acquisition
 from ase_dkl.active.box import Box
 from ase_dkl.active.labels.calculation import Calculation
 from ase_dkl.active.stopping import Stop
@@ -59,7 +59,7 @@ class Plan:
     stop: Stop
     initial: int = 8
     batch: int = 4
-    acquisition: str = "variance"
+    acquisition: Acquisition = "variance"
     candidates: int = 128
     config: TrainConfig = field(default_factory=TrainConfig)
     attempts: int = 3

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import partial
 from pathlib import Path
-from typing import Any, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 from ase_dkl.active.acquisition import ACQUISITIONS
 from ase_dkl.active.box import Box
 from ase_dkl.active.campaign import Plan
 from ase_dkl.active.labels.calculation import Calculation
 from ase_dkl.active.labels.executors import KINDS, open_executor
-from ase_dkl.active.stopping import Stop
+from ase_dkl.active.stopping import Measure, Stop
 from ase_dkl.active.target import Target
 from ase_dkl.addresses import display_name, is_server
 from ase_dkl.by_name import check_trust, is_trusted
@@ -265,7 +265,7 @@ _TABLES: dict[str, dict[str, _Kind]] = {
     "labels": {"initial": _WHOLE, "batch": _WHOLE, "attempts": _WHOLE, "own_process": _BOOLEAN, "timeout_s": _NUMBER},
     "stop": {
         "tolerance_meV": _NUMBER,
-        "measure": _one_of("rms", "largest"),
+        "measure": _one_of(*get_args(Measure)),
         "budget": _WHOLE,
         "target": _TABLE,
     },

@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 from scipy.special import chdtri
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from ase_dkl.active.target import Target
     from ase_dkl.model.surrogate import Surrogate
 
+Measure = Literal["rms", "largest"]
 JUDGED = 8
 """Labels, the latest ones, whose errors tell whether σ can be believed."""
 SURPRISE = 1.5
@@ -125,7 +126,7 @@ class Stop:
     """
 
     tolerance_meV: float | None = None
-    measure: Literal["rms", "largest"] = "rms"
+    measure: Measure = "rms"
     target: Target | None = None
     budget: int | None = None
 
@@ -134,7 +135,7 @@ class Stop:
             raise BadStop("Nothing would ever stop this campaign. Give a tolerance, a target or a budget.")
         if self.tolerance_meV is not None and self.target is not None:
             raise BadStop("A campaign aims at the energy over the box or at one property. Leave one of the two out.")
-        if self.measure not in ("rms", "largest"):
+        if self.measure not in get_args(Measure):
             raise BadStop(f"measure is {self.measure!r}; choose rms or largest.")
         for name, value in (("tolerance_meV", self.tolerance_meV), ("budget", self.budget)):
             if value is not None and not 0 < value < float("inf"):

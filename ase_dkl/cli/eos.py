@@ -1,6 +1,5 @@
 """`ase-dkl eos`."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +18,7 @@ from ase_dkl.cli.terminal import (
     warnings_told,
 )
 from ase_dkl.files import check_outputs, written_whole
+from ase_dkl.mechanics.forms import Kind
 from ase_dkl.tables import as_csv, rows_of
 from ase_dkl.wording import number, of_state
 
@@ -27,24 +27,10 @@ if TYPE_CHECKING:
     from ase_dkl.mechanics.eos import EquationOfState
 
 
-class Kind(StrEnum):
-    """The values of `--kind`, as ASE calls them."""
-
-    sj = "sj"
-    taylor = "taylor"
-    murnaghan = "murnaghan"
-    birch = "birch"
-    birchmurnaghan = "birchmurnaghan"
-    pouriertarantola = "pouriertarantola"
-    vinet = "vinet"
-    anton_schmidt = "anton-schmidt"
-    p3 = "p3"
-
-
 @in_words
 def eos(
     model: Model,
-    kind: Annotated[Kind, typer.Option(help="The form that is fitted.")] = Kind.birchmurnaghan,
+    kind: Annotated[Kind, typer.Option(help="The form that is fitted.")] = "birchmurnaghan",
     bounds: Annotated[
         tuple[float, float] | None,
         typer.Option(
@@ -77,7 +63,7 @@ def eos(
     surrogate = Surrogate.load(model)
     with warnings_told() as told:
         warn_of(surrogate)
-        result = equation_of_state(surrogate, kind=kind.value, bounds=bounds, points=n)
+        result = equation_of_state(surrogate, kind=kind, bounds=bounds, points=n)
     if output is not None:
         with written_whole(output) as path:
             path.write_text(as_csv(rows_of(_columns(result))), encoding="utf-8", newline="")
@@ -92,7 +78,7 @@ def eos(
         print_json({**_json(result), "warnings": told})
     else:
         missed = {"surrogate from the fit, RMS": f"{number(result.residual_meV, 3)} meV per cell"}
-        print_table(f"{model}: {kind.value} equation of state", of_state(result) | missed)
+        print_table(f"{model}: {kind} equation of state", of_state(result) | missed)
 
 
 def _json(result: "EquationOfState") -> dict[str, Any]:

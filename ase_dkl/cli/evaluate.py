@@ -8,7 +8,6 @@ from ase_dkl.cli.terminal import (
     Pbc,
     Select,
     Stress,
-    StressLabels,
     bars,
     in_words,
     print_json,
@@ -25,7 +24,7 @@ def evaluate(
     databases: Databases,
     select: Select = None,
     pbc: Pbc = None,
-    stress: Stress = StressLabels.auto,
+    stress: Stress = "auto",
     as_json: Json = False,
 ) -> None:
     """Compare a model with labels it was not trained on.
@@ -44,7 +43,7 @@ def evaluate(
         select=select,
         reference=surrogate.crystal,
         pbc=pbc,
-        stress=stress != StressLabels.ignore,
+        stress=stress != "ignore",
         progress=bars(),
     )
     for warning in dataset.warnings:

@@ -13,7 +13,6 @@ from ase_dkl.cli.terminal import (
     Pbc,
     Select,
     Stress,
-    StressLabels,
     bars,
     in_words,
     note,
@@ -38,7 +37,7 @@ def report(
     select: Select = None,
     pbc: Pbc = None,
     overwrite: Overwrite = False,
-    stress: Stress = StressLabels.auto,
+    stress: Stress = "auto",
     as_json: Json = False,
 ) -> None:
     """Write one HTML page about a model: its errors, what it predicts, and sliders to strain the crystal with.
@@ -60,7 +59,7 @@ def report(
     surrogate = Surrogate.load(model)
     dataset = None
     if data is not None:
-        judged = stress != StressLabels.ignore
+        judged = stress != "ignore"
         dataset = Dataset.read(
             data, select=select, reference=surrogate.crystal, pbc=pbc, stress=judged, progress=bars()
         )

@@ -13,9 +13,8 @@ import traceback
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, ParamSpec
 
 import typer
 from typer.core import TyperGroup
@@ -45,14 +44,9 @@ Trust = Annotated[
 ]
 
 
-class StressLabels(StrEnum):
-    """The values of `--stress` where labels are compared with."""
-
-    auto = "auto"
-    ignore = "ignore"
-
-
-Stress = Annotated[StressLabels, typer.Option(help="ignore: compare energies alone, and do not even read stresses.")]
+Stress = Annotated[
+    Literal["auto", "ignore"], typer.Option(help="ignore: compare energies alone, and do not even read stresses.")
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON, and nothing else, on stdout.")]
 Select = Annotated[
     str | None,

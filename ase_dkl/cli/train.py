@@ -1,6 +1,5 @@
 """`ase-dkl train`."""
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,30 +9,13 @@ from ase_dkl.cli.info import print_model, summary, tell
 from ase_dkl.cli.inputs import named, paths_of
 from ase_dkl.cli.terminal import Databases, Json, Overwrite, Pbc, Select, bars, in_words, note, print_json, warn
 from ase_dkl.files import check_outputs
-from ase_dkl.model.records import TrainConfig
+from ase_dkl.model.records import MeanName, StressLabels, TrainConfig
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
     from ase_dkl.model.surrogate import Surrogate
 
 DEFAULTS = TrainConfig()
-
-
-class StressLabels(StrEnum):
-    """The values of `--stress`."""
-
-    auto = "auto"
-    use = "use"
-    ignore = "ignore"
-
-
-class Mean(StrEnum):
-    """The values of `--mean`."""
-
-    sextic = "sextic"
-    cubic = "cubic"
-    quadratic = "quadratic"
-    constant = "constant"
 
 
 @in_words
@@ -57,13 +39,13 @@ def train(
         int, typer.Option(min=1, help="Networks in the mixture; more mend the error bars.")
     ] = DEFAULTS.networks,
     mean: Annotated[
-        Mean,
+        MeanName,
         typer.Option(help="Of the prior. sextic, a polynomial of the strain, needs the fewest rows."),
-    ] = Mean.cubic,
+    ] = DEFAULTS.mean,
     stress: Annotated[
         StressLabels,
         typer.Option(help="auto: use stresses where rows have them; use: demand some; ignore: do not even read them."),
-    ] = StressLabels.auto,
+    ] = DEFAULTS.stress,
     symmetry: Annotated[bool, typer.Option(help="Use the crystal's symmetry.")] = DEFAULTS.symmetry,
     pbc: Pbc = None,
     test_fraction: Annotated[
@@ -97,8 +79,8 @@ def train(
         n_inducing=inducing,
         n_features=features,
         networks=networks,
-        mean=mean.value,
-        stress=stress.value,
+        mean=mean,
+        stress=stress,
         symmetry=symmetry,
         seed=seed,
     )

@@ -15,7 +15,7 @@ from ase_dkl.arrays import Floats
 from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.crystal.lattice import metric
 from ase_dkl.mechanics.equilibrium import BadEquilibrium, equilibrium
-from ase_dkl.mechanics.forms import FEWEST, BadEquationOfState, Form, check_fit
+from ase_dkl.mechanics.forms import FEWEST, BadEquationOfState, Form, Kind, check_fit
 from ase_dkl.mechanics.strains import invariant_strains
 from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
@@ -139,7 +139,7 @@ class EquationOfState(Shown):
 def equation_of_state(
     surrogate: Model,
     *,
-    kind: str = "birchmurnaghan",
+    kind: Kind = "birchmurnaghan",
     bounds: tuple[float, float] | None = None,
     points: int = 21,
     start: Floats | None = None,
@@ -158,7 +158,7 @@ def equation_of_state(
 
     Args:
         surrogate: a trained surrogate, its file, or a calculator that has it.
-        kind: one of `ase.eos.eos_names`.
+        kind: one of `ase_dkl.mechanics.forms.KINDS`, the forms of ase.eos.
         bounds: the smallest and the largest volume (area), as fractional changes from the start's; ±8 % by default.
             The wider they are, the worse a form follows: at ±8 % Birch–Murnaghan's misfit moves B0 of SrTiO3 by a
             quarter of its error bar, and Vinet's by three quarters.
@@ -235,12 +235,12 @@ def _path(surrogate: Surrogate, bounds: tuple[float, float] | None) -> tuple[Flo
 
 
 def fit_equation(
-    kind: str, volumes: Floats, energies: Floats, covariance: Floats, *, dimensions: int = 3, formula: str = ""
+    kind: Kind, volumes: Floats, energies: Floats, covariance: Floats, *, dimensions: int = 3, formula: str = ""
 ) -> EquationOfState:
     """Fit a form as ase.eos does, every point counting the same, and carry the energies' covariance through the fit.
 
     Args:
-        kind: one of `ase.eos.eos_names`.
+        kind: one of `ase_dkl.mechanics.forms.KINDS`, the forms of ase.eos.
         volumes: shape (n,), Å³; areas, Å², of what is periodic in two dimensions.
         energies: shape (n,), eV.
         covariance: of the energies, shape (n, n), eV².

@@ -6,7 +6,7 @@ import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any, Literal, Self, get_args
 
 import ase.eos
 import numpy as np
@@ -15,7 +15,10 @@ from numpy.typing import NDArray
 from ase_dkl.arrays import Floats
 from ase_dkl.errors import Refused
 
-KINDS: tuple[str, ...] = tuple(ase.eos.eos_names)
+Kind = Literal[
+    "sj", "taylor", "murnaghan", "birch", "birchmurnaghan", "pouriertarantola", "vinet", "anton-schmidt", "p3"
+]
+KINDS: tuple[Kind, ...] = get_args(Kind)
 """Forms that ase.eos fits."""
 FEWEST = 5
 """Points that four parameters are fitted to and that leave something to judge the form by."""
@@ -36,12 +39,12 @@ class Form:
         minimum: the volume where it is lowest, Å³.
     """
 
-    kind: str
+    kind: Kind
     parameters: Floats
     minimum: float
 
     @classmethod
-    def fit(cls, kind: str, volumes: Floats, energies: Floats) -> Self:
+    def fit(cls, kind: Kind, volumes: Floats, energies: Floats) -> Self:
         """Fit as ase.eos does, by least squares, every point counting the same.
 
         The minimum may lie outside the points, no further than they reach.
@@ -109,7 +112,7 @@ class Form:
         return np.stack(columns, axis=-1)
 
 
-def check_fit(kind: str, points: int) -> None:
+def check_fit(kind: Kind, points: int) -> None:
     """Find out before the work that there will be no fit.
 
     Raises:
@@ -123,7 +126,7 @@ def check_fit(kind: str, points: int) -> None:
         )
 
 
-def _no_minimum(kind: str, volumes: Floats, energies: Floats) -> BadEquationOfState:
+def _no_minimum(kind: Kind, volumes: Floats, energies: Floats) -> BadEquationOfState:
     return BadEquationOfState(
         f"The form {kind} has no minimum when fitted between {volumes.min():.4g} and {volumes.max():.4g}; the lowest "
         f"energy is at {volumes[energies.argmin()]:.4g}. Choose bounds with the minimum well between them, or another "

@@ -15,9 +15,13 @@ from ase_dkl.wording import number
 
 T = TypeVar("T")
 
-KERNELS = ("rbf", "matern52")
-STARTS = ("fuzzy", "kmeans", "random")
+Start = Literal["fuzzy", "kmeans", "random"]
 """Where inducing points start."""
+Kernel = Literal["rbf", "matern52"]
+MeanName = Literal["sextic", "cubic", "quadratic", "constant"]
+StressLabels = Literal["auto", "use", "ignore"]
+Bound = Literal["auto", "collapsed", "stochastic"]
+KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 _FOLDERS = re.compile(r"(?<![\w/:.~])/(?:[^/\s'\"]+/)+(?=[^/\s'\"])|\b[A-Za-z]:\\(?:[^\\\s'\"]+\\)+")
 """The folders of an absolute path within a text."""
 
@@ -64,17 +68,17 @@ class TrainConfig:
 
     networks: int = 4
     n_inducing: int = 50
-    inducing: Literal["fuzzy", "kmeans", "random"] = "fuzzy"
+    inducing: Start = "fuzzy"
     n_features: int = 8
     width: int = 32
     depth: int = 6
     spectral_coefficient: float | None = 0.9
-    kernel: Literal["rbf", "matern52"] = "rbf"
-    mean: Literal["sextic", "cubic", "quadratic", "constant"] = "cubic"
+    kernel: Kernel = "rbf"
+    mean: MeanName = "cubic"
     folds: bool = True
     symmetry: bool = True
-    stress: Literal["auto", "use", "ignore"] = "auto"
-    bound: Literal["auto", "collapsed", "stochastic"] = "auto"
+    stress: StressLabels = "auto"
+    bound: Bound = "auto"
     natural_gradients: bool = True
     steps: int | None = None
     epochs: int = 20
@@ -89,16 +93,12 @@ class TrainConfig:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise BadTraining(f"{name} is {value}; it is a number of things and at least 1.")
-        choices = {
-            "inducing": STARTS,
-            "kernel": KERNELS,
-            "mean": ("sextic", "cubic", "quadratic", "constant"),
-            "stress": ("auto", "use", "ignore"),
-            "bound": ("auto", "collapsed", "stochastic"),
-        }
-        for name, allowed in choices.items():
-            if getattr(self, name) not in allowed:
-                raise BadTraining(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(allowed)}.")
+        for name in ("learning_rate", "gp_rate", "weight_decay"):
+            if not 0 <= (rate := getattr(self, name)) < math.inf:
+                raise BadTraining(f"{name} is {rate}; it is a finite number and at least 0.")
+        for name, hint in get_type_hints(TrainConfig).items():
+            if get_origin(hint) is Literal and getattr(self, name) not in get_args(hint):
+                raise BadTraining(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(get_args(hint))}.")
 
     @classmethod
     def paper(cls, *, n_inducing: int = 50, seed: int = 0) -> Self:

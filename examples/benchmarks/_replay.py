@@ -10,7 +10,7 @@ import numpy as np
 from _common import Floats
 
 from ase_dkl import Dataset, TrainConfig, fit
-from ase_dkl.active.acquisition import choose
+from ase_dkl.active.acquisition import Acquisition, choose
 from ase_dkl.active.retraining import due
 from ase_dkl.active.stopping import Stage, calibration, over_box
 from ase_dkl.active.target import Target
@@ -41,7 +41,7 @@ def replay(
     label: Labeller,
     candidates: Floats,
     initial: Floats,
-    kind: str,
+    kind: Acquisition,
     tests: dict[str, Dataset],
     config: TrainConfig,
     *,

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from _common import Floats, arguments, configured, console, print_environment, stderr
@@ -26,21 +26,23 @@ from rich.progress import track
 from rich.table import Table
 
 from ase_dkl import Crystal, Dataset, TrainConfig, srtio3
+from ase_dkl.active.acquisition import ACQUISITIONS, Acquisition
 from ase_dkl.active.box import Box
 from ase_dkl.active.stopping import Stage, Stop, StopReason
 from ase_dkl.active.target import Target
 from ase_dkl.mechanics.paths import ParameterPath
 
+Kind = Acquisition | Literal["target"]
+Task = tuple[str, str, Kind, int]
 INITIAL, INITIAL_TARGET, BATCH = 8, 6, 2
 """Labels of the initial design, of one for a property, and of a batch."""
 MOST = 32
 CANDIDATES = 128
 THRESHOLDS = (5.0, 2.0, 1.0)
 """meV per cell."""
-KINDS = ("variance", "conditional", "largest", "sobol", "random")
 TARGET = Target("C44", 0.5)
 TARGET_BOX = Box((-0.05, 0.05), (-5, 5))
-TARGET_KINDS = ("target", "sobol")
+TARGET_KINDS: tuple[Kind, ...] = ("target", "sobol")
 STEP = 5e-4
 """Strain of the finite differences that give copper's true constants."""
 
@@ -79,7 +81,7 @@ def copper_tests() -> dict[str, Dataset]:
     }
 
 
-def run(system: str, kind: str, seed: int, quick: bool, aim: str) -> list[Point]:
+def run(system: str, kind: Kind, seed: int, quick: bool, aim: str) -> list[Point]:
     """One campaign."""
     import torch
 
@@ -167,10 +169,10 @@ def _angles(cells: Floats) -> Floats:
     return np.array([Cell(cell).angles() for cell in cells])
 
 
-Campaigns = dict[tuple[str, str, str, int], list[Point]]
+Campaigns = dict[Task, list[Point]]
 
 
-def campaigns(tasks: list[tuple[str, str, str, int]], quick: bool, results: Path) -> Campaigns:
+def campaigns(tasks: list[Task], quick: bool, results: Path) -> Campaigns:
     """Run what is not in the file yet, one process a core."""
     found = dict(read(results)) if results.exists() else {}
     missing = [task for task in tasks if task not in found]
@@ -187,7 +189,7 @@ def campaigns(tasks: list[tuple[str, str, str, int]], quick: bool, results: Path
     return {task: found[task] for task in tasks}
 
 
-def read(results: Path) -> Iterator[tuple[tuple[str, str, str, int], list[Point]]]:
+def read(results: Path) -> Iterator[tuple[Task, list[Point]]]:
     for line in results.read_text(encoding="utf-8").splitlines():
         entry: dict[str, Any] = json.loads(line)
         yield (
@@ -218,7 +220,7 @@ def labels_table(found: Campaigns) -> Table:
     title = "Labels (energy and stress) to an RMSE over random lattices of the box, and over scans through it"
     table = Table("system", "acquisition", "campaigns", *columns, title=title)
     for system in ("SrTiO3", "copper"):
-        for kind in KINDS:
+        for kind in ACQUISITIONS:
             runs = by_task(found, "energy", system, kind)
             if not runs:
                 continue
@@ -227,7 +229,7 @@ def labels_table(found: Campaigns) -> Table:
                 for test in ("random", "scans")
                 for threshold in THRESHOLDS
             ]
-            table.add_row(system, kind, str(len(runs)), *counts, end_section=kind == KINDS[-1])
+            table.add_row(system, kind, str(len(runs)), *counts, end_section=kind == ACQUISITIONS[-1])
     return table
 
 
@@ -242,7 +244,7 @@ def stops_table(found: Campaigns) -> Table:
         for tolerance in THRESHOLDS:
             stops = [
                 stop
-                for kind in KINDS
+                for kind in ACQUISITIONS
                 for points in by_task(found, "energy", system, kind)
                 if (stop := stopped(points, Stop(tolerance_meV=tolerance), StopReason.tolerance)) is not None
             ]
@@ -289,7 +291,11 @@ def figure(found: Campaigns, path: Path) -> None:
     from matplotlib.figure import Figure
 
     canvas = Figure(figsize=(11, 3.8), layout="constrained")
-    panels = [("energy", "SrTiO3", KINDS), ("energy", "copper", KINDS), ("property", "copper", TARGET_KINDS)]
+    panels = [
+        ("energy", "SrTiO3", ACQUISITIONS),
+        ("energy", "copper", ACQUISITIONS),
+        ("property", "copper", TARGET_KINDS),
+    ]
     for axes, (aim, system, kinds) in zip(canvas.subplots(1, 3), panels, strict=True):
         for i, kind in enumerate(kinds):
             _band(
@@ -334,8 +340,8 @@ def main() -> None:
     parser.add_argument("--figure", type=Path, default=Path("active.png"))
     options = parser.parse_args()
     print_environment(options.seeds, options.quick)
-    kinds = KINDS[:1] if options.quick else KINDS
-    tasks = [
+    kinds = ACQUISITIONS[:1] if options.quick else ACQUISITIONS
+    tasks: list[Task] = [
         ("energy", system, kind, seed) for seed in options.seeds for system in ("SrTiO3", "copper") for kind in kinds
     ]
     tasks += [("property", "copper", kind, seed) for seed in options.seeds for kind in TARGET_KINDS]
