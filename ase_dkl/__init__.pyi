@@ -79,6 +79,7 @@ from .model.conditioning import conditioned as conditioned
 from .model.evaluation import evaluate as evaluate
 from .model.model_file import BadModelFile as BadModelFile
 from .model.prediction import JointPosterior as JointPosterior
+from .model.prediction import Normal as Normal
 from .model.prediction import Prediction as Prediction
 from .model.records import BadTraining as BadTraining
 from .model.records import Evaluation as Evaluation

@@ -164,16 +164,15 @@ class DKLCalculator(Calculator):
         else:
             prediction, extrapolation = self.surrogate.judged(cells, stress=stress)
             self._tell(extrapolation)
-        energy = float(prediction.energy[0]) * mapped.multiplicity
+        energy = float(prediction.value.mean[0]) * mapped.multiplicity
         self.results.update(
             energy=energy,
             free_energy=energy,
-            energy_uncertainty=float(prediction.energy_uncertainty[0]) * mapped.multiplicity,
+            energy_uncertainty=float(prediction.value.std[0]) * mapped.multiplicity,
         )
         if stress:
-            assert prediction.stress is not None
-            assert prediction.stress_uncertainty is not None
-            self.results.update(stress=prediction.stress[0], stress_uncertainty=prediction.stress_uncertainty[0])
+            found = prediction.slopes["strain"]
+            self.results.update(stress=found.mean[0], stress_uncertainty=found.std[0])
         if self.parameters["rigid_ions"]:
             from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE
 

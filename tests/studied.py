@@ -12,7 +12,7 @@ from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.methods import Method
 from ase_dkl.crystal.lattice import lattice_parameters, metric
 from ase_dkl.dataset import Dataset
-from ase_dkl.model.prediction import Prediction
+from ase_dkl.model.prediction import Normal, Prediction
 
 
 class Quadratic:
@@ -37,7 +37,7 @@ class Quadratic:
         given = np.asarray(cells, dtype=float)
         energy = self._columns(given) @ self.coefficients
         uncertainty = 0.01 * np.linalg.norm(self._parameters(given), axis=1)
-        return Prediction(energy, uncertainty, np.full(len(given), self.noise))
+        return Prediction(Normal(energy, uncertainty, np.full(len(given), self.noise)))
 
 
 def _like(name: str, fit: Callable[[Dataset, Mapping[str, Any], int], Quadratic]) -> Method:

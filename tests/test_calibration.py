@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from ase.units import GPa
 
-from ase_dkl import Dataset, Prediction, Surrogate, TrainConfig
+from ase_dkl import Dataset, Normal, Prediction, Surrogate, TrainConfig
 from ase_dkl.arrays import Floats
 from ase_dkl.model.calibration import BadCalibration, Calibration, Scores
 from ase_dkl.training.calibrate import calibrate
@@ -19,10 +19,9 @@ def scores_of(z: Floats, folds: int = 5) -> Scores:
 
 def prediction_of(n: int, stress: bool = True) -> Prediction:
     ones = np.ones(n)
-    if not stress:
-        return Prediction(2 * ones, 3 * ones, 4 * ones)
     six = np.ones((n, 6))
-    return Prediction(2 * ones, 3 * ones, 4 * ones, 0.1 * six, 0.3 * six, 0.4 * six)
+    slopes = {"strain": Normal(0.1 * six, 0.3 * six, 0.4 * six)} if stress else {}
+    return Prediction(Normal(2 * ones, 3 * ones, 4 * ones), slopes)
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,7 @@ from ase_dkl.crystal.lattice import strained
 from ase_dkl.model.model_file import pack, unpack
 from ase_dkl.model.surrogate import spread_factor, spread_variance
 
-FIELDS = tuple(Prediction.__dataclass_fields__)
+FIELDS = tuple(f"{name}{ending}" for name in ("energy", "stress") for ending in ("", "_uncertainty", "_noise"))
 
 
 def assert_same(first: Prediction, second: Prediction) -> None:

@@ -29,9 +29,10 @@ from ase_dkl.active.retraining import due
 from ase_dkl.active.stopping import calibration
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import DKLCalculator
+from ase_dkl.crystal.lattice import onto_lattice, volumes
 from ase_dkl.dataset import Dataset
 from ase_dkl.model.conditioning import conditioned
-from ase_dkl.model.evaluation import label_offset, onto_lattice
+from ase_dkl.model.evaluation import stress_labels
 from ase_dkl.model.surrogate import Surrogate
 
 MISFIT = 3.0
@@ -184,9 +185,10 @@ class ActiveCalculator(DKLCalculator):
     def _ask(self, cell: Floats, reason: str) -> tuple[int, str | None]:
         """Get a label and learn it: its row, and why the surrogate is unsure even then."""
         before = self.surrogate.predict_cells(cell[None], stress=False)
-        expected, uncertainty = float(before.energy[0]), float(before.energy_uncertainty[0])
-        noise = float(before.energy_noise[0])
-        total = float(np.hypot(uncertainty, noise))
+        expected, uncertainty, noise, total = (
+            float(each[0])
+            for each in (before.energy, before.energy_uncertainty, before.energy_noise, before.value.total)
+        )
         began = time.perf_counter()
         atoms = labelled(self.reference, self.surrogate.crystal.atoms(cell))
         seconds = time.perf_counter() - began
@@ -246,17 +248,15 @@ class ActiveCalculator(DKLCalculator):
         answer = {"energy": energy, "free_energy": energy, "energy_uncertainty": report.energy_noise * copies}
         if not self.dataset.has_stress[row] or report.derivative_noise is None:
             return answer
-        volume = abs(float(np.linalg.det(cell[0])))
-        offset_std = (
-            (report.stress_offset_std_GPa or 0.0) * GPa * abs(float(np.linalg.det(self.surrogate.crystal.cell)))
-        )
+        offset_std = (report.stress_offset_std_GPa or 0.0) * GPa * float(volumes(self.surrogate.crystal.cell))
         variance = np.full(6, report.derivative_noise**2)
         variance[:3] += offset_std**2
-        onto = onto_lattice(self.surrogate, cell)[0].T
+        onto = onto_lattice(cell[:, list(self.surrogate.crystal.periodic)])[0].T
+        stress = stress_labels(self.dataset.subset(np.array([row])), self.surrogate.stress_offset)[0]
         return {
             **answer,
-            "stress": onto @ (self.dataset.stresses[row] - label_offset(self.surrogate, cell)[0]),
-            "stress_uncertainty": np.sqrt(np.diagonal(onto * variance @ onto.T)) / volume,
+            "stress": np.nan_to_num(stress),
+            "stress_uncertainty": np.sqrt(np.diagonal(onto * variance @ onto.T)) / float(volumes(cell[0])),
         }
 
     def _say(self, text: str) -> None:

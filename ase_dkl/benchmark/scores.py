@@ -11,10 +11,11 @@ from ase_dkl import metrics
 from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.data import Data
 from ase_dkl.benchmark.methods import Model
+from ase_dkl.crystal.lattice import volumes
 from ase_dkl.dataset import Dataset
 from ase_dkl.errors import Refused
-from ase_dkl.model.evaluation import stress_errors
-from ase_dkl.model.prediction import Prediction
+from ase_dkl.model.evaluation import stress_labels
+from ase_dkl.model.prediction import Normal, Prediction
 
 Scores = dict[str, float | None]
 
@@ -41,30 +42,22 @@ def scores(model: Model, training: Dataset, data: Data, *, stress: bool) -> Scor
     test, outside = data.test, data.outside
     compared = stress and bool(test.has_stress.any())
     prediction = model.predict_cells(test.cells, stress=compared)
-    total = np.hypot(prediction.energy_uncertainty, prediction.energy_noise)
-    error = prediction.energy - test.energies
-    found = _named("energy", "meV", 1e3, error, prediction.energy_uncertainty, total)
+    energy = prediction.value
+    found = _named("energy", "meV", 1e3, energy.mean - test.energies, energy)
     if compared:
-        found |= _of_stress(model, prediction, training, test)
-    around = model.predict_cells(data.around, stress=False).energy_uncertainty
-    found["auroc"] = metrics.auroc(prediction.energy_uncertainty, _finite(around))
+        of_strain = prediction.slopes["strain"]
+        errors = _stress_errors(prediction, test, model.stress_offset or _offset(model, training))
+        there = np.isfinite(errors)
+        found |= _named("stress", "GPa", 1, errors[there] / GPa, of_strain[there].times(1 / GPa))
+    around = model.predict_cells(data.around, stress=False).value.std
+    found["auroc"] = metrics.auroc(energy.std, _finite(around))
     if outside is not None:
-        beyond = model.predict_cells(outside.cells, stress=False)
-        error = _finite(beyond.energy - outside.energies)
-        total = np.hypot(beyond.energy_uncertainty, beyond.energy_noise)
+        beyond = model.predict_cells(outside.cells, stress=False).value
+        error = _finite(beyond.mean - outside.energies)
         found["outside_rmse_meV"] = 1e3 * metrics.rmse(error)
-        found["outside_coverage_95"] = metrics.coverage(error, total, 0.95)
-        found["outside_auroc"] = metrics.auroc(prediction.energy_uncertainty, _finite(beyond.energy_uncertainty))
+        found["outside_coverage_95"] = metrics.coverage(error, beyond.total, 0.95)
+        found["outside_auroc"] = metrics.auroc(energy.std, _finite(beyond.std))
     return found
-
-
-def _of_stress(model: Model, prediction: Prediction, training: Dataset, test: Dataset) -> Scores:
-    assert prediction.stress_uncertainty is not None
-    assert prediction.stress_noise is not None
-    errors = _stress_errors(prediction, test, model.stress_offset or _offset(model, training))
-    compared = np.isfinite(errors)
-    own, noise = prediction.stress_uncertainty[compared] / GPa, prediction.stress_noise[compared] / GPa
-    return _named("stress", "GPa", 1, errors[compared] / GPa, own, np.hypot(own, noise))
 
 
 def _offset(model: Model, training: Dataset) -> float:
@@ -76,19 +69,17 @@ def _offset(model: Model, training: Dataset) -> float:
     if not len(rows):
         return 0.0
     errors = _stress_errors(model.predict_cells(rows.cells), rows, 0.0)
-    volumes = np.abs(np.linalg.det(rows.cells))[:, None]
-    return -float(np.nanmedian(volumes * errors[:, :3]))
+    return -float(np.nanmedian(volumes(rows.cells)[:, None] * errors[:, :3]))
 
 
 def _stress_errors(prediction: Prediction, rows: Dataset, offset: float) -> Floats:
     """Errors of stresses that are finite: NaN then says that there is nothing to compare."""
-    assert prediction.stress is not None
-    _finite(prediction.stress)
-    return stress_errors(prediction, rows, offset)
+    return _finite(prediction.slopes["strain"].mean) - stress_labels(rows, offset)
 
 
-def _named(what: str, unit: str, factor: float, error: Floats, own: Floats, total: Floats) -> Scores:
+def _named(what: str, unit: str, factor: float, error: Floats, predicted: Normal) -> Scores:
     _finite(error)
+    own, total = predicted.std, predicted.total
     if not (np.isfinite(own).all() and np.isfinite(total).all() and (own >= 0).all() and (total > 0).all()):
         raise BadPrediction(f"Some uncertainty of the {what} is not a positive number.")
     measured: Mapping[str, float | None] = {

@@ -208,19 +208,19 @@ def _labelled(atoms: "Atoms", prediction: "Prediction", i: int) -> "Atoms":
     from ase import Atoms
     from ase.calculators.singlepoint import SinglePointCalculator
 
-    assert prediction.stress is not None
     bare = Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     energy = float(prediction.energy[i])
-    bare.calc = SinglePointCalculator(bare, energy=energy, free_energy=energy, stress=prediction.stress[i])
+    bare.calc = SinglePointCalculator(
+        bare, energy=energy, free_energy=energy, stress=prediction.slopes["strain"].mean[i]
+    )
     bare.calc.name = "dkl"
     return bare
 
 
 def _uncertainties(prediction: "Prediction", i: int) -> dict[str, Any]:
-    assert prediction.stress_uncertainty is not None
     return {
         "energy_uncertainty": float(prediction.energy_uncertainty[i]),
-        "stress_uncertainty": prediction.stress_uncertainty[i],
+        "stress_uncertainty": prediction.slopes["strain"].std[i],
     }
 
 

@@ -17,6 +17,7 @@ in whatever axes are periodic; lengths in Å, angles in degrees.
 import math
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ase_dkl.arrays import Array, Floats, namespace
 
@@ -46,6 +47,10 @@ STRAIN_GENERATORS = _strain_generators()
 """The symmetric matrices e_j of the six Voigt strains, shears engineering (½ off the diagonal), shape (6, 3, 3)."""
 
 
+FLAT = 1e-6
+"""Volume of a cell, Å³, below which it is a sheet's or chain's without a vacuum vector, and there is no stress."""
+
+
 def strained(cell: Array, strain: Array) -> Array:
     """Apply a strain about the given cell: C' = C (I + E(ε)).
 
@@ -58,6 +63,16 @@ def strained(cell: Array, strain: Array) -> Array:
     """
     xp = namespace(cell)
     return cell + cell @ xp.einsum("...j,jkl->...kl", strain, xp.asarray(STRAIN_GENERATORS))
+
+
+def volumes(cells: Floats) -> Floats:
+    """Volumes of cells of three lattice vectors, shape (..., 3, 3) → (...), Å³."""
+    return np.abs(np.linalg.det(cells))
+
+
+def flat(cells: Floats) -> NDArray[np.bool_]:
+    """Which cells, shape (..., 3, 3), Å, have no volume that stresses could refer to, shape (...)."""
+    return np.asarray(volumes(cells) < FLAT)
 
 
 def metric(cell: Array) -> Array:
@@ -164,6 +179,19 @@ def independent_strains(cell: Floats) -> Floats:
     symmetric = 0.5 * (outer + outer.mT)
     rows, columns = zip(*VOIGT, strict=True)
     return symmetric[..., rows, columns] * [1.0, 1.0, 1.0, 2.0, 2.0, 2.0]
+
+
+def onto_lattice(cell: Floats) -> Floats:
+    """Projections of Voigt strains onto those that change a lattice; transposed, of stresses onto those that it has.
+
+    Args:
+        cell: periodic lattice vectors in rows, shape (n, d, 3), Å.
+
+    Returns:
+        Shape (n, 6, 6), with ones on the diagonal for d = 3, but for rounding.
+    """
+    axes = np.linalg.qr(cell.mT).Q
+    return on_strains(axes @ axes.mT)
 
 
 def on_strains(matrices: Floats) -> Floats:

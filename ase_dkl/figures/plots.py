@@ -143,9 +143,8 @@ def _draw_energy(axes: Axes, scan: Scan, points: Points | None, zero: float) -> 
 
 
 def _draw_errors(axes: Axes, scan: Scan, points: Points | None) -> None:
-    total = np.hypot(scan.prediction.energy_uncertainty, scan.prediction.energy_noise)
     _shade_extrapolation(axes, scan)
-    band = 2e3 * total
+    band = 2e3 * scan.prediction.value.total
     axes.fill_between(scan.coordinate, -band, band, color=BLUE, alpha=0.25, lw=0)
     axes.axhline(0, color=BLUE, lw=1.5)
     if points is not None:

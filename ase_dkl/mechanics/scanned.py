@@ -12,7 +12,7 @@ from ase.units import GPa, J, m
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
-from ase_dkl.crystal.lattice import metric
+from ase_dkl.crystal.lattice import flat, metric, volumes
 from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.mechanics.paths import ANGLES, LENGTHS, STRAINS, BadScan
 from ase_dkl.shown import Shown
@@ -92,10 +92,9 @@ class Scanned(Shown, ABC):
         cells = self.cells.reshape(-1, 3, 3)
         if not stress:
             return self.surrogate.posterior(cells, derivatives=False).covariance
-        volume = np.abs(np.linalg.det(cells))
-        refuse_no_volume(volume)
+        refuse_flat(cells)
         covariance = self.surrogate.posterior(cells).covariance
-        unit = np.concatenate([np.ones(len(cells)), np.repeat(1 / volume, 6)])
+        unit = np.concatenate([np.ones(len(cells)), np.repeat(1 / volumes(cells), 6)])
         scaled: Floats = unit[:, None] * covariance * unit
         return scaled
 
@@ -134,12 +133,13 @@ class Scanned(Shown, ABC):
             **columns(prediction),
         }
         periodic = list(self.surrogate.crystal.periodic)
-        if prediction.stress is not None and prediction.stress_uncertainty is not None and len(periodic) == 2:
+        stress = prediction.slopes.get("strain")
+        if stress is not None and len(periodic) == 2:
             cells = self.cells.reshape(-1, 3, 3)
             area = np.sqrt(np.linalg.det(metric(cells[:, periodic])))
-            height = (np.abs(np.linalg.det(cells)) / area)[:, None] / (J / m**2)
-            found |= _six("stress_{}_N_per_m", prediction.stress * height)
-            found |= _six("stress_{}_uncertainty_N_per_m", prediction.stress_uncertainty * height)
+            height = (volumes(cells) / area)[:, None] / (J / m**2)
+            found |= _six("stress_{}_N_per_m", stress.mean * height)
+            found |= _six("stress_{}_uncertainty_N_per_m", stress.std * height)
         return {**found, "outside_domain": self.outside.ravel()}
 
     def to_csv(self, path: str | Path) -> None:
@@ -168,9 +168,8 @@ class Scanned(Shown, ABC):
             energy = float(prediction.energy[i])
             results: dict[str, Any] = {"energy": energy, "free_energy": energy}
             atoms.info["energy_uncertainty"] = float(prediction.energy_uncertainty[i])
-            if prediction.stress is not None and prediction.stress_uncertainty is not None:
-                results["stress"] = prediction.stress[i]
-                atoms.info["stress_uncertainty"] = prediction.stress_uncertainty[i]
+            if (stress := prediction.slopes.get("strain")) is not None:
+                results["stress"], atoms.info["stress_uncertainty"] = stress.mean[i], stress.std[i]
             atoms.info["outside_domain"] = bool(self.outside.flat[i])
             atoms.calc = SinglePointCalculator(atoms, **results)
             atoms.calc.name = "dkl"
@@ -199,10 +198,9 @@ class Scanned(Shown, ABC):
 def columns(prediction: Prediction) -> dict[str, Floats]:
     """Energies, and stresses where there are some, with their uncertainties; the names carry the units."""
     energies = {"energy_eV": prediction.energy, "energy_uncertainty_eV": prediction.energy_uncertainty}
-    if prediction.stress is None or prediction.stress_uncertainty is None:
+    if (stress := prediction.slopes.get("strain")) is None:
         return energies
-    stresses = _six("stress_{}_GPa", prediction.stress / GPa)
-    return energies | stresses | _six("stress_{}_uncertainty_GPa", prediction.stress_uncertainty / GPa)
+    return energies | _six("stress_{}_GPa", stress.mean / GPa) | _six("stress_{}_uncertainty_GPa", stress.std / GPa)
 
 
 def predict(surrogate: Surrogate, cells: Floats, stress: bool) -> tuple[Prediction, NDArray[np.bool_]]:
@@ -214,13 +212,13 @@ def predict(surrogate: Surrogate, cells: Floats, stress: bool) -> tuple[Predicti
     if not len(cells):
         raise BadScan("A scan needs at least one point.")
     if stress:
-        refuse_no_volume(np.abs(np.linalg.det(cells)))
+        refuse_flat(cells)
     return surrogate.predict_cells(cells, stress=stress), surrogate.extrapolation(cells).outside
 
 
-def refuse_no_volume(volume: Floats) -> None:
+def refuse_flat(cells: Floats) -> None:
     """Tell that cells without a vacuum vector have no stress in eV/Å³."""
-    if (volume < 1e-6).any():
+    if flat(cells).any():
         raise BadScan(
             "The vacuum vector is zero, so that there is no volume to refer a stress to. Scan energies alone, or start "
             "from a cell with a vacuum vector."

@@ -28,7 +28,7 @@ from ase_dkl.arrays import Floats
 from ase_dkl.errors import Refused
 
 if TYPE_CHECKING:
-    from ase_dkl.model.prediction import Prediction
+    from ase_dkl.model.prediction import Normal, Prediction
 
 ROUNDING = 1e-9
 """Rounding of levels: without it 9 rows would be said to be too few for 90 %."""
@@ -144,15 +144,12 @@ class Calibration:
         """
         if not 0 < level < 1:
             raise BadCalibration(f"{level} is no level for intervals; give a fraction of the labels, such as 0.95.")
-        nowhere = np.zeros(len(prediction.energy), dtype=bool) if outside is None else outside
-        p = prediction
-        energy = _around(p.energy, np.hypot(p.energy_uncertainty, p.energy_noise), self.energy, level, nowhere)
-        if p.stress is None or self.stress is None:
+        nowhere = np.zeros(len(prediction.value.mean), dtype=bool) if outside is None else outside
+        energy = _around(prediction.value, self.energy, level, nowhere)
+        stress = prediction.slopes.get("strain")
+        if stress is None or self.stress is None:
             return Intervals(level, energy, None)
-        assert p.stress_uncertainty is not None
-        assert p.stress_noise is not None
-        total = np.hypot(p.stress_uncertainty, p.stress_noise)
-        return Intervals(level, energy, _around(p.stress, total, self.stress, level, nowhere))
+        return Intervals(level, energy, _around(stress, self.stress, level, nowhere))
 
     def to_file(self) -> tuple[dict[str, Any], dict[str, Floats]]:
         """What a model file holds of it: values for JSON, and arrays."""
@@ -179,8 +176,8 @@ class Calibration:
         return {"folds": len(np.unique(self.energy.fold)), **found, "notes": list(self.notes)}
 
 
-def _around(centre: Floats, total: Floats, scores: Scores, level: float, nowhere: NDArray[np.bool_]) -> Floats:
-    width = scores.half_width(level) * total
-    ends = np.stack([centre - width, centre + width], axis=-1)
+def _around(predicted: Normal, scores: Scores, level: float, nowhere: NDArray[np.bool_]) -> Floats:
+    width = scores.half_width(level) * predicted.total
+    ends = np.stack([predicted.mean - width, predicted.mean + width], axis=-1)
     ends[nowhere] = np.nan
     return ends

@@ -9,7 +9,7 @@ import numpy as np
 from ase.units import GPa
 
 from ase_dkl.arrays import Floats
-from ase_dkl.crystal.lattice import on_strains
+from ase_dkl.crystal.lattice import onto_lattice, volumes
 from ase_dkl.metrics import coverage, miscalibration_area, negative_log_likelihood, rank_correlation, rmse
 from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.model.records import Evaluation
@@ -17,7 +17,6 @@ from ase_dkl.model.records import Evaluation
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
     from ase_dkl.model.prediction import Prediction
-    from ase_dkl.model.surrogate import Surrogate
 
 FEWEST_JUDGED = 10
 """Rows below which a fraction or a correlation is an accident."""
@@ -48,19 +47,15 @@ def judged(prediction: Prediction, dataset: Dataset, offset: float) -> Evaluatio
         dataset: the labels.
         offset: the labels' constant in V·σ of xx, yy and zz (Pulay stress), eV.
     """
-    error = prediction.energy - dataset.energies
-    total = np.hypot(prediction.energy_uncertainty, prediction.energy_noise)
+    error, total = prediction.value.mean - dataset.energies, prediction.value.total
     enough = len(dataset) >= FEWEST_JUDGED
     stress_rmse = stress_coverage = None
-    if prediction.stress is not None:
-        assert prediction.stress_uncertainty is not None
-        assert prediction.stress_noise is not None
-        stress_error = stress_errors(prediction, dataset, offset)
+    if (stress := prediction.slopes.get("strain")) is not None:
+        stress_error = stress.mean - stress_labels(dataset, offset)
         compared = np.isfinite(stress_error)
-        stress_total = np.hypot(prediction.stress_uncertainty, prediction.stress_noise)[compared]
         stress_error = stress_error[compared]
         stress_rmse = rmse(stress_error) / GPa
-        stress_coverage = coverage(stress_error, stress_total, 0.95) if enough else None
+        stress_coverage = coverage(stress_error, stress.total[compared], 0.95) if enough else None
     return Evaluation(
         n=len(dataset),
         energy_rmse_meV=1e3 * rmse(error),
@@ -70,7 +65,7 @@ def judged(prediction: Prediction, dataset: Dataset, offset: float) -> Evaluatio
         coverage_68=coverage(error, total, 0.68) if enough else None,
         coverage_95=coverage(error, total, 0.95) if enough else None,
         miscalibration_area=miscalibration_area(error, total) if enough else None,
-        spearman=rank_correlation(error, prediction.energy_uncertainty) if enough else None,
+        spearman=rank_correlation(error, prediction.value.std) if enough else None,
         stress_rmse_GPa=stress_rmse,
         stress_coverage_95=stress_coverage,
         n_outside_domain=None,
@@ -78,34 +73,19 @@ def judged(prediction: Prediction, dataset: Dataset, offset: float) -> Evaluatio
     )
 
 
-def stress_errors(prediction: Prediction, dataset: Dataset, offset: float) -> Floats:
-    """Predicted stresses less labels.
+def stress_labels(dataset: Dataset, offset: float) -> Floats:
+    """Labels of the stress as predictions have it: without the labels' constant, of the lattice alone.
 
     Args:
-        prediction: of the dataset's cells, with stresses.
         dataset: n rows, some of them with stress labels.
         offset: the labels' constant in V·σ of xx, yy and zz (Pulay stress), eV.
 
     Returns:
         Shape (n, 6), eV/Å³; NaN where there is no label, and where a sheet or chain has no such stress.
     """
-    assert prediction.stress is not None
     labels = dataset.stresses.copy()
-    labels[:, :3] -= offset / np.abs(np.linalg.det(dataset.cells))[:, None]
-    projection = onto_lattice(dataset, dataset.cells)
-    errors = prediction.stress - np.einsum("nij,ni->nj", projection, labels)
-    errors[np.diagonal(projection, axis1=1, axis2=2) <= 1e-9] = np.nan
-    return np.asarray(errors)
-
-
-def label_offset(surrogate: Surrogate, cells: Floats) -> Floats:
-    """What the labels' constant in V·σ adds to the stress of cells, shape (n, 6), eV/Å³."""
-    offset = np.zeros((len(cells), 6))
-    offset[:, :3] = surrogate.stress_offset / np.abs(np.linalg.det(cells))[:, None]
-    return offset
-
-
-def onto_lattice(of: Surrogate | Dataset, cells: Floats) -> Floats:
-    """Projections of Voigt strains onto those that change the lattice of a crystal's cells, shape (n, 6, 6)."""
-    axes = np.linalg.qr(cells[:, list(of.crystal.periodic)].mT).Q
-    return on_strains(axes @ axes.mT)
+    labels[:, :3] -= offset / volumes(dataset.cells)[:, None]
+    projection = onto_lattice(dataset.cells[:, list(dataset.crystal.periodic)])
+    found = np.einsum("nij,ni->nj", projection, labels)
+    found[np.diagonal(projection, axis1=1, axis2=2) <= 1e-9] = np.nan
+    return np.asarray(found)

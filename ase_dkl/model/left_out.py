@@ -9,7 +9,7 @@ from ase_dkl.dataset import Dataset
 from ase_dkl.model.conditioning import observed
 from ase_dkl.model.evaluation import judged
 from ase_dkl.model.inputs import Labels
-from ase_dkl.model.prediction import of_slopes
+from ase_dkl.model.prediction import Normal, Prediction
 from ase_dkl.model.records import Evaluation
 from ase_dkl.model.surrogate import Surrogate, spread_factor
 
@@ -53,6 +53,5 @@ def left_out(surrogate: Surrogate, dataset: Dataset, fold: NDArray[np.int_]) -> 
         stds[:m, 1:] = scale * np.sqrt(np.maximum(variances, 0))
         # The labels' offset is in what is said of labels, and not in stresses.
         numbers[:m, 1:4] -= surrogate.stress_offset
-    return judged(
-        of_slopes(dataset.cells, numbers, stds, noises[0], noises[1] or 0.0), dataset, surrogate.stress_offset
-    )
+    noise = np.broadcast_to(np.array([noises[0], *[noises[1] or 0.0] * 6])[: numbers.shape[1]], numbers.shape)
+    return judged(Prediction.of(dataset.cells, Normal(numbers, stds, noise)), dataset, surrogate.stress_offset)

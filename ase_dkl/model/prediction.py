@@ -2,52 +2,152 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, Self, overload
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from ase_dkl.arrays import Floats
-from ase_dkl.shown import Shown
+from ase_dkl.crystal.lattice import flat
+from ase_dkl.model.quantity import ENERGY, Quantity
+from ase_dkl.shown import Shown, plain
 from ase_dkl.wording import concise, number
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False)
+class Normal:
+    """Numbers, each with a Gaussian for what is not known of it.
+
+    Attributes:
+        mean: what is expected.
+        std: standard deviation of the model alone, of the mean's shape.
+        noise: standard deviation of the labels' noise, of the mean's shape.
+    """
+
+    mean: Floats
+    std: Floats
+    noise: Floats
+
+    @property
+    def total(self) -> Floats:
+        """Standard deviation of a label from the mean: the model's and the noise together."""
+        return np.hypot(self.std, self.noise)
+
+    def times(self, factor: Floats | float) -> Normal:
+        """The numbers in another unit, or those of so many cells."""
+        size = np.abs(factor)
+        return Normal(self.mean * factor, self.std * size, self.noise * size)
+
+    def __getitem__(self, index: Any) -> Normal:
+        return Normal(self.mean[index], self.std[index], self.noise[index])
+
+
+@dataclass(frozen=True, eq=False, repr=False, init=False)
 class Prediction(Shown):
     """Predictions for n structures. An uncertainty is one standard deviation of the model; the labels' noise is apart.
 
     Attributes:
-        energy: eV, shape (n,).
-        energy_uncertainty: eV, shape (n,).
-        energy_noise: standard deviation of the training labels' noise, eV, shape (n,).
-        stress: eV/Å³, Voigt xx yy zz yz xz xy, tension positive, in each structure's own frame, shape (n, 6); None
-            where not asked for. The energy's own derivative: it contains no offset of the labels.
-        stress_uncertainty: eV/Å³, shape (n, 6), or None.
-        stress_noise: eV/Å³, shape (n, 6), or None.
+        value: of the quantity, in its unit, shape (n,).
+        slopes: by block, as labels are, such as the stress under "strain": eV/Å³, Voigt xx yy zz yz xz xy, tension
+            positive, in each structure's own frame, shape (n, 6). It is the energy's own derivative and contains no
+            offset of the labels. Empty where slopes were not asked for.
+        quantity: what is predicted.
     """
 
-    energy: Floats
-    energy_uncertainty: Floats
-    energy_noise: Floats
-    stress: Floats | None = None
-    stress_uncertainty: Floats | None = None
-    stress_noise: Floats | None = None
+    value: Normal
+    slopes: Mapping[str, Normal]
+    quantity: Quantity
+
+    @overload
+    def __init__(self, value: Normal, slopes: Mapping[str, Normal] | None = ..., quantity: Quantity = ...) -> None: ...
+    @overload
+    def __init__(self, *arrays: Floats | None, **named: Floats | None) -> None: ...
+    def __init__(self, *given: Any, **named: Any) -> None:
+        by_fields = "value" in named or (given and isinstance(given[0], Normal))
+        for name, each in (_by_fields if by_fields else _by_arrays)(*given, **named).items():
+            object.__setattr__(self, name, each)
+
+    @classmethod
+    def of(cls, cells: Floats, rows: Normal, quantity: Quantity = ENERGY) -> Self:
+        """From values and derivatives.
+
+        Args:
+            cells: shape (n, 3, 3), Å.
+            rows: of the quantity, and of its derivatives along strains where wanted, shape (n, 1) or (n, 1 + 6).
+            quantity: what they are of.
+        """
+        slopes = {}
+        if rows.mean.shape[1] > 1:
+            slopes = {block: rows[:, 1:].times(1 / each.per_label(cells)) for block, each in quantity.slopes.items()}
+        return cls(rows[:, 0], slopes, quantity)
+
+    @property
+    def energy(self) -> Floats:
+        """Expected energies, eV, shape (n,)."""
+        return self._of("energy").mean
+
+    @property
+    def energy_uncertainty(self) -> Floats:
+        """Standard deviation of each energy, eV, shape (n,)."""
+        return self._of("energy").std
+
+    @property
+    def energy_noise(self) -> Floats:
+        """Standard deviation of the training labels' noise, eV, shape (n,)."""
+        return self._of("energy").noise
+
+    @property
+    def stress(self) -> Floats | None:
+        """Expected stresses, eV/Å³, shape (n, 6); None where not asked for."""
+        return None if (stress := self.slopes.get("strain")) is None else stress.mean
+
+    @property
+    def stress_uncertainty(self) -> Floats | None:
+        """Standard deviation of each stress, eV/Å³, shape (n, 6); None where not asked for."""
+        return None if (stress := self.slopes.get("strain")) is None else stress.std
+
+    @property
+    def stress_noise(self) -> Floats | None:
+        """Standard deviation of the stress labels' noise, eV/Å³, shape (n, 6); None where not asked for."""
+        return None if (stress := self.slopes.get("strain")) is None else stress.noise
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every array under its name, None in place of slopes that were not asked for."""
+        names = (self.quantity.name, *(slope.name for slope in self.quantity.slopes.values()))
+        parts = {"": "mean", "_uncertainty": "std", "_noise": "noise"}
+        return {
+            name + ending: plain(getattr(self._named.get(name), part, None))
+            for name in names
+            for ending, part in parts.items()
+        }
+
+    def _of(self, name: str) -> Normal:
+        if name != self.quantity.name:
+            raise AttributeError(f"This is a prediction of the {self.quantity.name} and has no {name}: see `value`.")
+        return self.value
+
+    @property
+    def _named(self) -> dict[str, Normal]:
+        """What is predicted, by the names of its quantity's entry in the table."""
+        slopes = {self.quantity.slopes[block].name: each for block, each in self.slopes.items()}
+        return {self.quantity.name: self.value, **slopes}
 
     def _summary(self) -> tuple[str, dict[str, str]]:
-        n = len(self.energy)
+        n, name, unit = len(self.value.mean), self.quantity.name, self.quantity.unit
         if n == 1:
-            rows = {"energy": concise(float(self.energy[0]), float(self.energy_uncertainty[0]), "eV")}
+            rows = {name: concise(float(self.value.mean[0]), float(self.value.std[0]), unit)}
         elif n:
-            low, high = (number(float(each), 8) for each in (self.energy.min(), self.energy.max()))
-            rows = {
-                "energies": f"{low} … {high} eV",
-                "largest uncertainty": f"{number(1e3 * float(self.energy_uncertainty.max()), 3)} meV",
-            }
+            low, high = (number(float(each), 8) for each in (self.value.mean.min(), self.value.mean.max()))
+            small, size = self.quantity.shown
+            largest = number(size * float(self.value.std.max()), 3)
+            rows = {name: f"{low} … {high} {unit}", "largest uncertainty": f"{largest} {small}"}
         else:
             rows = {}
-        return f"Prediction of {n} structure{'s' * (n != 1)}", rows | (
-            {} if self.stress is None else {"stresses": "yes"}
-        )
+        slopes = {self.quantity.slopes[block].name: "yes" for block in self.slopes}
+        return f"Prediction of {n} structure{'s' * (n != 1)}", rows | slopes
 
 
 @dataclass(frozen=True, repr=False)
@@ -78,26 +178,32 @@ def as_cells(cells: ArrayLike, *, stress: bool = False) -> Floats:
     if not np.isfinite(given).all():
         wrong = np.flatnonzero(~np.isfinite(given).all(axis=(1, 2)))
         raise ValueError(f"Cell {wrong[0]} has lattice vectors that are not finite: {given[wrong[0]].tolist()}.")
-    if stress and (np.abs(np.linalg.det(given)) < 1e-6).any():
+    if stress and flat(given).any():
         raise ValueError("A cell without volume has no stress. Give the vacuum vector a length, or ask for energies.")
     return given
 
 
-def of_slopes(cells: Floats, mean: Floats, uncertainty: Floats, energy_noise: float, slope_noise: float) -> Prediction:
-    """A prediction from energies and their derivatives along strains, which over the volume are stresses.
+def _by_fields(
+    value: Normal, slopes: Mapping[str, Normal] | None = None, quantity: Quantity = ENERGY
+) -> dict[str, Any]:
+    return {"value": value, "slopes": slopes or {}, "quantity": quantity}
 
-    Args:
-        cells: shape (n, 3, 3), Å.
-        mean: of energies, and of ∂E/∂ε where wanted, eV, shape (n, 1) or (n, 7).
-        uncertainty: their standard deviations, in the same shape.
-        energy_noise: standard deviation of the labels' noise, eV.
-        slope_noise: the same of ∂E/∂ε, eV.
-    """
-    n = len(cells)
-    energies = (mean[:, 0], uncertainty[:, 0], np.full(n, energy_noise))
-    if mean.shape[1] == 1:
-        return Prediction(*energies)
-    volume = np.abs(np.linalg.det(cells))[:, None]
-    return Prediction(
-        *energies, mean[:, 1:] / volume, uncertainty[:, 1:] / volume, np.full((n, 6), slope_noise) / volume
+
+def _by_arrays(
+    energy: Floats,
+    energy_uncertainty: Floats,
+    energy_noise: Floats,
+    stress: Floats | None = None,
+    stress_uncertainty: Floats | None = None,
+    stress_noise: Floats | None = None,
+) -> dict[str, Any]:
+    warnings.warn(
+        "A Prediction of up to six arrays is now Prediction(Normal(energy, energy_uncertainty, energy_noise), "
+        '{"strain": Normal(stress, stress_uncertainty, stress_noise)}), with ase_dkl.Normal.',
+        DeprecationWarning,
+        stacklevel=3,
     )
+    slopes = {}
+    if stress is not None and stress_uncertainty is not None and stress_noise is not None:
+        slopes["strain"] = Normal(stress, stress_uncertainty, stress_noise)
+    return _by_fields(Normal(energy, energy_uncertainty, energy_noise), slopes)

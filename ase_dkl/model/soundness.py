@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ase_dkl.crystal.lattice import metric
+from ase_dkl.crystal.lattice import flat, metric
 from ase_dkl.model.calibration import Scores
 from ase_dkl.model.kernel import covariances_with_values
 
@@ -145,12 +144,7 @@ def _expect(name: str, array: Floats, *shape: int, positive: bool = False) -> No
 
 def _predict(surrogate: Surrogate) -> None:
     reference = surrogate.crystal.cell[None]
-    prediction = surrogate.predict_cells(reference, stress=bool(abs(np.linalg.det(reference[0])) > 1e-6))
-    found: list[NDArray[np.float64] | None] = [
-        prediction.energy,
-        prediction.energy_uncertainty,
-        prediction.stress,
-        prediction.stress_uncertainty,
-    ]
-    if not all(each is None or np.isfinite(each).all() for each in found):
+    prediction = surrogate.predict_cells(reference, stress=not flat(reference)[0])
+    found = (prediction.value, *prediction.slopes.values())
+    if not all(np.isfinite(each.total + each.mean).all() for each in found):
         raise ValueError("its predictions are not finite")

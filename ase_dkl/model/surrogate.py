@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,7 +24,7 @@ from ase_dkl.model.features import propagate, silu
 from ase_dkl.model.inputs import DEGREES, Scaling, basis_functions, strain_functions
 from ase_dkl.model.model_file import BadModelFile, checksum, pack, unpack, writer
 from ase_dkl.model.posterior import Posterior
-from ase_dkl.model.prediction import JointPosterior, Prediction, as_cells, of_slopes
+from ase_dkl.model.prediction import JointPosterior, Normal, Prediction, as_cells
 from ase_dkl.model.records import TrainConfig, TrainingReport, from_json
 from ase_dkl.model.soundness import check
 from ase_dkl.shown import Shown, plain
@@ -91,14 +91,7 @@ class Surrogate(Shown):
         cells = np.array([each.cell for each in mapped]).reshape(-1, 3, 3)
         copies = np.array([each.multiplicity for each in mapped])
         cell = self.predict_cells(cells, stress=stress)
-        return Prediction(
-            cell.energy * copies,
-            cell.energy_uncertainty * copies,
-            cell.energy_noise * copies,
-            cell.stress,
-            cell.stress_uncertainty,
-            cell.stress_noise,
-        )
+        return replace(cell, value=cell.value.times(copies))
 
     def predict_cells(self, cells: ArrayLike, *, stress: bool = True) -> Prediction:
         """Predict cells in the reference's basis; energies are per reference cell.
@@ -302,8 +295,9 @@ class Surrogate(Shown):
 
     def _predict(self, cells: Floats, stress: bool, coordinates: Floats | None = None) -> Prediction:
         expected, uncertainty = self._all_marginals(cells, stress, coordinates)
-        noises = self.report.energy_noise, self.report.derivative_noise or 0.0
-        return of_slopes(cells, expected, uncertainty, *noises)
+        noises = np.array([self.report.energy_noise, *[self.report.derivative_noise or 0.0] * 6])
+        noise = np.broadcast_to(noises[: expected.shape[1]], expected.shape)
+        return Prediction.of(cells, Normal(expected, uncertainty, noise))
 
     def _all_marginals(self, cells: Floats, stress: bool, coordinates: Floats | None = None) -> tuple[Floats, Floats]:
         """Mean and standard deviation of energies, and of ∂E/∂ε where wanted, eV, shape (n, 1) or (n, 7)."""

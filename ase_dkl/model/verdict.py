@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.units import GPa, Hartree, Ry, kcal, kJ, mol
 
-from ase_dkl.model.evaluation import stress_errors
+from ase_dkl.model.evaluation import stress_labels
 from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:
@@ -80,10 +80,10 @@ def disagreement(surrogate: Surrogate, dataset: Dataset) -> str | None:
         dataset: labelled structures of the same crystal that it was not trained on.
     """
     prediction = surrogate.predict_cells(dataset.cells, stress=bool(dataset.has_stress.any()))
-    errors = dataset.energies - prediction.energy
-    sigma = np.hypot(prediction.energy_uncertainty, prediction.energy_noise)
-    if np.median(np.abs(errors) / sigma) > FAR_OFF:
-        predicted = prediction.energy - prediction.energy.mean()
+    energy = prediction.value
+    errors = dataset.energies - energy.mean
+    if np.median(np.abs(errors) / energy.total) > FAR_OFF:
+        predicted = energy.mean - energy.mean.mean()
         if len(errors) > 2 and (unit := _unit(dataset.energies - dataset.energies.mean(), predicted, _ENERGY_UNITS)):
             return f"Energies look as if they were in {unit}; ASE's are in eV."
         if errors.std() < ALIKE * abs(errors.mean()):
@@ -93,14 +93,12 @@ def disagreement(surrogate: Surrogate, dataset: Dataset) -> str | None:
                 "all by nearly as much: they were computed in another way (functional, pseudopotentials, cutoff), or "
                 "have another zero of energy."
             )
-    if prediction.stress is not None and prediction.stress_uncertainty is not None:
-        assert prediction.stress_noise is not None
-        errors = -stress_errors(prediction, dataset, surrogate.stress_offset)
-        there = np.isfinite(errors)
-        sigma = np.hypot(prediction.stress_uncertainty, prediction.stress_noise)
-        if np.median(np.abs(errors[there]) / sigma[there]) > FAR_OFF:
-            expected = prediction.stress[there]
-            unit = _unit(expected + errors[there], expected, _STRESS_UNITS)
+    if (stress := prediction.slopes.get("strain")) is not None:
+        labels = stress_labels(dataset, surrogate.stress_offset)
+        there = np.isfinite(labels)
+        labels, stress = labels[there], stress[there]
+        if np.median(np.abs(labels - stress.mean) / stress.total) > FAR_OFF:
+            unit = _unit(labels, stress.mean, _STRESS_UNITS)
             if unit:
                 return f"Stresses look as if they were {unit}; ASE's are in eV/Å³, and tension is positive."
     return None

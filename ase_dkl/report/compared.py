@@ -10,7 +10,7 @@ from ase.units import GPa
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
-from ase_dkl.model.evaluation import label_offset, onto_lattice
+from ase_dkl.model.evaluation import stress_labels
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -44,8 +44,7 @@ class Compared:
 
 def compared(surrogate: Surrogate, dataset: Dataset) -> list[Compared]:
     """Energies, and stress components where there are labels, judged as `evaluate` judges them."""
-    has_stress = dataset.has_stress
-    prediction = surrogate.predict_cells(dataset.cells, stress=bool(has_stress.any()))
+    prediction = surrogate.predict_cells(dataset.cells, stress=bool(dataset.has_stress.any()))
     lowest = dataset.energies.min()
     energies = Compared(
         "energy",
@@ -54,18 +53,13 @@ def compared(surrogate: Surrogate, dataset: Dataset) -> list[Compared]:
         "energy above the lowest label (eV per cell)",
         np.arange(len(dataset)),
         dataset.energies - lowest,
-        prediction.energy - lowest,
-        np.hypot(prediction.energy_uncertainty, prediction.energy_noise),
+        prediction.value.mean - lowest,
+        prediction.value.total,
     )
-    if not has_stress.any():
+    if (stress := prediction.slopes.get("strain")) is None:
         return [energies]
-    assert prediction.stress is not None
-    assert prediction.stress_uncertainty is not None
-    assert prediction.stress_noise is not None
-    projection = onto_lattice(surrogate, dataset.cells)
-    labels = np.einsum("nij,ni->nj", projection, dataset.stresses - label_offset(surrogate, dataset.cells))
-    total = np.hypot(prediction.stress_uncertainty, prediction.stress_noise)
-    exists = has_stress[:, None] & (np.diagonal(projection, axis1=1, axis2=2) > 1e-9)
-    stresses = (values[exists] / GPa for values in (labels, prediction.stress, total))
+    labels = stress_labels(dataset, surrogate.stress_offset)
+    exists = np.isfinite(labels)
+    stresses = (values[exists] / GPa for values in (labels, stress.mean, stress.total))
     row = np.nonzero(exists)[0]
     return [energies, Compared("stress", "GPa", ("GPa", 1.0), "stress component of the label (GPa)", row, *stresses)]

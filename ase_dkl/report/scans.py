@@ -77,7 +77,7 @@ def _scan(surrogate: Surrogate, along: str, dataset: Dataset | None) -> str:
         scan.coordinate, scan.prediction.energy - zero, 2 * scan.prediction.energy_uncertainty, "model"
     ):
         drawn.add_trace(trace, 1, 1)
-    total = 2e3 * np.hypot(scan.prediction.energy_uncertainty, scan.prediction.energy_noise)
+    total = 2e3 * scan.prediction.value.total
     for trace in banded(scan.coordinate, np.zeros_like(total), total, "± 2σ with noise"):
         drawn.add_trace(trace.update(showlegend=False), 2, 1)
     if points is not None:

@@ -9,7 +9,7 @@ from rich.progress import track
 from ase_dkl.arrays import Floats
 from ase_dkl.dataset import Dataset
 from ase_dkl.model.calibration import BadCalibration, Calibration, Scores
-from ase_dkl.model.evaluation import stress_errors
+from ase_dkl.model.evaluation import stress_labels
 from ase_dkl.model.records import TrainConfig
 from ase_dkl.model.surrogate import Surrogate
 from ase_dkl.training.fit import fit
@@ -59,13 +59,11 @@ def calibrate(
 def _scores(surrogate: Surrogate, dataset: Dataset) -> tuple[Floats, Floats]:
     """Scores of energies, shape (n,), and of stress components, shape (n, 6), NaN where there is no label."""
     p = surrogate.predict_cells(dataset.cells, stress=bool(dataset.has_stress.any()))
-    of_energy = (dataset.energies - p.energy) / np.hypot(p.energy_uncertainty, p.energy_noise)
-    if p.stress is None:
+    of_energy = (dataset.energies - p.value.mean) / p.value.total
+    stress = p.slopes.get("strain")
+    if stress is None:
         return of_energy, np.full((len(dataset), 6), np.nan)
-    assert p.stress_uncertainty is not None
-    assert p.stress_noise is not None
-    errors = stress_errors(p, dataset, surrogate.stress_offset)
-    return of_energy, -errors / np.hypot(p.stress_uncertainty, p.stress_noise)
+    return of_energy, (stress_labels(dataset, surrogate.stress_offset) - stress.mean) / stress.total
 
 
 def _of_chosen(chosen: int, n: int) -> str:

@@ -21,7 +21,7 @@ from scipy.stats import norm
 
 from ase_dkl import Dataset, TrainConfig, fit, srtio3
 from ase_dkl.model.calibration import Scores
-from ase_dkl.model.evaluation import stress_errors
+from ase_dkl.model.evaluation import stress_labels
 from ase_dkl.training.calibrate import calibrate
 
 LEVEL = 0.95
@@ -58,13 +58,11 @@ def judgements(name: str, n: int, config: TrainConfig) -> Iterator[tuple[str, li
     surrogate = fit(training, config, progress=False)
     calibration = calibrate(training, config, progress=False)
     p = surrogate.predict_cells(test.cells)
-    total = np.hypot(p.energy_uncertainty, p.energy_noise)
-    yield "energy", coverages(p.energy - test.energies, total, calibration.energy, 1e3)
-    assert p.stress_uncertainty is not None
-    assert p.stress_noise is not None
+    yield "energy", coverages(p.energy - test.energies, p.value.total, calibration.energy, 1e3)
     assert calibration.stress is not None
-    error = stress_errors(p, test, surrogate.stress_offset)
-    yield "stress", coverages(error, np.hypot(p.stress_uncertainty, p.stress_noise), calibration.stress, 1 / GPa)
+    stress = p.slopes["strain"]
+    error = stress.mean - stress_labels(test, surrogate.stress_offset)
+    yield "stress", coverages(error, stress.total, calibration.stress, 1 / GPa)
 
 
 def coverages(error: Floats, total: Floats, scores: Scores, unit: float) -> list[float]:

@@ -13,7 +13,7 @@ from ase_dkl.benchmark.methods.method import BadMethod, Method, Model, Settings
 from ase_dkl.benchmark.methods.process import ExactProcess, ImageKernel, rows_of
 from ase_dkl.dataset import Dataset
 from ase_dkl.model.inputs import DEGREES, Labels, Scaling, basis_functions
-from ase_dkl.model.prediction import Prediction, as_cells, of_slopes
+from ase_dkl.model.prediction import Normal, Prediction, as_cells
 from ase_dkl.model.records import KERNELS
 from ase_dkl.training.gp import BASIS_SCALE
 
@@ -57,10 +57,9 @@ class ExactModel:
         units = self.scaling.energy_scale * np.array([1.0, *[self.slope_unit] * 6])[:kinds]
         mean, uncertainty = answers * units
         mean[:, 0] += self.scaling.energy_shift
-        noise = np.zeros(2)
         found = self.process.noises()
-        noise[: len(found)] = found * self.scaling.energy_scale
-        return of_slopes(given, mean, uncertainty, float(noise[0]), float(noise[1] * self.slope_unit))
+        noise = units * np.pad(found, (0, 2 - len(found)))[[0, *[1] * (kinds - 1)]]
+        return Prediction.of(given, Normal(mean, uncertainty, np.broadcast_to(noise, mean.shape)))
 
     def _marginals(self, cells: Floats, stress: bool) -> Floats:
         """Mean and standard deviation in scaled units, shape (2, n, 1 or 7)."""

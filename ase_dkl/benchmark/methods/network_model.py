@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.methods.rows import Frame
 from ase_dkl.model.features import propagate, silu
-from ase_dkl.model.prediction import Prediction, as_cells
+from ase_dkl.model.prediction import Normal, Prediction, as_cells
 
 Layers = Sequence[tuple[Floats, Floats]]
 Activation = Callable[[Floats, int], Floats]
@@ -87,10 +87,7 @@ class NetworkModel:
             answers[1:, part] = units * np.sqrt([variance, noise])
         if not self.frame.has_slopes:
             answers[2, :, 1:] = 0
-        energies = answers[..., 0]
-        if not stress:
-            return Prediction(*energies)
-        return Prediction(*energies, *answers[..., 1:] / np.abs(np.linalg.det(given))[:, None])
+        return Prediction.of(given, Normal(*answers))
 
 
 @dataclass(frozen=True, eq=False)

@@ -20,7 +20,7 @@ from ase_dkl.benchmark.methods.method import BadMethod, Method, Model, Settings
 from ase_dkl.crystal.motif import Integers
 from ase_dkl.dataset import Dataset
 from ase_dkl.model.inputs import Labels, Scaling
-from ase_dkl.model.prediction import Prediction, as_cells, of_slopes
+from ase_dkl.model.prediction import Normal, Prediction, as_cells
 
 ROUNDS = 4
 """How often the noises' ratio is found anew."""
@@ -110,7 +110,8 @@ class PolynomialModel:
             answers[1, part] = np.sqrt(np.maximum(((rows @ self.root) ** 2).sum(-1), LEAST_VARIANCE))
         mean, uncertainty = answers * self.monomials.scaling.energy_scale
         mean[:, 0] += self.monomials.scaling.energy_shift
-        return of_slopes(given, mean, uncertainty, *self.noises)
+        noise = np.broadcast_to([self.noises[0], *[self.noises[1]] * (mean.shape[1] - 1)], mean.shape)
+        return Prediction.of(given, Normal(mean, uncertainty, noise))
 
     def _rows(self, cells: Floats, stress: bool) -> Floats:
         scaling, cells = self.monomials.scaling, cells[:, self.periodic]

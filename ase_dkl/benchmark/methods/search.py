@@ -12,7 +12,7 @@ from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.methods.method import BadMethod, Method, Model, Settings
 from ase_dkl.dataset import Dataset
 from ase_dkl.metrics import negative_log_likelihood
-from ase_dkl.model.evaluation import stress_errors
+from ase_dkl.model.evaluation import stress_labels
 
 
 def search(method: Method, dataset: Dataset, *, budget: int, folds: int = 3, seed: int) -> dict[str, Any]:
@@ -77,15 +77,11 @@ def _loss(model: Model, held_out: Dataset, predicts_stress: bool) -> float:
     """Negative log likelihood of energies, and of stresses where there are any, in units of the labels' spread."""
     stress = predicts_stress and bool(held_out.has_stress.any())
     answer = model.predict_cells(held_out.cells, stress=stress)
-    total = np.hypot(answer.energy_uncertainty, answer.energy_noise)
-    losses = [_scaled(answer.energy - held_out.energies, total, held_out.energies)]
-    if stress:
-        assert answer.stress_uncertainty is not None
-        assert answer.stress_noise is not None
-        errors = stress_errors(answer, held_out, model.stress_offset)
+    losses = [_scaled(answer.value.mean - held_out.energies, answer.value.total, held_out.energies)]
+    if (found := answer.slopes.get("strain")) is not None:
+        errors = found.mean - stress_labels(held_out, model.stress_offset)
         compared = np.isfinite(errors)
-        total = np.hypot(answer.stress_uncertainty, answer.stress_noise)
-        losses.append(_scaled(errors[compared], total[compared], held_out.stresses[compared]))
+        losses.append(_scaled(errors[compared], found.total[compared], held_out.stresses[compared]))
     return float(np.mean(losses))
 
 
