@@ -15,9 +15,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase_dkl import Dataset
 from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.methods import NAMES, Method, Model, checked, method
+from ase_dkl.benchmark.metrics import auroc
 from ase_dkl.crystal.lattice import independent_strains, strained
 from ase_dkl.dataset import mos2
-from ase_dkl.metrics import auroc, rmse
+from ase_dkl.metrics import rmse
 from ase_dkl.model.prediction import Prediction
 
 QUICK = {"steps": 60, "epochs": 120, "networks": 1, "members": 3, "passes": 8, "samples": 8}

@@ -52,14 +52,13 @@ def test_tables_that_cannot_be_written_are_told_before_the_work(tmp_path: Path) 
     assert "there is no directory" in done.stderr
 
 
-def test_a_missing_library_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    study = tmp_path / "mine.toml"
-    study.write_text(
-        f'seeds = [0]\n[[data]]\nname = "srtio3"\nsizes = [16]\n[[method]]\nname = "{OWN}:METHOD"\n', encoding="utf-8"
-    )
-    for module in ("runner", "worker"):
-        monkeypatch.delitem(sys.modules, f"ase_dkl.benchmark.{module}", raising=False)
-    monkeypatch.setitem(sys.modules, "scoringrules", None)
-    done = CliRunner().invoke(app, [str(study), "--trust", "--results", str(tmp_path / "t.csv")])
+@pytest.mark.parametrize(("module", "name"), [("scoringrules", "scoringrules"), ("sklearn", "scikit-learn")])
+def test_a_missing_library_is_named_before_anything_is_read(
+    module: str, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for loaded in [each for each in sys.modules if each.partition(".benchmark")[0] == "ase_dkl"]:
+        monkeypatch.delitem(sys.modules, loaded)
+    monkeypatch.setitem(sys.modules, module, None)
+    done = CliRunner().invoke(app, ["missing.toml"])
     assert done.exit_code == 1
-    assert "Studies need scoringrules. Install it: pip install 'ase-dkl[baselines]'" in " ".join(done.stderr.split())
+    assert f"Studies need {name}. Install it: pip install 'ase-dkl[benchmark]'" in " ".join(done.stderr.split())

@@ -1,7 +1,6 @@
 import numpy as np
 import pytest
 from scipy.stats import norm
-from sklearn.metrics import roc_auc_score
 
 from ase_dkl import metrics
 from ase_dkl.arrays import Floats
@@ -69,48 +68,3 @@ def test_rank_correlation() -> None:
     assert metrics.rank_correlation(1 / uncertainty, uncertainty) == pytest.approx(-1)
     assert metrics.rank_correlation(uncertainty, np.ones(4)) is None
     assert metrics.rank_correlation([0.3], [0.1]) is None
-
-
-def test_crps_is_that_of_its_definition() -> None:
-    error, uncertainty = 0.7, 0.4
-    at = np.linspace(-10, 10, 400_001)
-    # ∫ (F(x) − 1[x ≥ truth])² dx of the forecast N(error, uncertainty²) of the truth 0
-    integral = np.mean((norm.cdf(at, error, uncertainty) - (at >= 0)) ** 2) * 20
-    assert metrics.continuous_ranked_probability_score([error], [uncertainty]) == pytest.approx(integral, abs=1e-4)
-    assert metrics.continuous_ranked_probability_score([-3.0, 1.0], [1e-9, 1e-9]) == pytest.approx(2)
-
-
-def test_sharpness_is_a_root_mean_square() -> None:
-    assert metrics.sharpness([3.0, 4.0]) == pytest.approx(12.5**0.5)
-
-
-def test_calibration_error_of_forecasts_that_are_too_sure_by_a_factor(calibrated: Floats) -> None:
-    rng = np.random.default_rng(0)
-    uncertainty = rng.uniform(0.1, 2, size=len(calibrated))
-    error = uncertainty * rng.permutation(calibrated)
-    assert metrics.expected_normalised_calibration_error(error, uncertainty) == pytest.approx(0, abs=0.03)
-    assert metrics.expected_normalised_calibration_error(3 * error, uncertainty) == pytest.approx(2, abs=0.06)
-    assert metrics.expected_normalised_calibration_error(error[:9], uncertainty[:9]) is None
-
-
-def test_calibration_error_of_few_calibrated_errors_is_what_its_docstring_says() -> None:
-    rng = np.random.default_rng(1)
-    found = [metrics.expected_normalised_calibration_error(e, np.ones(400)) for e in rng.normal(size=(50, 400))]
-    assert np.mean(np.array(found, dtype=float)) == pytest.approx(0.56 / 40**0.5, rel=0.1)
-
-
-def test_area_under_the_risk_coverage_curve() -> None:
-    error, rising = np.array([1.0, -2.0, 3.0]), np.array([0.1, 0.2, 0.3])
-    assert metrics.risk_coverage_area(error, rising) == pytest.approx((1 + 3 / 2 + 6 / 3) / 3)
-    assert metrics.risk_coverage_area(error, -rising) == pytest.approx((3 + 5 / 2 + 6 / 3) / 3)
-    assert metrics.risk_coverage_area(error, np.ones(3)) == pytest.approx(2)
-    assert metrics.risk_coverage_area(error, [2.0, 1.0, 1.0]) == pytest.approx((2.5 + 2.5 + 2) / 3)
-
-
-def test_auroc_agrees_with_scikit_learn_and_counts_ties_half() -> None:
-    rng = np.random.default_rng(0)
-    inside, outside = rng.normal(size=40).round(1), rng.normal(0.5, size=30).round(1)
-    expected = roc_auc_score(np.repeat([0, 1], [40, 30]), np.concatenate([inside, outside]))
-    assert metrics.auroc(inside, outside) == pytest.approx(expected)
-    assert metrics.auroc([1.0, 1.0], [1.0]) == 0.5
-    assert metrics.auroc([1.0], [2.0, 3.0]) == 1

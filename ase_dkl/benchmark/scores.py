@@ -11,6 +11,12 @@ from ase_dkl import metrics
 from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.data import Data
 from ase_dkl.benchmark.methods import Model
+from ase_dkl.benchmark.metrics import (
+    auroc,
+    continuous_ranked_probability_score,
+    expected_normalised_calibration_error,
+    risk_coverage_area,
+)
 from ase_dkl.crystal.lattice import volumes
 from ase_dkl.dataset import Dataset
 from ase_dkl.errors import Refused
@@ -50,13 +56,13 @@ def scores(model: Model, training: Dataset, data: Data, *, stress: bool) -> Scor
         there = np.isfinite(errors)
         found |= _named("stress", "GPa", 1, errors[there] / GPa, of_strain[there].times(1 / GPa))
     around = model.predict_cells(data.around, stress=False).value.std
-    found["auroc"] = metrics.auroc(energy.std, _finite(around))
+    found["auroc"] = auroc(energy.std, _finite(around))
     if outside is not None:
         beyond = model.predict_cells(outside.cells, stress=False).value
         error = _finite(beyond.mean - outside.energies)
         found["outside_rmse_meV"] = 1e3 * metrics.rmse(error)
         found["outside_coverage_95"] = metrics.coverage(error, beyond.total, 0.95)
-        found["outside_auroc"] = metrics.auroc(energy.std, _finite(beyond.std))
+        found["outside_auroc"] = auroc(energy.std, _finite(beyond.std))
     return found
 
 
@@ -86,14 +92,14 @@ def _named(what: str, unit: str, factor: float, error: Floats, predicted: Normal
         f"rmse_{unit}": factor * metrics.rmse(error),
         f"mae_{unit}": factor * float(np.mean(np.abs(error))),
         "nll": metrics.negative_log_likelihood(error, total),
-        f"crps_{unit}": factor * metrics.continuous_ranked_probability_score(error, total),
+        f"crps_{unit}": factor * continuous_ranked_probability_score(error, total),
         "coverage_68": metrics.coverage(error, total, 0.68),
         "coverage_95": metrics.coverage(error, total, 0.95),
         "miscalibration_area": metrics.miscalibration_area(error, total),
-        "ence": metrics.expected_normalised_calibration_error(error, total),
-        f"sharpness_{unit}": factor * metrics.sharpness(total),
+        "ence": expected_normalised_calibration_error(error, total),
+        f"sharpness_{unit}": factor * metrics.rmse(total),
         "spearman": metrics.rank_correlation(error, own),
-        f"risk_coverage_{unit}": factor * metrics.risk_coverage_area(error, own),
+        f"risk_coverage_{unit}": factor * risk_coverage_area(error, own),
     }
     return {f"{what}_{name}": value for name, value in measured.items()}
 

@@ -182,20 +182,14 @@ def method_named(name: str) -> Method:
     """A method by its name or address.
 
     Raises:
-        BadStudy: it needs a library that is not installed, or the address leads to something else.
+        BadStudy: the address leads to something else.
         BadMethod: there is no method of this name.
         BadName: the address leads nowhere.
     """
     from ase_dkl.benchmark.methods import Method, method
 
     if ":" not in name:
-        try:
-            return method(name)
-        except ImportError as error:
-            raise BadStudy(
-                f"The method {name} needs a library that is not installed ({error}). Install ase-dkl[baselines], or "
-                "leave the method out."
-            ) from error
+        return method(name)
     found = named(name)
     if not isinstance(found, Method):
         raise BadStudy(f"{name} is a {type(found).__name__}; it must be an ase_dkl.benchmark.methods.Method.")

@@ -20,9 +20,6 @@ from typing import Any
 # What methods and scores need is imported here, in the server that workers are forked from, and so is in no fit's time.
 import gpytorch  # noqa: F401
 import numpy as np
-import scipy.cluster.vq
-import scipy.stats  # noqa: F401
-import scoringrules  # noqa: F401
 import skfuzzy  # noqa: F401
 import sklearn.linear_model  # noqa: F401
 import torch

@@ -77,12 +77,9 @@ def _run(study: "Study", path: Path, workers: int) -> None:
         TimeRemainingColumn,
     )
 
-    try:
-        from ase_dkl.benchmark.environment import environment
-        from ase_dkl.benchmark.runner import run
-        from ase_dkl.benchmark.worker import Task
-    except ModuleNotFoundError as error:
-        raise Refused(f"Studies need {error.name}. Install it: pip install 'ase-dkl[baselines]'") from error
+    from ase_dkl.benchmark.environment import environment
+    from ase_dkl.benchmark.runner import run
+    from ase_dkl.benchmark.worker import Task
 
     note(environment())
     columns = (
