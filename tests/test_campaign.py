@@ -23,7 +23,7 @@ from ase_dkl.active.labels.executors import open_executor
 from ase_dkl.active.plan import BadCampaign, Plan
 from ase_dkl.active.status import Status
 from ase_dkl.active.stopping import Stop, StopReason
-from ase_dkl.active.store.database import BadStore
+from ase_dkl.active.store import BadStore
 from ase_dkl.active.target import Target
 
 Tell = Callable[..., Path]

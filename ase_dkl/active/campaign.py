@@ -28,8 +28,7 @@ from ase_dkl.active.plan import BadCampaign, Plan
 from ase_dkl.active.stages import box_points, next_batch, next_stage, verdict
 from ase_dkl.active.status import Progress, Status, status_of
 from ase_dkl.active.stopping import Stage, StopReason
-from ase_dkl.active.store import STALE_S, Label, Request, Store
-from ase_dkl.active.store.database import BadStore, StoreUnreachable
+from ase_dkl.active.store import STALE_S, BadStore, Label, Request, Store, StoreUnreachable
 from ase_dkl.arrays import Floats
 from ase_dkl.model.surrogate import Surrogate
 from ase_dkl.shown import Shown

@@ -199,7 +199,7 @@ class Motif:
 
     def reduced(self) -> tuple[Motif, Floats]:
         """The same motif in Minkowski-reduced lattice vectors R @ lattice, and R, shape (d, d)."""
-        return self.in_basis(self._reduction), self._reduction.astype(float)
+        return self.in_basis(self.reduction), self.reduction.astype(float)
 
     def primitive(self, tolerance: float) -> tuple[Motif, Floats]:
         """Reduce to a primitive cell with Minkowski-reduced lattice vectors.
@@ -212,7 +212,7 @@ class Motif:
         copies = len(translations)
         steps = np.rint(copies * np.array([placement.shift[:d] for placement in translations])).astype(np.int64)
         basis = _integer_basis(np.vstack([steps, copies * np.eye(d, dtype=np.int64)])) / copies
-        basis = replace(self, lattice=basis @ self.lattice)._reduction @ basis
+        basis = replace(self, lattice=basis @ self.lattice).reduction @ basis
         first = np.min([placement.partners for placement in translations], axis=0) == np.arange(len(self))
         sites = self.averaged(translations).sites[first]
         sites[:, :d] = sites[:, :d] @ np.linalg.inv(basis)
@@ -227,7 +227,7 @@ class Motif:
         return np.asarray(self.sites + placement.displacements[np.argsort(placement.partners)])
 
     @cached_property
-    def _reduction(self) -> Integers:
+    def reduction(self) -> Integers:
         """Unimodular matrix that makes the lattice vectors Minkowski-reduced ones, shape (d, d)."""
         d = self.dimension
         frame = np.vstack([self.lattice, normals(self.lattice)])
@@ -235,7 +235,7 @@ class Motif:
 
     @property
     def _reduced(self) -> Floats:
-        return np.asarray(self._reduction @ self.lattice)
+        return np.asarray(self.reduction @ self.lattice)
 
     @cached_property
     def _tree(self) -> tuple[cKDTree, Floats]:
@@ -254,7 +254,7 @@ class Motif:
     def _points(self, sites: Floats, numbers: Integers) -> Floats:
         """Cartesian coordinates in the reduced cell, and a fourth one that keeps species apart, shape (..., n, 4)."""
         d = self.dimension
-        inside = sites[..., :d] @ np.linalg.inv(self._reduction) % 1.0
+        inside = sites[..., :d] @ np.linalg.inv(self.reduction) % 1.0
         positions = inside @ self._reduced + sites[..., d:] @ self._frame[d:]
         far_apart = np.broadcast_to(1e4 * numbers[:, None], (*sites.shape[:-1], 1))
         return np.concatenate([positions, far_apart], axis=-1)

@@ -13,6 +13,7 @@ from ase.db.row import AtomsRow
 from ase.formula import Formula
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from ase_dkl.dataset.sources import pairs_of
 from ase_dkl.errors import Refused
 
 DECISIVE = frozenset(
@@ -109,15 +110,16 @@ class Columns:
                 forces.append(_finite(row.constrained_forces if row.get("forces") is not None else None))
                 site_moments.append(_finite(row.get("magmoms")))
                 moments.append(_total(_finite(row.get("magmom")), site_moments[-1]))
+            own = pairs_of(row)
             formula = _formula(atoms.numbers.tobytes())
             calculator = str(row.get("calculator") or "unknown").lower()
             structures.append(atoms)
             stresses.append(stress)
             notes.append(note)
             formulas.append(formula)
-            settings.append(_settings(calculator, row.get("calculator_parameters") or {}, row.key_value_pairs))
+            settings.append(_settings(calculator, row.get("calculator_parameters") or {}, own))
             axes = "".join(np.where(row.pbc, "T", "F"))
-            names = {"formula": formula, "calculator": calculator, "pbc": axes, **row.key_value_pairs}
+            names = {"formula": formula, "calculator": calculator, "pbc": axes, **own}
             names |= {name: value for name in ORDERED if isinstance(value := row.get(name), float)}
             pairs.append(names)
         return cls(
@@ -130,7 +132,7 @@ class Columns:
             np.array(moments),
             site_moments,
             [row.get("changes") or () for row in rows],
-            [{*row.key_value_pairs, *(row.get("names") or ())} for row in rows],
+            [{*pairs_of(row), *(row.get("names") or ())} for row in rows],
             notes,
             formulas,
             settings,

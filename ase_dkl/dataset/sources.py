@@ -31,6 +31,8 @@ _OPERATORS: dict[str, Callable[[Any, Any], bool]] = {
     "<=": operator.le,
     ">=": operator.ge,
 }
+_PLACE = ("file", "row")
+"""Keys of rows of several files."""
 _COLUMNS = {"id", "natoms", "formula", "energy", "calculator", "volume", "pbc", "fmax", "smax", "age", "user"}
 
 
@@ -132,16 +134,20 @@ def _read_all(found: list[Place], select: str | None) -> Read:
         for row in of_file:
             identity = place.name if len(of_file) == 1 else f"{place.name}@{row.id}"
             vars(row)["id"] = identity
-            for key, value in (("file", place.name), ("row", identity)):
+            for key, value in zip(_PLACE, (place.name, identity), strict=True):
                 if key not in row.key_value_pairs:
-                    row._keys.append(key)
-                    setattr(row, key, value)
+                    row[key] = value
         rows += of_file
     name = f"{len(found)} files"
     notes = [f"Not read: {_some(unreadable)}."] * bool(unreadable) + [f"{_RELAXED}{_some(relaxed)}."] * bool(relaxed)
     if not rows:
         raise BadDataset(name, notes or ["They hold no structures."])
     return Read(name, _selected(_Rows(rows), name, select), files, notes)
+
+
+def pairs_of(row: AtomsRow) -> dict[str, Any]:
+    """The key-value pairs of a row, and of several files' what tells where it is from."""
+    return {**row.key_value_pairs, **{key: row[key] for key in _PLACE if key in row}}
 
 
 _RELAXED = "Ions move in these runs, and the last step alone is taken: "
@@ -250,7 +256,7 @@ def _check(selection: str) -> None:
 
 
 def _why_nothing_matches(table: Database | _Rows, selection: str, rows: list[AtomsRow]) -> str:
-    keys = {key for row in rows for key in row.key_value_pairs}
+    keys = {key for row in rows for key in pairs_of(row)}
     lines = [f"None of its {len(rows)} rows matches the selection {selection!r}."]
     conditions = selection.split(",")
     for condition in conditions:

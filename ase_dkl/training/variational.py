@@ -51,6 +51,7 @@ class VariationalGP(gpytorch.models.ApproximateGP):  # type: ignore[misc]
         q = CholeskyVariationalDistribution(n_inducing, batch_shape=torch.Size([networks]))
         super().__init__(_ValueInducingStrategy(self, gp.inducing_points.detach(), q, jitter_val=JITTER))
         self.gp = gp
+        self._q = q
         self._kernel = _Kernel(gp.kernel)
         gp.inducing_points = self.variational_strategy.inducing_points
         self.mean = nn.Parameter(mean.expand(networks, -1).clone())
@@ -74,7 +75,7 @@ class VariationalGP(gpytorch.models.ApproximateGP):  # type: ignore[misc]
 
     def own_parameters(self) -> list[nn.Parameter]:
         """The parameters of q(u) and the mean."""
-        return [self.mean, *self.variational_strategy._variational_distribution.parameters()]
+        return [self.mean, *self._q.parameters()]
 
     @torch.no_grad()
     def posterior(self) -> Posterior:

@@ -11,6 +11,7 @@ from ase.db.core import now
 from ase.db.row import AtomsRow
 
 from ase_dkl.active.labels.labelling import Outcome
+from ase_dkl.active.store.adapter import Row
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,67 +54,62 @@ class Label:
     atoms: Atoms | None
 
 
-def new_row(request: Request, campaign: str, owner: str) -> AtomsRow:
-    """The row of a label that nobody has asked for before; it has yet to be written."""
-    row = AtomsRow(request.atoms.copy())
-    row["ctime"], row["user"] = now(), os.getenv("USER")
-    row._data = {"requests": {}, "errors": []}
+def new_row(request: Request, campaign: str, owner: str) -> Row:
+    """The row of a label that nobody has asked for before; it has yet to be saved."""
+    ase_row = AtomsRow(request.atoms.copy())
+    ase_row["ctime"], ase_row["user"] = now(), os.getenv("USER")
+    pairs = {"label_key": request.key, "label_status": "waiting", "label_attempts": 0, "label_owner": owner}
+    row = Row(ase_row, pairs, {"requests": {}, "errors": []})
     add_request(row, request, campaign)
-    set_pairs(row, label_key=request.key, label_status="waiting", label_attempts=0, label_owner=owner)
     return row
 
 
-def add_request(row: AtomsRow, request: Request, campaign: str) -> bool:
+def add_request(row: Row, request: Request, campaign: str) -> bool:
     """Keep what a campaign says of its request, the first time that it asks; whether it was."""
-    asked = row._data["requests"]
+    asked = row.data["requests"]
     if campaign in asked:
         return False
     asked[campaign] = {"number": request.number, "fields": request.fields}
     return True
 
 
-def add_error(row: AtomsRow, outcome: Outcome, attempt: str) -> bool:
+def add_error(row: Row, outcome: Outcome, attempt: str) -> bool:
     """Keep what was the matter with an attempt, once; whether it was new."""
-    errors = row._data["errors"]
+    errors = row.data["errors"]
     if any(error["attempt"] == attempt for error in errors):
         return False
     # PostgreSQL has texts in UTF-8 without zeros.
     error = str(outcome.error).replace("\0", "").encode(errors="replace").decode()
     errors.append({"attempt": attempt, "error": error, "seconds": outcome.seconds})
-    set_pairs(row, label_attempts=row["label_attempts"] + 1)
+    row.pairs["label_attempts"] += 1
     return True
 
 
-def set_results(row: AtomsRow, outcome: Outcome, parameters: Mapping[str, Any]) -> None:
+def set_results(row: Row, outcome: Outcome, parameters: Mapping[str, Any]) -> None:
     """Put results where ASE has them."""
-    attempts = row["label_attempts"] + 1
-    set_pairs(row, label_status="done", label_attempts=attempts, label_seconds=outcome.seconds)
-    row["calculator"], row["calculator_parameters"] = outcome.calculator.lower(), dict(parameters)
-    row["energy"] = outcome.energy
+    attempts = row.pairs["label_attempts"] + 1
+    row.pairs |= {"label_status": "done", "label_attempts": attempts, "label_seconds": outcome.seconds}
+    ase_row = row.ase_row
+    ase_row["calculator"], ase_row["calculator_parameters"] = outcome.calculator.lower(), dict(parameters)
+    ase_row["energy"] = outcome.energy
     if outcome.free_energy is not None:
-        row["free_energy"] = outcome.free_energy
+        ase_row["free_energy"] = outcome.free_energy
     if isinstance(outcome.magmom, float):  # ASE's databases have a column for a number, none for a vector
-        row["magmom"] = outcome.magmom
+        ase_row["magmom"] = outcome.magmom
     for name, value in (("forces", outcome.forces), ("stress", outcome.stress), ("magmoms", outcome.magmoms)):
         if value is not None:
-            row[name] = np.array(value, dtype=float)
+            ase_row[name] = np.array(value, dtype=float)
 
 
-def set_pairs(row: AtomsRow, **pairs: str | float) -> None:
-    """Set key-value pairs; those of others stay."""
-    row.__dict__.update(pairs)
-    row._keys = list(dict.fromkeys([*row._keys, *pairs]))
-
-
-def as_label(row: AtomsRow, campaign: str, owner: str) -> Label:
+def as_label(row: Row, campaign: str, owner: str) -> Label:
     """A row as a campaign sees it."""
-    atoms, record, status = row.toatoms(), row._data["requests"][campaign], row["label_status"]
+    atoms, record, status = row.ase_row.toatoms(), row.data["requests"][campaign], row.pairs["label_status"]
     return Label(
-        row.id,
-        Request(row["label_key"], atoms.copy(), record["number"], record["fields"]),
+        row.ase_row.id,
+        Request(row.pairs["label_key"], atoms.copy(), record["number"], record["fields"]),
         status,
-        row["label_attempts"],
-        tuple(error["error"] for error in row._data["errors"]),
-        row["label_owner"] == owner,
+        row.pairs["label_attempts"],
+        tuple(error["error"] for error in row.data["errors"]),
+        row.pairs["label_owner"] == owner,
         atoms if status == "done" else None,
     )

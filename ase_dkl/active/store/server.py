@@ -6,7 +6,8 @@ import psycopg2
 from ase_db_backends.postgresql import Connection, PostgreSQLDatabase
 from psycopg2.extensions import parse_dsn
 
-from ase_dkl.active.store.database import LOCK_S, BadStore, OneTransaction, Passing, StoreUnreachable
+from ase_dkl.active.store.adapter import BadStore, OneTransaction, Passing, StoreUnreachable
+from ase_dkl.active.store.database import LOCK_S
 from ase_dkl.addresses import display_name
 
 LOCK = 0x61736564_6B6C
@@ -25,7 +26,7 @@ class ServerDatabase(OneTransaction, PostgreSQLDatabase):  # type: ignore[misc]
     def __init__(self, address: str) -> None:
         self.name = display_name(address)
         self._settings = {**NOTICED, "tcp_user_timeout": 60_000, **parse_dsn(address)}
-        super().__init__(address)
+        super().__init__(address, serial=True)
 
     def begin(self, exclusive: bool, create: bool = False) -> bool:
         """Connect where the connection is broken, and take the lock where the transaction is exclusive."""

@@ -11,11 +11,10 @@ from typing import Any, TypeVar
 from uuid import uuid4
 
 from ase.db.core import convert_str_to_int_float_bool_or_str
-from ase.db.row import AtomsRow
 
 from ase_dkl.active.labels.labelling import Outcome
-from ase_dkl.active.store.database import BadStore
-from ase_dkl.active.store.rows import Label, Request, add_error, add_request, as_label, new_row, set_pairs, set_results
+from ase_dkl.active.store.adapter import BadStore, Row
+from ase_dkl.active.store.rows import Label, Request, add_error, add_request, as_label, new_row, set_results
 from ase_dkl.active.store.transactions import Transactions
 
 STALE_S = 600.0
@@ -83,18 +82,18 @@ class Store:
             What there is now of each request: a label that another campaign computed may be done already.
         """
 
-        def work() -> list[AtomsRow]:
+        def work() -> list[Row]:
             rows = self._rows([request.key for request in requests])
             alive = self._alive()
             for request in requests:
                 if request.key not in rows:
                     row = rows[request.key] = new_row(request, self.campaign, self.owner)
-                    row.id = self._database._write(row, row.key_value_pairs, row._data, None)
+                    self._database.save(row)
                     continue
                 row = rows[request.key]
                 asked = add_request(row, request, self.campaign)
                 if self._taken_over(row, alive) or asked:
-                    self._update(row)
+                    self._database.save(row)
             return [rows[request.key] for request in requests]
 
         return [self._label(row) for row in self._exclusively(work)]
@@ -110,17 +109,17 @@ class Store:
         """
         call = uuid4().hex
 
-        def work() -> list[AtomsRow]:
+        def work() -> list[Row]:
             rows = self._rows([outcome.key for outcome in outcomes])
             for number, outcome in enumerate(outcomes):
                 row = self._present(rows, outcome.key)
-                if row["label_status"] != "waiting":
+                if row.pairs["label_status"] != "waiting":
                     continue
                 if outcome.good:
                     set_results(row, outcome, self._parameters)
-                    self._database._write(row, row.key_value_pairs, row._data, row.id)
-                elif add_error(row, outcome, f"{call}-{number}"):
-                    self._update(row)
+                elif not add_error(row, outcome, f"{call}-{number}"):
+                    continue
+                self._database.save(row)
             return [rows[outcome.key] for outcome in outcomes]
 
         return [self._label(row) for row in self._exclusively(work)]
@@ -132,11 +131,11 @@ class Store:
             BadStore: its row is gone.
         """
 
-        def work() -> AtomsRow:
+        def work() -> Row:
             row = self._present(self._rows([key]), key)
-            if row["label_status"] == "waiting":
-                set_pairs(row, label_status="failed")
-                self._update(row)
+            if row.pairs["label_status"] == "waiting":
+                row.pairs["label_status"] = "failed"
+                self._database.save(row)
             return row
 
         return self._label(self._exclusively(work))
@@ -145,11 +144,11 @@ class Store:
         """Let this campaign's labels that failed for good wait again, as if they had never been tried; how many."""
 
         def work() -> int:
-            failed = [row for row in self._database.rows() if row["label_status"] == "failed"]
+            failed = [row for row in self._database.rows() if row.pairs["label_status"] == "failed"]
             mine = [row for row in failed if self.campaign in row.data["requests"]]
             for row in mine:
-                set_pairs(row, label_status="waiting", label_attempts=0, label_owner=self.owner)
-                self._update(row)
+                row.pairs |= {"label_status": "waiting", "label_attempts": 0, "label_owner": self.owner}
+                self._database.save(row)
             return len(mine)
 
         return self._exclusively(work) if self.counts()["failed"] else 0
@@ -161,11 +160,11 @@ class Store:
             What has changed since it was last seen: done, failed, or waiting and now for this campaign to compute.
         """
 
-        def work() -> list[AtomsRow]:
+        def work() -> list[Row]:
             alive, rows = self._alive(), self._rows(sorted(self._elsewhere))
             for key in self._elsewhere:
                 if self._taken_over(self._present(rows, key), alive):
-                    self._update(rows[key])
+                    self._database.save(rows[key])
             return list(rows.values())
 
         seen = [self._label(row) for row in (self._exclusively(work) if self._elsewhere else [])]
@@ -179,13 +178,10 @@ class Store:
         """Let others know that this campaign computes nothing any more: they need not wait for it."""
         self._exclusively(lambda: self._transactions.execute("DELETE FROM label_owners WHERE owner=?", [self.owner]))
 
-    def _update(self, row: AtomsRow) -> None:
-        self._database._update(row.id, row.key_value_pairs, row._data)
+    def _rows(self, keys: Sequence[str]) -> dict[str, Row]:
+        return {row.pairs["label_key"]: row for row in self._database.rows(keys)}
 
-    def _rows(self, keys: Sequence[str]) -> dict[str, AtomsRow]:
-        return {row["label_key"]: row for row in self._database.rows(keys)}
-
-    def _present(self, rows: Mapping[str, AtomsRow], key: str) -> AtomsRow:
+    def _present(self, rows: Mapping[str, Row], key: str) -> Row:
         if key not in rows:
             problem = f"{self._database.name} has no row with label_key={key}: it was deleted meanwhile."
             raise BadStore(f"{problem} Bring back a copy of the database from before, or begin another campaign.")
@@ -195,14 +191,14 @@ class Store:
         query = f"SELECT owner FROM label_owners WHERE beat > {self._database.clock} - ?"
         return {owner for (owner,) in self._transactions.execute(query, [STALE_S])}
 
-    def _taken_over(self, row: AtomsRow, alive: set[str]) -> bool:
+    def _taken_over(self, row: Row, alive: set[str]) -> bool:
         """Make a row whose owner is dead our own; the row has yet to be written."""
-        if row["label_status"] != "waiting" or row["label_owner"] in alive:
+        if row.pairs["label_status"] != "waiting" or row.pairs["label_owner"] in alive:
             return False
-        set_pairs(row, label_owner=self.owner)
+        row.pairs["label_owner"] = self.owner
         return True
 
-    def _label(self, row: AtomsRow) -> Label:
+    def _label(self, row: Row) -> Label:
         label = as_label(row, self.campaign, self.owner)
         (self._elsewhere.discard if label.ours or label.status != "waiting" else self._elsewhere.add)(label.request.key)
         return label

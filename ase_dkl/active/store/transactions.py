@@ -5,7 +5,8 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from ase_dkl.active.store.database import OneTransaction, Passing, StoreUnreachable, open_database
+from ase_dkl.active.store.adapter import OneTransaction, Passing, StoreUnreachable
+from ase_dkl.active.store.database import open_database
 
 OPENING_S = 10.0
 """Long enough for a server that is starting; who has mistyped an address does not want to wait longer to be told."""
