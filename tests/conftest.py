@@ -111,8 +111,8 @@ def moved() -> Moved:
         ways = np.random.default_rng(5).normal(size=(given.factor.shape[2], 1))
         factor = given.factor @ ways
         posterior = replace(given, factor=factor, weights=given.weights + by * factor[..., 0])
-        parts = surrogate.crystal, surrogate.config, surrogate.report, surrogate.cells
+        parts = surrogate.space, surrogate.units, surrogate.config, surrogate.report, surrogate.cells
         values = {name: getattr(posterior, name) for name in Posterior.__dataclass_fields__}
-        return Surrogate(*parts, surrogate.scaling, surrogate.layers, OneDirection(**values))
+        return Surrogate(*parts, surrogate.layers, OneDirection(**values))
 
     return move

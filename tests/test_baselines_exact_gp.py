@@ -8,8 +8,8 @@ from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.methods import BadMethod, checked, method
 from ase_dkl.benchmark.methods.process import LARGEST_MATRIX, ExactProcess, ImageKernel, rows_of
 from ase_dkl.dataset import mos2
-from ase_dkl.model.inputs import Scaling
 from ase_dkl.model.records import BadTraining
+from ase_dkl.model.space import Lattice
 from ase_dkl.training.gp import BASIS_SCALE
 
 
@@ -29,7 +29,7 @@ class Stock(gpytorch.models.ExactGP):  # type: ignore[misc]
 @pytest.fixture(scope="module")
 def coordinates(srtio3_dataset: Dataset) -> Floats:
     cells = srtio3_dataset.cells[:24]
-    return Scaling.of(srtio3_dataset.crystal.images[:1], cells, srtio3_dataset.energies).coordinates(cells)
+    return Lattice.of(srtio3_dataset.crystal.without_symmetry(), cells).coordinates(cells)
 
 
 def test_without_symmetry_it_is_the_stock_process(coordinates: Floats) -> None:
@@ -55,11 +55,12 @@ def test_without_symmetry_it_is_the_stock_process(coordinates: Floats) -> None:
 def test_sums_over_images_are_invariant_covariances(srtio3_dataset: Dataset, kind: str, one_sided: bool) -> None:
     """A cube, whose images exchange lattice parameters, and a hexagonal sheet, where they mix them."""
     dataset = srtio3_dataset if one_sided else Dataset.read(mos2())
-    cells, images = dataset.cells[:8][:, list(dataset.crystal.periodic)], dataset.crystal.images
-    scaling = Scaling.of(images, cells, dataset.energies)
-    kernel = ImageKernel(kind, scaling.images)
+    cells, crystal = dataset.cells[:8], dataset.crystal
+    space = Lattice.of(crystal, cells)
+    kernel = ImageKernel(kind, space.frame.images)
     assert kernel.one_sided == one_sided
-    rows = rows_of(*scaling.coordinates_and_tangents(cells), np.zeros((56, 1)))
+    seen = space.seen_along_all(cells)
+    rows = rows_of(seen.coordinates, seen.tangents, np.zeros((56, 1)))
     with torch.no_grad():
         covariances = kernel(rows, rows).to_dense()
         diagonal = kernel(rows, rows, diag=True)
@@ -67,7 +68,7 @@ def test_sums_over_images_are_invariant_covariances(srtio3_dataset: Dataset, kin
     np.testing.assert_allclose(covariances.diagonal(), diagonal, rtol=1e-6, atol=1e-9)
     assert torch.linalg.eigvalsh(covariances).min() > -1e-9 * covariances.abs().max()
 
-    turned = scaling.coordinates(images[-1] @ cells)
+    turned = space.frame.of(crystal.images[-1] @ crystal.vectors(cells))
     image_rows = rows_of(turned, None, np.zeros((8, 1)))
     with torch.no_grad():
         np.testing.assert_allclose(kernel(image_rows, rows).to_dense(), covariances[:8], atol=1e-9)

@@ -16,7 +16,7 @@ from ase_dkl.benchmark.methods.rows import Rows
 from ase_dkl.benchmark.methods.sngp import random_features
 from ase_dkl.benchmark.methods.variational import GaussianWeights
 from ase_dkl.model.features import propagate, silu
-from ase_dkl.model.inputs import DEGREES
+from ase_dkl.model.mean import POLYNOMIALS
 
 SMALL = {"width": 8, "depth": 2, "steps": 20}
 NETWORKS = ("ensemble", "mc_dropout", "variational", "sngp", "evidential", "laplace")
@@ -38,7 +38,7 @@ def rows_settings(trend: str = "cubic") -> Settings:
     return {"trend": trend, "stress": True, "symmetry": True}
 
 
-@pytest.mark.parametrize("trend", DEGREES)
+@pytest.mark.parametrize("trend", POLYNOMIALS)
 def test_the_trend_and_what_it_leaves_are_the_labels(few: Dataset, trend: str) -> None:
     rows = Rows.of(few, rows_settings(trend))
     frame = rows.frame
@@ -54,7 +54,7 @@ def test_the_trend_and_what_it_leaves_are_the_labels(few: Dataset, trend: str) -
 
 
 def test_a_higher_trend_leaves_less(srtio3_dataset: Dataset) -> None:
-    units = [Rows.of(srtio3_dataset.subset(np.arange(32)), rows_settings(trend)).frame.unit for trend in DEGREES]
+    units = [Rows.of(srtio3_dataset.subset(np.arange(32)), rows_settings(trend)).frame.unit for trend in POLYNOMIALS]
     assert units[0] > 2 * units[1] > 4 * units[2]
 
 
@@ -70,7 +70,7 @@ def test_rows_without_stresses_come_last(few: Dataset) -> None:
     rows = Rows.of(mixed, rows_settings())
     assert rows.tangents is not None
     assert len(rows.tangents) == len(rows.slopes) == 8
-    expected = rows.frame.scaling.coordinates(few.cells[[*range(4, 12), *range(4)]])
+    expected = rows.frame.space.coordinates(few.cells[[*range(4, 12), *range(4)]])
     np.testing.assert_allclose(rows.coordinates.numpy(), expected, rtol=1e-6, atol=1e-6)
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from ase_dkl import Dataset, TrainConfig
+from ase_dkl.model.labels import Labels
 from ase_dkl.training.batches import TrainingData
 
 CONFIG = TrainConfig()
@@ -20,18 +21,19 @@ def mixed(srtio3_dataset: Dataset) -> Dataset:
 
 
 def test_labels_are_energies_and_then_strain_derivatives(mixed: Dataset) -> None:
-    data = TrainingData(mixed, mixed.crystal.images, CONFIG)
+    labels = Labels.of(mixed)
+    data, units = TrainingData(labels, CONFIG), labels.units
     batch = data.all()
     assert data.n_labels == len(batch.labels) == len(batch.basis) == 10 + 4 * 6
-    energies = batch.labels[:10].numpy() * data.scaling.energy_scale + data.scaling.energy_shift
+    energies = batch.labels[:10].numpy() * units.energy_scale + units.energy_shift
     assert energies == pytest.approx(mixed.energies)
     volumes = np.linalg.det(mixed.cells[:4])[:, None]
-    slopes = batch.labels[10:].numpy().reshape(4, 6) * data.scaling.energy_scale
+    slopes = batch.labels[10:].numpy().reshape(4, 6) * units.energy_scale
     assert slopes / volumes == pytest.approx(mixed.stresses[:4])
 
 
 def test_minibatches_are_parts_of_the_whole(mixed: Dataset) -> None:
-    data = TrainingData(mixed, mixed.crystal.images, CONFIG)
+    data = TrainingData(Labels.of(mixed), CONFIG)
     whole, part = data.all(), data.batch(np.array([1, 3, 7]))
     assert torch.equal(part.coordinates, whole.coordinates[[1, 3, 7]])
     assert part.tangents is not None
@@ -42,24 +44,24 @@ def test_minibatches_are_parts_of_the_whole(mixed: Dataset) -> None:
 
 
 def test_a_minibatch_without_stresses_has_no_tangents(mixed: Dataset) -> None:
-    batch = TrainingData(mixed, mixed.crystal.images, CONFIG).batch(np.array([5, 6]))
+    batch = TrainingData(Labels.of(mixed), CONFIG).batch(np.array([5, 6]))
     assert batch.tangents is None
     assert len(batch.labels) == 2
 
 
 def test_lattices_between_the_labelled_ones_fill_a_small_subset(mixed: Dataset) -> None:
-    data = TrainingData(mixed, mixed.crystal.images, replace(CONFIG, n_inducing=6))
+    data = TrainingData(Labels.of(mixed), replace(CONFIG, n_inducing=6))
     subset = data.subset(np.random.default_rng(0)).numpy()
     assert subset.shape == (48, 24, 6)
     labelled = data.all().coordinates.numpy()
     assert np.abs(subset).max() < 1.5 * np.abs(labelled).max()
-    energies = TrainingData(mixed.without_stresses(), mixed.crystal.images, CONFIG)
+    energies = TrainingData(Labels.of(mixed.without_stresses()), CONFIG)
     assert len(energies.subset(np.random.default_rng(0))) == 10
 
 
 class TestFolds:
     def test_each_structure_is_left_out_of_one_network_with_all_its_labels(self, mixed: Dataset) -> None:
-        data = TrainingData(mixed, mixed.crystal.images, CONFIG)
+        data = TrainingData(Labels.of(mixed), CONFIG)
         fold = data.fold(0)
         assert fold is not None
         used = data.used(fold)
@@ -72,5 +74,5 @@ class TestFolds:
 
     @pytest.mark.parametrize("networks", [1, 11])
     def test_none_with_one_network_or_fewer_structures_than_networks(self, mixed: Dataset, networks: int) -> None:
-        data = TrainingData(mixed, mixed.crystal.images, replace(CONFIG, networks=networks))
+        data = TrainingData(Labels.of(mixed), replace(CONFIG, networks=networks))
         assert data.fold(0) is None

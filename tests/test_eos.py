@@ -1,4 +1,5 @@
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,7 +162,8 @@ class TestRefusals:
 
     def test_chains(self, surrogate: Surrogate) -> None:
         chain = Surrogate.from_bytes(surrogate.to_bytes())
-        chain.crystal = Crystal.from_atoms(Atoms("C", cell=[1.5, 0, 0], pbc=(True, False, False)))
+        crystal = Crystal.from_atoms(Atoms("C", cell=[1.5, 0, 0], pbc=(True, False, False)))
+        chain.space = replace(chain.space, crystal=crystal)
         with pytest.raises(BadEquationOfState, match="neither volume nor area"):
             equation_of_state(chain)
 

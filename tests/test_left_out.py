@@ -8,7 +8,7 @@ import pytest
 from ase_dkl import Dataset, Surrogate, TrainConfig, evaluate, fit, mos2
 from ase_dkl.metrics import rmse
 from ase_dkl.model.conditioning import observed
-from ase_dkl.model.inputs import Labels
+from ase_dkl.model.labels import Labels
 from ase_dkl.model.posterior import Posterior
 from ase_dkl.training.batches import TrainingData
 from ase_dkl.training.gp import BASIS_SCALE
@@ -41,13 +41,13 @@ def model(mixed: Dataset) -> Surrogate:
 
 @pytest.mark.parametrize("row", [3, 10])
 def test_it_is_the_process_that_never_saw_the_row(mixed: Dataset, model: Surrogate, row: int) -> None:
-    labels = Labels.of(mixed, model.scaling)
+    labels = Labels.of(mixed, model.space, model.units)
     means, covariances = model.process.left_out(*observed(model, labels), labels.together())
     assert np.isnan(means[:, 8:, 1:]).all()
 
-    others = Labels.of(mixed.subset(np.arange(12) != row), model.scaling)
+    others = Labels.of(mixed.subset(np.arange(12) != row), model.space, model.units)
     without = of_prior(model.process).conditioned(*observed(model, others), others.together())
-    one = Labels.of(mixed.subset(np.array([row])), model.scaling)
+    one = Labels.of(mixed.subset(np.array([row])), model.space, model.units)
     mean, covariance = without.joint(*observed(model, one))
     known = mean.shape[1]
     assert known == (7 if row < 8 else 1)
@@ -57,10 +57,10 @@ def test_it_is_the_process_that_never_saw_the_row(mixed: Dataset, model: Surroga
 
 
 def test_each_row_is_judged_by_the_network_that_was_trained_without_it(mixed: Dataset, model: Surrogate) -> None:
-    labels = Labels.of(mixed, model.scaling)
+    labels = Labels.of(mixed, model.space, model.units)
     means, _ = model.process.left_out(*observed(model, labels), labels.together())
-    fold = TrainingData(mixed, mixed.crystal.images, TWO).fold(TWO.seed)
-    errors = model.scaling.energy_scale * (means[fold, np.arange(12), 0] - labels.values)
+    fold = TrainingData(labels, TWO).fold(TWO.seed)
+    errors = model.units.energy_scale * (means[fold, np.arange(12), 0] - labels.values)
     found = model.report.left_out
     assert found is not None
     assert found.n == 12

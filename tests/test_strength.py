@@ -165,7 +165,7 @@ def test_error_bars_are_the_spread_of_models_drawn_from_the_posterior(copper: Su
         values = {name: getattr(given, name) for name in Posterior.__dataclass_fields__}
         posterior = Inducing(**{**values, "factor": factor, "weights": given.weights + factor @ noise})
         return Surrogate(
-            copper.crystal, copper.config, copper.report, copper.cells, copper.scaling, copper.layers, posterior
+            copper.space, copper.units, copper.config, copper.report, copper.cells, copper.layers, posterior
         )
 
     size, draws = 0.1, 24

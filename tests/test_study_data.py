@@ -7,7 +7,7 @@ from ase.calculators.emt import EMT
 from ase.db import connect
 
 from ase_dkl.active.box import Box
-from ase_dkl.benchmark.data import load, reach
+from ase_dkl.benchmark.data import load
 from ase_dkl.benchmark.settings import BadStudy, Source
 
 
@@ -34,8 +34,8 @@ def test_shipped_data_are_inside_and_beyond_their_box() -> None:
     assert not set(data.pool.ids) & set(data.test.ids)
     assert data.outside is not None
     for rows, inside in ((data.pool, True), (data.test, True), (data.outside, False)):
-        assert ((reach(rows.crystal, source.box, rows.cells) <= 1) == inside).all()
-    around = reach(data.pool.crystal, source.box, data.around)
+        assert ((source.box.reach(rows.crystal, rows.cells) <= 1) == inside).all()
+    around = source.box.reach(data.pool.crystal, data.around)
     assert around.min() >= 1.2
     assert len(around) == 512
 
@@ -46,7 +46,7 @@ def test_reach_is_one_on_the_surface_of_the_box() -> None:
     cells = np.array([crystal.cell] * 3)
     cells[1, 0] *= 1.05
     cells[2, 1] *= 0.95
-    assert reach(crystal, box, cells) == pytest.approx([0, 1, 0.5], abs=1e-9)
+    assert box.reach(crystal, cells) == pytest.approx([0, 1, 0.5], abs=1e-9)
 
 
 def test_a_database_of_ones_own_is_divided_by_its_box(database: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_database_of_ones_own_is_divided_by_its_box(database: Path) -> None:
     assert len(data.pool) == 6
     assert data.outside is not None
     assert len(data.pool) + len(data.test) + len(data.outside) == 40
-    assert reach(data.pool.crystal, source.box, data.test.cells).max() <= 1 + 1e-6
+    assert source.box.reach(data.pool.crystal, data.test.cells).max() <= 1 + 1e-6
     again = load(Source("mine", (5, 6), database=database, box=source.box))
     assert np.array_equal(again.pool.ids, data.pool.ids)
 

@@ -307,7 +307,7 @@ class TestGoingOn:
         again = fit(many, QUICK, start=start, progress=False)
         assert again.report.steps == 20
         assert again.report.n_rows == COLD + 16
-        assert np.array_equal(again.scaling.centre, start.scaling.centre)
+        assert np.array_equal(again.space.frame.centre, start.space.frame.centre)
         assert again.config == start.config
 
     def test_begins_where_the_other_ended(self, start: Surrogate, many: Dataset, unseen: Dataset) -> None:

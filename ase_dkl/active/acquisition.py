@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from ase_dkl.arrays import Floats
-from ase_dkl.crystal import lattice
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,7 +102,7 @@ class _Knowledge:
         covariance = surrogate.posterior(at, spread=goal is None).covariance
         n, total = len(cells), len(at)
         # Labels block by block: the energy of a lattice, then its derivatives along independent strains.
-        directions = lattice.independent_strains(cells[:, list(surrogate.crystal.periodic)])
+        directions = surrogate.space.directions(cells)
         labels = np.zeros((n, 1 + directions.shape[1] * stress, 7))
         labels[:, 0, 0] = 1
         if stress:

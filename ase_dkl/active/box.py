@@ -76,22 +76,35 @@ class Box:
 
     def _first(self, crystal: Crystal, cells: Floats) -> NDArray[np.bool_]:
         """Which lattices come first among their images in the box, by their offsets in lexical order, shape (n,)."""
-        periodic = list(crystal.periodic)
-        images = crystal.images.astype(float)
-        parameters = lattice.image_parameters(cells[:, periodic], images)
-        reference = lattice.lattice_parameters(lattice.metric(crystal.cell[periodic]))
         low, high = np.transpose(self._ranges(crystal))
-        d = len(periodic)
-        offsets = parameters - reference
-        offsets[..., :d] /= reference[:d]
+        offsets = self._offsets(crystal, lattice.image_parameters(crystal.vectors(cells), crystal.images.astype(float)))
         inside = ((offsets >= low - 1e-9) & (offsets <= high + 1e-9)).all(-1)
         # The first component in which an image differs decides.
         difference = np.where(np.abs(offsets - offsets[:, :1]) > 1e-9, offsets - offsets[:, :1], 0.0)
         decisive = np.take_along_axis(difference, (difference != 0).argmax(-1)[..., None], axis=-1)[..., 0]
         return np.asarray(~((decisive > 0) & inside).any(axis=1))
 
+    def reach(self, crystal: Crystal, cells: Floats) -> Floats:
+        """How far cells (n, 3, 3) are from the reference crystal, in half-widths: 1 on the surface, shape (n,).
+
+        The lattice parameter that is furthest out counts.
+        """
+        offsets = self._offsets(crystal, lattice.lattice_parameters(lattice.metric(crystal.vectors(cells))))
+        low, high = np.transpose(self._ranges(crystal))
+        # In a direction in which the box has no width only rounding is inside.
+        return np.asarray((offsets / np.where(offsets > 0, high + 1e-12, low - 1e-12)).max(axis=1))
+
+    @staticmethod
+    def _offsets(crystal: Crystal, parameters: Floats) -> Floats:
+        """Lattice parameters (..., p) less the reference's, lengths as fractions."""
+        reference = lattice.lattice_parameters(lattice.metric(crystal.vectors(crystal.cell)))
+        offsets = parameters - reference
+        d = crystal.dimension
+        offsets[..., :d] /= reference[:d]
+        return offsets
+
     def _ranges(self, crystal: Crystal) -> list[tuple[float, float]]:
-        d = len(crystal.periodic)
+        d = crystal.dimension
         return [self.lengths] * d + [self.angles] * (d * (d - 1) // 2)
 
 

@@ -12,7 +12,6 @@ from ase.units import GPa
 
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import ExtrapolationWarning
-from ase_dkl.crystal.lattice import NAMES
 from ase_dkl.errors import Refused
 from ase_dkl.mechanics.elastic import COMPONENTS, in_standard_frame, linearised, stiffness
 from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium, lattice_tangents
@@ -78,7 +77,7 @@ class Target:
     def unit(self, crystal: Crystal) -> str:
         """What the property of this crystal is told in: GPa, N/m, Å³, Å², Å or °."""
         if self.name == "B0" or self.name.startswith("C"):
-            return "GPa" if len(crystal.periodic) == 3 else "N/m"
+            return "GPa" if crystal.dimension == 3 else "N/m"
         return {"V0": "Å³", "A0": "Å²"}.get(self.name, "Å" if self.name in "abc" else "°")
 
     def evaluate(self, surrogate: Surrogate) -> TargetValue:
@@ -103,14 +102,14 @@ class Target:
         return TargetValue(value, float(np.sqrt(max(variance, 0.0))), self.unit(crystal), linear)
 
     def _names(self, crystal: Crystal) -> list[str]:
-        d = len(crystal.periodic)
+        d = crystal.dimension
         components = [i + 1 for i in COMPONENTS.get(d, [])]
         elastic = [f"C{i}{j}" for i in components for j in components if i <= j]
-        return [*elastic, *(["B0", "V0"] if d == 3 else ["A0"] * (d == 2)), *NAMES[(d * (d + 1)) // 2]]
+        return [*elastic, *(["B0", "V0"] if d == 3 else ["A0"] * (d == 2)), *crystal.parameters]
 
     def _elastic(self, surrogate: Surrogate, found: Equilibrium) -> tuple[float, Floats, Floats]:
         crystal = surrogate.crystal
-        components = COMPONENTS[len(crystal.periodic)]
+        components = COMPONENTS[crystal.dimension]
         n = len(components)
         mean, linear = linearised(surrogate, found, lambda cell: stiffness(crystal, cell))
         unit = GPa if n == 6 else N_PER_M
@@ -127,7 +126,7 @@ class Target:
         return value, np.tensordot(slope.ravel(), linear.weights, axes=1) / unit, linear.cells
 
     def _of_lattice(self, crystal: Crystal, found: Equilibrium) -> tuple[float, Floats, Floats]:
-        of_parameters, of_size = lattice_tangents(found.cell[list(crystal.periodic)])
+        of_parameters, of_size = lattice_tangents(crystal.vectors(found.cell))
         moved = found.strains.T @ found.response
         if self.name in found.names:
             place = found.names.index(self.name)

@@ -15,7 +15,7 @@ from ase.db import connect
 from ase_dkl.active.box import Box
 from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.settings import SHIPPED, BadStudy, Source
-from ase_dkl.crystal import Crystal, lattice
+from ase_dkl.crystal import Crystal
 from ase_dkl.dataset import Dataset, srtio3
 
 SRTIO3_LENGTH = 3.945
@@ -67,23 +67,6 @@ def load(source: Source) -> Data:
     return data
 
 
-def reach(crystal: Crystal, box: Box, cells: Floats) -> Floats:
-    """How far cells (n, 3, 3) are from the reference crystal, in half-widths of the box: 1 on its surface, shape (n,).
-
-    The lattice parameter that is furthest out counts.
-    """
-    periodic = list(crystal.periodic)
-    d = len(periodic)
-    reference, parameters = (
-        lattice.lattice_parameters(lattice.metric(each[..., periodic, :])) for each in (crystal.cell, cells)
-    )
-    offsets = parameters - reference
-    offsets[:, :d] /= reference[:d]
-    low, high = np.transpose([box.lengths] * d + [box.angles] * (offsets.shape[1] - d))
-    # In a direction in which the box has no width only rounding is inside.
-    return np.asarray((offsets / np.where(offsets > 0, high + 1e-12, low - 1e-12)).max(axis=1))
-
-
 def _srtio3(box: Box) -> Data:
     with connect(srtio3()) as rows:
         ideal: Atoms = next(rows.select(limit=1)).toatoms()
@@ -93,7 +76,7 @@ def _srtio3(box: Box) -> Data:
         Dataset.read(srtio3(), select=select, reference=crystal)
         for select in ("set=pool,index<192", "set=pool,index>=192,above_min_eV<2.5", "set!=pool")
     )
-    outside = scans.subset(reach(crystal, box, scans.cells) > 1 + 1e-6)
+    outside = scans.subset(box.reach(crystal, scans.cells) > 1 + 1e-6)
     return Data(pool, test, outside, _around(crystal, box))
 
 
@@ -109,7 +92,7 @@ def _of_database(source: Source) -> Data:
     assert source.database is not None
     database = str(source.database)
     every = Dataset.read(database, select=source.select, reference=source.reference, stress=source.stress)
-    within = reach(every.crystal, source.box, every.cells) <= 1 + 1e-6
+    within = source.box.reach(every.crystal, every.cells) <= 1 + 1e-6
     order = np.random.default_rng(ORDER).permutation(np.flatnonzero(within))
     if source.test is None:
         pool, test = np.split(order, [max(source.sizes)])
@@ -137,7 +120,7 @@ def _around(crystal: Crystal, box: Box) -> Floats:
     (low, high), (least, most) = box.lengths, box.angles
     wider = Box((OUTER * low, OUTER * high), (OUTER * least, OUTER * most))
     cells = wider.design(crystal, 2 * AROUND, seed=3)
-    return cells[reach(crystal, box, cells) >= INNER][:AROUND]
+    return cells[box.reach(crystal, cells) >= INNER][:AROUND]
 
 
 def _labelled(unstrained: Atoms, crystal: Crystal, lattices: Iterable[Floats]) -> Dataset:

@@ -80,7 +80,7 @@ def relax(
 
 
 def _json(crystal: "Crystal", found: "Equilibrium") -> dict[str, Any]:
-    size, _, _ = _SIZES[len(crystal.periodic)]
+    size, _, _ = _SIZES[crystal.dimension]
     return {
         **lattice_record(crystal, found),
         size: found.volume,
@@ -92,10 +92,10 @@ def _json(crystal: "Crystal", found: "Equilibrium") -> dict[str, Any]:
 
 def _rows(crystal: "Crystal", found: "Equilibrium") -> dict[str, str]:
     rows = {"reference crystal": f"{crystal.formula}, {crystal.space_group}, ions {crystal.ions}"}
-    if len(crystal.periodic) == 3:
+    if crystal.dimension == 3:
         rows["pressure"] = f"{found.pressure_GPa:g} GPa"
     rows |= of_equilibrium(found)
-    _, size, unit = _SIZES[len(crystal.periodic)]
+    _, size, unit = _SIZES[crystal.dimension]
     rows[size] = plus_minus(found.volume, found.volume_std, unit)
     rows["energy"] = plus_minus(found.energy, found.energy_std, "eV per cell")
     return rows

@@ -21,6 +21,7 @@ from ase_dkl.cli.terminal import (
     print_json,
     warnings_told,
 )
+from ase_dkl.crystal.lattice import volumes
 from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.tables import as_csv, rows_of
@@ -184,9 +185,8 @@ def _ordered(option: str, bounds: tuple[float, float]) -> tuple[float, float]:
 
 
 def _has_volume(surrogate: "Surrogate") -> bool:
-    import numpy as np
 
-    if abs(np.linalg.det(surrogate.crystal.cell)) > 0:
+    if volumes(surrogate.crystal.cell) > 0:
         return True
     note("The vacuum vector is zero, so that there is no volume to refer a stress to: energies alone.")
     return False

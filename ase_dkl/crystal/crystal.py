@@ -13,7 +13,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from ase_dkl.crystal.equivalent import Neighbourhood
-from ase_dkl.crystal.lattice import NAMES, lattice_parameters, metric
+from ase_dkl.crystal.lattice import NAMES, lattice_parameters, metric, unit_of
 from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE, DisplacedIons, NotThisCrystal, Target
 from ase_dkl.crystal.motif import LOOSEST, Floats, Integers, Motif, normals, unusable
 from ase_dkl.crystal.periodicity import in_dimension
@@ -160,6 +160,20 @@ class Crystal(Shown):
         return tuple(int(axis) for axis in np.flatnonzero(self.pbc))
 
     @property
+    def dimension(self) -> int:
+        """Number of the periodic axes."""
+        return int(np.count_nonzero(self.pbc))
+
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """Names of the lattice parameters."""
+        return NAMES[self.dimension]
+
+    def vectors(self, cells: Floats) -> Floats:
+        """Periodic lattice vectors of cells, shape (..., 3, 3) → (..., d, 3)."""
+        return cells[..., self.pbc, :]
+
+    @property
     def formula(self) -> str:
         """Formula of the reference cell, e.g. "SrTiO3"."""
         return str(Atoms(self.numbers).symbols.formula.convert("metal"))
@@ -196,7 +210,7 @@ class Crystal(Shown):
             NotThisCrystal: it is something else.
             DisplacedIons: its ions are elsewhere.
         """
-        atoms = in_dimension(atoms, len(self.periodic))
+        atoms = in_dimension(atoms, self.dimension)
         displacement = self._setting.displacement(atoms)
         if displacement is not None:
             cell, multiplicity = atoms.cell.array.copy(), 1.0
@@ -211,11 +225,15 @@ class Crystal(Shown):
 
     def is_written_alike(self, atoms: Atoms) -> bool:
         """Whether atoms are this crystal in its own basis and order, strained a little; see `Setting`."""
-        return self._setting.displacement(in_dimension(atoms, len(self.periodic))) is not None
+        return self._setting.displacement(in_dimension(atoms, self.dimension)) is not None
 
     def near(self, cells: Floats) -> Crystal:
         """The same crystal with other `known` lattices, shape (n, 3, 3), Å."""
         return replace(self, known=cells)
+
+    def without_symmetry(self) -> Crystal:
+        """The same crystal with the identity as its only image."""
+        return replace(self, images=self.images[:1])
 
     def equivalents(self, reach: float) -> Floats:
         """Relabellings W of a lattice, C → W C, that leave its energy alone though they change the reference's metric.
@@ -258,10 +276,10 @@ class Crystal(Shown):
         )
 
     def _summary(self) -> tuple[str, dict[str, str]]:
-        parameters = lattice_parameters(metric(self.cell[list(self.periodic)])).tolist()
+        parameters = lattice_parameters(metric(self.vectors(self.cell))).tolist()
         rows = {
-            GREEK.get(name, name): f"{number(value)}{' Å' if len(name) == 1 else '°'}"
-            for name, value in zip(NAMES[len(parameters)], parameters, strict=True)
+            GREEK.get(name, name): f"{number(value)}{' ' * (len(name) == 1)}{unit_of(name)}"
+            for name, value in zip(self.parameters, parameters, strict=True)
         }
         return self._description, rows
 

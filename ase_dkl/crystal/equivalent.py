@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import KDTree
 
+from ase_dkl.crystal.coordinates import Coordinates
 from ase_dkl.crystal.motif import Floats
 from ase_dkl.crystal.relabelling import SURE_DISTORTION, reach_of
-from ase_dkl.model.inputs import Scaling
 
 if TYPE_CHECKING:
     from ase_dkl.crystal import Crystal
@@ -34,12 +34,12 @@ class Neighbourhood:
     """
 
     def __init__(self, crystal: Crystal, cells: Floats) -> None:
-        lattice = crystal.cell[crystal.pbc]
+        lattice = crystal.vectors(crystal.cell)
         self._inverse = np.linalg.inv(np.linalg.cholesky(lattice @ lattice.T))
-        lattices = cells[:, crystal.pbc]
+        lattices = crystal.vectors(cells)
         # Nearness is in the units of the domain: a lattice parameter that is never varied counts for much.
-        self._scaling = Scaling.of(crystal.images, lattices, np.zeros(len(cells)))
-        self._tree = KDTree(self._scaling.coordinates(lattices)[:, 0])
+        self._frame = Coordinates.standardising(lattices, crystal.images)
+        self._tree = KDTree(self._frame.of(lattices)[:, 0])
         known = _angles(self._metrics(lattices)).max()
         # What has come near to the reference is within the first angle or the second one, and what is known is within
         # the first: so no other relabelling leads from the one to the other.
@@ -59,7 +59,7 @@ class Neighbourhood:
         """
         if len(self._equivalents) == 1 or _angles(self._metrics(lattice)) < self._sure:
             return None
-        distances = self._tree.query(self._scaling.coordinates(self._equivalents @ lattice))[0].min(axis=1)
+        distances = self._tree.query(self._frame.of(self._equivalents @ lattice))[0].min(axis=1)
         nearest = int(np.argmin(distances))
         return None if distances[nearest] >= distances[0] - _SAME else self._equivalents[nearest]
 

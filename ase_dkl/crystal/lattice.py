@@ -24,8 +24,8 @@ from ase_dkl.arrays import Array, Floats, namespace
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 """Voigt order xx, yy, zz, yz, xz, xy (ASE's)."""
 
-NAMES = {1: ("a",), 3: ("a", "b", "gamma"), 6: ("a", "b", "c", "alpha", "beta", "gamma")}
-"""The lattice parameters, by their number."""
+NAMES: tuple[tuple[str, ...], ...] = ((), ("a",), ("a", "b", "gamma"), ("a", "b", "c", "alpha", "beta", "gamma"))
+"""The lattice parameters, by the number of periodic rows."""
 
 _ANGLES = {
     1: np.zeros((2, 0), dtype=int),
@@ -33,6 +33,11 @@ _ANGLES = {
     3: np.array([[1, 0, 0], [2, 2, 1]]),
 }
 """Pairs of periodic rows between which the angles lie."""
+
+
+def unit_of(name: str) -> str:
+    """Å for a length, ° for an angle."""
+    return "Å" if len(name) == 1 else "°"
 
 
 def _strain_generators() -> Floats:

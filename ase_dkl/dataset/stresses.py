@@ -25,6 +25,7 @@ from scipy.special import logsumexp
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import lattice
 from ase_dkl.crystal.invariants import Invariants
+from ase_dkl.crystal.lattice import volumes
 from ase_dkl.dataset.units import causes
 
 CLEAR = 12.0
@@ -109,8 +110,8 @@ def meanings(
     order = np.argsort(np.isnan(stresses).any(axis=1), kind="stable")
     cells, energies, stresses = cells[order], energies[order], stresses[order]
     m = int(np.isfinite(stresses).all(axis=1).sum())
-    volumes = np.abs(np.linalg.det(cells[:m]))[:, None]
-    virials = volumes * stresses[:m]
+    sizes = volumes(cells[:m])[:, None]
+    virials = sizes * stresses[:m]
     if np.ptp(energies) <= 1e-13 * np.abs(energies).max() or not virials.any():
         return []
     fit = _Smooth(images.astype(float), cells[:, list(periodic)], m)
@@ -137,7 +138,7 @@ def meanings(
                 noise=likelihood.noise(factor) / energies.std(),
                 rough=float(np.sqrt(by_row.sum() / max(((labels - labels.mean(axis=0)) ** 2).sum(), 1e-300))),
                 numbers=labels.size,
-                stiffness=float((labels.std(axis=0).max() / volumes.mean()) / fit.spread / GPa),
+                stiffness=float((labels.std(axis=0).max() / sizes.mean()) / fit.spread / GPa),
                 worst=(order[worst], by_row[worst] / max(by_row.sum(), 1e-300)),
             )
         )

@@ -70,7 +70,7 @@ def start_cell(crystal: Crystal, start: ArrayLike | None) -> Floats:
     cell = np.array(start, dtype=float)
     if cell.shape != (3, 3) or not np.isfinite(cell).all():
         raise BadScan(f"A scan starts from a cell of shape (3, 3) in Å; {np.asarray(start).tolist()} is none.")
-    edges = cell[list(crystal.periodic)]
+    edges = crystal.vectors(cell)
     if np.linalg.det(metric(edges)) <= 1e-12 * np.prod(np.linalg.norm(edges, axis=1) ** 2):
         raise BadScan("A scan starts from a cell; this one is flat. Give lattice vectors that are independent.")
     return cell
@@ -78,9 +78,9 @@ def start_cell(crystal: Crystal, start: ArrayLike | None) -> Floats:
 
 def check_in_plane(crystal: Crystal, start: Floats, strains: Floats) -> None:
     """Refuse strains, shape (n, 6), that reach out of the directions in which the crystal is periodic."""
-    if len(crystal.periodic) == 3:
+    if crystal.dimension == 3:
         return
-    axes = np.linalg.qr(start[list(crystal.periodic)].T).Q
+    axes = np.linalg.qr(crystal.vectors(start).T).Q
     matrices = deformations(strains) - np.eye(3)
     inside = axes @ axes.T @ matrices @ axes @ axes.T
     if np.abs(matrices - inside).max() > 1e-9 * np.abs(matrices).max():
@@ -132,7 +132,7 @@ def _read(text: str) -> Floats:
 
 
 def _check_periodic(crystal: Crystal, name: str) -> None:
-    d = len(crystal.periodic)
+    d = crystal.dimension
     if name in MEASURES:
         if d == MEASURES[name]:
             return

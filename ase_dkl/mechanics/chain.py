@@ -55,9 +55,9 @@ def chain_stiffness(surrogate: Model) -> ChainStiffness:
     """
     surrogate = as_surrogate(surrogate)
     crystal = surrogate.crystal
-    if len(crystal.periodic) != 1:
+    if crystal.dimension != 1:
         raise BadElasticity(
-            f"{crystal.formula} has {len(crystal.periodic)} periodic axes and is no chain. "
+            f"{crystal.formula} has {crystal.dimension} periodic axes and is no chain. "
             "elastic_constants gives the constants of a bulk crystal, sheet_constants those of a sheet or slab."
         )
     found = in_standard_frame(crystal, equilibrium(surrogate))

@@ -163,9 +163,9 @@ def refuse_all_but_bulk(crystal: Crystal) -> None:
     Raises:
         BadElasticity: the crystal is a sheet, slab or chain.
     """
-    if len(crystal.periodic) < 3:
+    if crystal.dimension < 3:
         raise BadElasticity(
-            f"{crystal.formula} has {len(crystal.periodic)} periodic axes, and no elastic "
+            f"{crystal.formula} has {crystal.dimension} periodic axes, and no elastic "
             "constants in GPa. sheet_constants gives those of a sheet or slab, in N/m, chain_stiffness gives that of a "
             "chain, in nN."
         )
@@ -182,7 +182,7 @@ def stiffness(crystal: Crystal, cell: Floats) -> Linear:
         36 quantities, eV/Å³; for sheets nine of xx, yy and xy, eV/Å²; for chains one, eV/Å. The first of its cells is
         the lattice itself.
     """
-    components = COMPONENTS[len(crystal.periodic)]
+    components = COMPONENTS[crystal.dimension]
     n = len(components)
     strains = STEP * np.eye(6)[components]
     cells = strained(cell[None], np.concatenate([np.zeros((1, 6)), strains, -strains]))
@@ -199,7 +199,7 @@ def stiffness(crystal: Crystal, cell: Floats) -> Linear:
 
 def sizes(crystal: Crystal, cells: Floats) -> Floats:
     """Volumes of cells (n, 3, 3), Å³, areas of a sheet's, Å², or lengths of a chain's, Å; shape (n,)."""
-    return np.asarray(np.sqrt(np.linalg.det(metric(cells[:, list(crystal.periodic)]))))
+    return np.asarray(np.sqrt(np.linalg.det(metric(crystal.vectors(cells)))))
 
 
 def in_standard_frame(crystal: Crystal, found: Equilibrium) -> Equilibrium:
@@ -208,7 +208,7 @@ def in_standard_frame(crystal: Crystal, found: Equilibrium) -> Equilibrium:
     For bulk crystals that is the one IEEE Standard 176 (1987) gives their symmetry; sheets lie in the xy plane, with
     their first periodic vector along x, and chains along x.
     """
-    rows = found.cell[list(crystal.periodic)]
+    rows = crystal.vectors(found.cell)
     if len(rows) == 3:
         rotation = standard_frame(crystal, found.cell)
     else:

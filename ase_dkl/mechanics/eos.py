@@ -215,10 +215,10 @@ def equation_of_state(
 def _path(surrogate: Surrogate, bounds: tuple[float, float] | None) -> tuple[Floats, tuple[float, float]]:
     """The cell that is scaled, and how far."""
     crystal = surrogate.crystal
-    metrics = metric(surrogate.cells[:, list(crystal.periodic)])
+    metrics = metric(crystal.vectors(surrogate.cells))
     sizes = np.sqrt(np.linalg.det(metrics))
-    size = float(np.sqrt(np.linalg.det(metric(crystal.cell[list(crystal.periodic)]))))
-    shapes = metrics / sizes[:, None, None] ** (2 / len(crystal.periodic))
+    size = float(np.sqrt(np.linalg.det(metric(crystal.vectors(crystal.cell)))))
+    shapes = metrics / sizes[:, None, None] ** (2 / crystal.dimension)
     one_shape = np.ptp(shapes, axis=0).max() < ONE_SHAPE * np.abs(shapes).max()
     rows = (sizes.min() / size - 1, sizes.max() / size - 1)
     if one_shape and len(invariant_strains(crystal, crystal.cell)) > 1:

@@ -12,7 +12,7 @@ from ase.units import GPa
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.crystal import lattice
-from ase_dkl.crystal.lattice import NAMES, strained
+from ase_dkl.crystal.lattice import strained, volumes
 from ase_dkl.errors import Refused
 from ase_dkl.mechanics.strains import invariant_strains
 from ase_dkl.model.accepted import Model, as_surrogate
@@ -142,7 +142,7 @@ def _slope_and_curvature(surrogate: Surrogate, cell: Floats, strains: Floats, pr
     """First derivatives of the enthalpy along the free strains, eV, shape (d,), and second ones, shape (d, d)."""
     d = len(strains)
     cells = strained(cell[None], np.concatenate([np.zeros((1, 6)), STEP * strains, -STEP * strains]))
-    slopes = surrogate.derivatives(cells) + pressure * np.abs(np.linalg.det(cells))[:, None] * ISOTROPIC
+    slopes = surrogate.derivatives(cells) + pressure * volumes(cells)[:, None] * ISOTROPIC
     along = slopes @ strains.T
     return along[0], (along[1 : d + 1] - along[d + 1 :]).T / (2 * STEP)
 
@@ -156,7 +156,7 @@ def _newton_step(slope: Floats, curvature: Floats) -> Floats:
 
 
 def _found(surrogate: Surrogate, cell: Floats, pressure_GPa: float, strains: Floats, curvature: Floats) -> Equilibrium:
-    periodic = list(surrogate.crystal.periodic)
+    crystal = surrogate.crystal
     extrapolation = surrogate.extrapolation(cell[None])
     outside = bool(extrapolation.outside[0])
     if outside:
@@ -166,7 +166,7 @@ def _found(surrogate: Surrogate, cell: Floats, pressure_GPa: float, strains: Flo
     moved = strains.T @ response
     of_strain = moved @ joint.covariance[1:, 1:] @ moved.T
     of_energy = np.concatenate([[1.0], joint.mean[1:] @ moved])
-    rows = cell[periodic]
+    rows = crystal.vectors(cell)
     metric = lattice.metric(rows)
     parameters = lattice.lattice_parameters(metric)
     tangents, size_tangent = lattice_tangents(rows)
@@ -177,13 +177,13 @@ def _found(surrogate: Surrogate, cell: Floats, pressure_GPa: float, strains: Flo
         energy_std=float(np.sqrt(of_energy @ joint.covariance @ of_energy)),
         volume=float(np.sqrt(np.linalg.det(metric))),
         volume_std=float(np.sqrt(size_tangent @ of_strain @ size_tangent)),
-        names=NAMES[len(parameters)],
+        names=crystal.parameters,
         lattice_parameters=parameters,
         lattice_parameters_covariance=tangents.T @ of_strain @ tangents,
         strains=strains,
         response=response,
         outside=outside,
-        formula=surrogate.crystal.formula,
+        formula=crystal.formula,
     )
 
 
@@ -201,6 +201,5 @@ def lattice_tangents(rows: Floats) -> tuple[Floats, Floats]:
 
 def _in_words(rows: Floats) -> str:
     parameters = lattice.lattice_parameters(lattice.metric(rows))
-    names = NAMES[len(parameters)]
-    units = ["Å" if name in "abc" else "°" for name in names]
-    return ", ".join(f"{name} {value:.4g} {unit}" for name, value, unit in zip(names, parameters, units, strict=True))
+    named = zip(lattice.NAMES[len(rows)], parameters, strict=True)
+    return ", ".join(f"{name} {value:.4g} {lattice.unit_of(name)}" for name, value in named)

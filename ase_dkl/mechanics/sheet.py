@@ -95,9 +95,9 @@ def sheet_constants(surrogate: Model, *, symmetric: bool = True) -> SheetConstan
     """
     surrogate = as_surrogate(surrogate)
     crystal = surrogate.crystal
-    if len(crystal.periodic) != 2:
+    if crystal.dimension != 2:
         raise BadElasticity(
-            f"{crystal.formula} has {len(crystal.periodic)} periodic axes and is no sheet. "
+            f"{crystal.formula} has {crystal.dimension} periodic axes and is no sheet. "
             "elastic_constants gives the constants of a bulk crystal, in GPa, chain_stiffness that of a chain, in nN."
         )
     found = in_standard_frame(crystal, equilibrium(surrogate, symmetric=symmetric))

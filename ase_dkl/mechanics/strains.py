@@ -23,7 +23,7 @@ def invariant_strains(crystal: Crystal, cell: Floats) -> Floats:
     Returns:
         An orthonormal basis of them, Voigt, shape (d, 6); for a sheet or slab in its plane, for a chain along it.
     """
-    possible = lattice.independent_strains(cell[None][:, list(crystal.periodic)])[0]
+    possible = lattice.independent_strains(crystal.vectors(cell[None]))[0]
     # The mean over a group is a projection, so that the singular values of what it leaves are zero or not small.
     _, sizes, directions = np.linalg.svd(possible @ laue_group(crystal, cell).mean(axis=0).T)
     return np.asarray(directions[: int((sizes > 0.1).sum())])
@@ -48,7 +48,7 @@ def lattice_rotations(crystal: Crystal, cell: Floats) -> Floats:
     Returns:
         Q with W C = C Q, shape (g, 3, 3).
     """
-    rows = cell[list(crystal.periodic)]
+    rows = crystal.vectors(cell)
     d = len(rows)
     metric = lattice.metric(rows)
     images = crystal.images.astype(float)

@@ -12,7 +12,7 @@ from ase.units import GPa
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
-from ase_dkl.crystal.lattice import STRAIN_GENERATORS, on_strains, strained
+from ase_dkl.crystal.lattice import STRAIN_GENERATORS, on_strains, strained, volumes
 from ase_dkl.mechanics.elastic import at_equilibrium, in_standard_frame, refuse_all_but_bulk, stiffness
 from ase_dkl.mechanics.equilibrium import ISOTROPIC, Equilibrium, equilibrium
 from ase_dkl.mechanics.linear import Linear
@@ -171,7 +171,7 @@ def _third_derivatives(crystal: Crystal, cell: Floats) -> Linear:
     # A Lagrangian strain η is the stretch U = √(1 + 2 η), and ∂E/∂η = U⁻¹ (∂E/∂ε) U⁻¹.
     values, vectors = np.linalg.eigh(np.eye(3) + 2 * np.tensordot(strains, STRAIN_GENERATORS, axes=1))
     stretches = (vectors * np.sqrt(values)[:, None, :]) @ vectors.mT
-    slopes = on_strains(np.linalg.inv(stretches)).mT / abs(np.linalg.det(cell)) / STEP**2
+    slopes = on_strains(np.linalg.inv(stretches)).mT / volumes(cell) / STEP**2
     weights = np.zeros((6, 6, 6, len(strains), 6))
     for i in range(6):
         weights[i, i] = _placed({0: -2, 1 + i: 1, 7 + i: 1}, slopes)

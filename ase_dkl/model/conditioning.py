@@ -12,9 +12,10 @@ import numpy as np
 from ase.units import GPa
 
 from ase_dkl.arrays import Floats
+from ase_dkl.crystal.lattice import volumes
 from ase_dkl.dataset import Dataset
 from ase_dkl.model.features import propagate, silu
-from ase_dkl.model.inputs import Labels
+from ase_dkl.model.labels import Labels
 from ase_dkl.model.surrogate import Surrogate, label_offset
 
 
@@ -33,7 +34,7 @@ def conditioned(surrogate: Surrogate, dataset: Dataset) -> Surrogate:
     """
     if surrogate.report.derivative_noise is None:
         dataset = dataset.without_stresses()
-    labels = Labels.of(dataset, surrogate.scaling)
+    labels = Labels.of(dataset, surrogate.space, surrogate.units)
     m = len(labels.slopes)
     process = surrogate.process.conditioned(*observed(surrogate, labels), labels.together())
 
@@ -44,18 +45,19 @@ def conditioned(surrogate: Surrogate, dataset: Dataset) -> Surrogate:
         test=None,
     )
     if report.derivative_noise is not None:
-        to_GPa = surrogate.scaling.energy_scale / abs(float(np.linalg.det(surrogate.crystal.cell))) / GPa
+        to_GPa = surrogate.units.energy_scale / float(volumes(surrogate.crystal.cell)) / GPa
         offset, offset_std = label_offset(process)
         report = replace(report, stress_offset_GPa=offset * to_GPa, stress_offset_std_GPa=offset_std * to_GPa)
     cells = np.concatenate([surrogate.cells, dataset.cells])
-    return Surrogate(surrogate.crystal, surrogate.config, report, cells, surrogate.scaling, surrogate.layers, process)
+    space = surrogate.space.knowing(cells)
+    return Surrogate(space, surrogate.units, surrogate.config, report, cells, surrogate.layers, process)
 
 
 def observed(surrogate: Surrogate, labels: Labels) -> tuple[Floats, Floats | None, Floats]:
     """What labels are observations of: features, derivatives and basis functions, as `Posterior.conditioned` wants."""
     m = len(labels.slopes)
-    coordinates, tangents, basis = labels.observed(surrogate.config.mean)
-    features, derivatives = propagate(surrogate.layers, silu, coordinates[:m], tangents)
-    if m < len(coordinates):
-        features = np.concatenate([features, propagate(surrogate.layers, silu, coordinates[m:], None)[0]], axis=1)
-    return features, derivatives if m else None, basis
+    seen, functions = labels.observed(surrogate.mean)
+    features, derivatives = propagate(surrogate.layers, silu, seen.coordinates[:m], seen.tangents)
+    if m < len(seen.coordinates):
+        features = np.concatenate([features, propagate(surrogate.layers, silu, seen.coordinates[m:], None)[0]], axis=1)
+    return features, derivatives if m else None, functions

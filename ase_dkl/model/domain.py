@@ -12,7 +12,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import KDTree
 
 from ase_dkl.arrays import Floats
-from ase_dkl.crystal.lattice import NAMES
+from ase_dkl.crystal.lattice import unit_of
 
 MARGIN = 0.02
 """How far beyond the outermost training lattice is still inside, as a part of the range's width."""
@@ -33,11 +33,13 @@ class Extrapolation:
             images, Å and degrees, shape (n, g, p).
         distance: to the nearest training lattice, in standard deviations of the lattice parameters, shape (n,).
         reach: the distance beyond which a lattice is far: large against the gaps between the training lattices.
+        names: of the lattice parameters.
     """
 
     excess: Floats
     distance: Floats
     reach: float
+    names: tuple[str, ...]
 
     @property
     def outside_range(self) -> NDArray[np.bool_]:
@@ -59,10 +61,9 @@ class Extrapolation:
         images = self.excess[i]
         # The images share one range. Words are about the lattice as given, or the image that is furthest beyond it.
         beyond = images[0] if images[0].any() else images[images.sum(axis=1).argmax()]
-        names = NAMES[len(beyond)]
         reasons = [
-            f"{name} is {value:.3g} {'Å' if name in 'abc' else '°'} beyond the training range"
-            for name, value in zip(names, beyond, strict=True)
+            f"{name} is {value:.3g} {unit_of(name)} beyond the training range"
+            for name, value in zip(self.names, beyond, strict=True)
             if value > 0
         ]
         if self.far[i]:
@@ -82,9 +83,10 @@ class Domain:
     Args:
         parts: scaled lattice parameters of every image of the training lattices, in parts of shape (n, g, p).
         unit: of each lattice parameter, Å and degrees, shape (p,).
+        names: of the lattice parameters.
     """
 
-    def __init__(self, parts: Iterable[Floats], unit: Floats) -> None:
+    def __init__(self, parts: Iterable[Floats], unit: Floats, names: tuple[str, ...]) -> None:
         low, high = np.inf, -np.inf
         lattices: list[Floats] = []
         some: list[Floats] = []
@@ -96,7 +98,7 @@ class Domain:
                 some.append(coordinates)
         margin = MARGIN * (high - low)
         self._low, self._high = low - margin, high + margin
-        self._unit = unit
+        self._unit, self._names = unit, names
         self._tree = KDTree(np.concatenate(lattices))
         self.reach = FAR * _largest_gap(np.concatenate(some)[:_ENOUGH])
 
@@ -104,7 +106,7 @@ class Domain:
         """Compare n lattices with the training data, from scaled parameters of every image, shape (n, g, p)."""
         excess = np.maximum(np.maximum(coordinates - self._high, self._low - coordinates), 0) * self._unit
         distance, _ = self._tree.query(coordinates)
-        return Extrapolation(excess, distance.min(axis=1), self.reach)
+        return Extrapolation(excess, distance.min(axis=1), self.reach, self._names)
 
 
 def _largest_gap(images: Floats) -> float:

@@ -85,7 +85,7 @@ def stress_labels(dataset: Dataset, offset: float) -> Floats:
     """
     labels = dataset.stresses.copy()
     labels[:, :3] -= offset / volumes(dataset.cells)[:, None]
-    projection = onto_lattice(dataset.cells[:, list(dataset.crystal.periodic)])
+    projection = onto_lattice(dataset.crystal.vectors(dataset.cells))
     found = np.einsum("nij,ni->nj", projection, labels)
     found[np.diagonal(projection, axis1=1, axis2=2) <= 1e-9] = np.nan
     return np.asarray(found)

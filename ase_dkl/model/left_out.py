@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from ase_dkl.dataset import Dataset
 from ase_dkl.model.conditioning import observed
 from ase_dkl.model.evaluation import judged
-from ase_dkl.model.inputs import Labels
+from ase_dkl.model.labels import Labels
 from ase_dkl.model.prediction import Normal, Prediction
 from ase_dkl.model.records import Evaluation
 from ase_dkl.model.surrogate import Surrogate, spread_factor
@@ -32,7 +32,7 @@ def left_out(surrogate: Surrogate, dataset: Dataset, fold: NDArray[np.int_]) -> 
     Returns:
         Errors of all rows, or None of so many that it would take much memory.
     """
-    labels = Labels.of(dataset, surrogate.scaling)
+    labels = Labels.of(dataset, surrogate.space, surrogate.units)
     m, n, networks = len(labels.slopes), len(dataset), len(surrogate.process.points)
     if networks * len(labels.together()) * surrogate.process.factor.shape[1] > LARGEST:
         return None
@@ -40,9 +40,9 @@ def left_out(surrogate: Surrogate, dataset: Dataset, fold: NDArray[np.int_]) -> 
     mean, covariance = (each[fold, np.arange(n)] for each in (means, covariances))
     apart = means - means.mean(axis=0)
     covariance += np.einsum("kni,knj->nij", apart, apart) / (networks - 1) * spread_factor(networks)
-    scale, noises = surrogate.scaling.energy_scale, (surrogate.report.energy_noise, surrogate.report.derivative_noise)
+    scale, noises = surrogate.units.energy_scale, (surrogate.report.energy_noise, surrogate.report.derivative_noise)
     numbers, stds = np.full((2, n, 7 if m else 1), np.nan)
-    numbers[:, 0] = surrogate.scaling.energy_shift + scale * mean[:, 0]
+    numbers[:, 0] = surrogate.units.energy_shift + scale * mean[:, 0]
     stds[:, 0] = scale * np.sqrt(covariance[:, 0, 0])
     if m:
         # Slopes are along strains of the lattice alone; these are the ∂E/∂ε that have them.

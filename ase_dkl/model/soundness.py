@@ -37,24 +37,24 @@ def check(surrogate: Surrogate) -> None:
 
 def _check(surrogate: Surrogate) -> None:
     crystal, config, report = surrogate.crystal, surrogate.config, surrogate.report
-    scaling, process = surrogate.scaling, surrogate.process
+    space, frame, process = surrogate.space, surrogate.space.frame, surrogate.process
     d = _check_crystal(crystal)
     p, k = d * (d + 1) // 2, config.networks
-    _expect("energy_shift", np.array(scaling.energy_shift, dtype=float))
-    _expect("energy_scale", np.array(scaling.energy_scale, dtype=float), positive=True)
-    _expect("scaling.centre", scaling.centre, p)
-    _expect("scaling.scale", scaling.scale, p, positive=True)
-    _expect("scaling.images", scaling.images, -1, d, d)
-    if not np.array_equal(scaling.images, crystal.images[: len(scaling.images)]):
+    _expect("energy_shift", np.array(surrogate.units.energy_shift, dtype=float))
+    _expect("energy_scale", np.array(surrogate.units.energy_scale, dtype=float), positive=True)
+    _expect("scaling.centre", frame.centre, p)
+    _expect("scaling.scale", frame.scale, p, positive=True)
+    _expect("scaling.images", frame.images, -1, d, d)
+    if not np.array_equal(frame.images, crystal.images[: len(frame.images)]):
         raise ValueError("the images of the scaling are not the crystal's")
-    if scaling.metric is not None:
-        _expect("scaling.metric", scaling.metric, d, d)
-        np.linalg.cholesky(scaling.metric)
+    if space.metric is not None:
+        _expect("scaling.metric", space.metric, d, d)
+        np.linalg.cholesky(space.metric)
     _expect("cells", surrogate.cells, -1, 3, 3)
-    lattices = surrogate.cells[:, list(crystal.periodic)]
+    lattices = crystal.vectors(surrogate.cells)
     if len(lattices) != report.n_rows or not (np.linalg.det(metric(lattices)) > 0).all():
         raise ValueError("the training lattices are not all there, or flat")
-    if not (np.abs(scaling.coordinates(lattices[:_SOME])) < _FAR).all():
+    if not (np.abs(frame.of(lattices[:_SOME])) < _FAR).all():
         raise ValueError("the training lattices are nowhere near what was trained on")
     widths = [p, *[config.width] * (config.depth + 1), config.n_features]
     for i, (weight, bias) in enumerate(surrogate.layers):

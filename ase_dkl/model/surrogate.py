@@ -15,27 +15,29 @@ from scipy.special import ndtr, stdtrit
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
-from ase_dkl.crystal.lattice import NAMES, image_parameters
+from ase_dkl.crystal.coordinates import Coordinates
+from ase_dkl.crystal.lattice import volumes
 from ase_dkl.crystal.structures import Structure, one_or_many
 from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.model.calibration import Calibration
 from ase_dkl.model.domain import Domain, Extrapolation
 from ase_dkl.model.features import propagate, silu
-from ase_dkl.model.inputs import DEGREES, Scaling, basis_functions, strain_functions
+from ase_dkl.model.labels import Units
+from ase_dkl.model.mean import MEANS, Mean
 from ase_dkl.model.model_file import BadModelFile, checksum, pack, unpack, writer
 from ase_dkl.model.posterior import Posterior
 from ase_dkl.model.prediction import JointPosterior, Normal, Prediction, as_cells
 from ase_dkl.model.records import TrainConfig, TrainingReport, from_json
 from ase_dkl.model.soundness import check
+from ase_dkl.model.space import Lattice, Seen
 from ase_dkl.shown import Shown, plain
 from ase_dkl.wording import number
 
 Layers = list[tuple[Floats, Floats]]
-_PART = 4096
-"""Training lattices looked at together."""
 _CHUNK = 2**18
 """Numbers in the largest intermediate of a batch prediction: small enough to stay near the caches."""
 
+_FRAME = ("images", "centre", "scale")
 _POSTERIOR = tuple(Posterior.__dataclass_fields__)[1:]
 
 
@@ -45,11 +47,11 @@ class Surrogate(Shown):
     Threads may share one.
 
     Attributes:
-        crystal: the reference crystal.
+        space: what moves.
+        units: of the energies inside.
         config: how the model was trained.
         report: what training found.
         cells: training lattices in the reference's basis, shape (n, 3, 3), Å.
-        scaling: units and images of the networks' inputs.
         layers: of the networks, weights and biases.
         process: the Gaussian processes on the features.
         calibration: what held-out rows say of the error bars; None where nobody asked. Predictions are the same.
@@ -59,22 +61,26 @@ class Surrogate(Shown):
 
     def __init__(
         self,
-        crystal: Crystal,
+        space: Lattice,
+        units: Units,
         config: TrainConfig,
         report: TrainingReport,
         cells: Floats,
-        scaling: Scaling,
         layers: Layers,
         process: Posterior,
     ) -> None:
-        self.crystal = crystal.near(cells)
+        self.space, self.units = space, units
         self.config = config
         self.report = report
         self.cells = cells
-        self.scaling, self.layers, self.process = scaling, layers, process
+        self.layers, self.process = layers, process
         self.calibration: Calibration | None = None
         self.written: str | None = None
-        self._periodic = list(crystal.periodic)
+
+    @property
+    def crystal(self) -> Crystal:
+        """The reference crystal."""
+        return self.space.crystal
 
     def predict(self, structures: Structure | Sequence[Structure], *, stress: bool = True) -> Prediction:
         """Predict structures as they are: rotated, supercells, in any basis of the crystal.
@@ -108,7 +114,7 @@ class Surrogate(Shown):
     def judged(self, cells: ArrayLike, *, stress: bool = True) -> tuple[Prediction, Extrapolation]:
         """What `predict_cells` and `extrapolation` answer; energies alone cost less than when each is asked."""
         given = as_cells(cells, stress=stress)
-        coordinates = self._coordinates(given)
+        coordinates = self.space.coordinates(given)
         return self._predict(given, stress, coordinates), self._domain.judge(coordinates)
 
     def derivatives(self, cells: ArrayLike) -> Floats:
@@ -129,20 +135,20 @@ class Surrogate(Shown):
         networks, mean, covariance = len(means), means.mean(axis=0), covariances.mean(axis=0)
         if networks > 1 and spread:
             covariance += np.cov(means, rowvar=False) * spread_factor(networks)
-        mean *= self.scaling.energy_scale
-        mean[: len(given)] += self.scaling.energy_shift
-        return JointPosterior(mean, covariance * self.scaling.energy_scale**2)
+        mean *= self.units.energy_scale
+        mean[: len(given)] += self.units.energy_shift
+        return JointPosterior(mean, covariance * self.units.energy_scale**2)
 
     def extrapolation(self, cells: ArrayLike) -> Extrapolation:
         """Compare cells in the reference's basis, shape (n, 3, 3), Å, with the training lattices."""
-        return self._domain.judge(self._coordinates(as_cells(cells)))
+        return self._domain.judge(self.space.coordinates(as_cells(cells)))
 
     @cached_property
     def stress_offset(self) -> float:
         """The training labels' constant in V·σ of xx, yy and zz (Pulay stress), eV; 0 without stress labels."""
         if self.report.stress_offset_GPa is None:
             return 0.0
-        return self.report.stress_offset_GPa * GPa * float(np.abs(np.linalg.det(self.crystal.cell)))
+        return self.report.stress_offset_GPa * GPa * float(volumes(self.crystal.cell))
 
     @cached_property
     def digest(self) -> str:
@@ -151,11 +157,7 @@ class Surrogate(Shown):
 
     def ranges(self) -> list[tuple[str, float, float, float]]:
         """Lattice parameters of the training cells and their images: name, lowest, the reference's, highest."""
-        images = self.crystal.images.astype(float)
-        (reference,) = image_parameters(self.crystal.cell[self._periodic], images[:1])
-        parameters = image_parameters(self.cells[:, self._periodic], images).reshape(-1, len(reference))
-        columns = (parameters.min(axis=0), reference, parameters.max(axis=0))
-        return list(zip(NAMES[len(reference)], *(column.tolist() for column in columns), strict=True))
+        return self.space.ranges(self.cells)
 
     def to_dict(self) -> dict[str, Any]:
         """What the model is and how it came about, for JSON."""
@@ -232,31 +234,31 @@ class Surrogate(Shown):
         crystal = Crystal.from_dict(header["crystal"])
         config = from_json(TrainConfig, header["config"])
         report = TrainingReport.from_dict(header["report"])
-        images, centre, scale = (tensors[f"scaling.{name}"] for name in ("images", "centre", "scale"))
+        frame = Coordinates(*(tensors[f"scaling.{name}"] for name in _FRAME))
         # Models from before there were means of the strain have no metric.
-        scaling = Scaling(images, centre, scale, **header["energy"], metric=tensors.get("scaling.metric"))
+        space = Lattice(crystal.near(tensors["cells"]), frame, tensors.get("scaling.metric"))
+        units = Units(**header["energy"])
         layers = [(tensors[f"layer{i}.weight"], tensors[f"layer{i}.bias"]) for i in range(config.depth + 2)]
         process = Posterior(config.kernel, *(tensors[f"posterior.{name}"] for name in _POSTERIOR))
-        surrogate = cls(crystal, config, report, tensors["cells"], scaling, layers, process)
+        surrogate = cls(space, units, config, report, tensors["cells"], layers, process)
         if header.get("calibration") is not None:
             surrogate.calibration = Calibration.from_file(header["calibration"], tensors)
         check(surrogate)
         return surrogate
 
     def _identity(self) -> dict[str, Any]:
-        energy = {name: getattr(self.scaling, name) for name in ("energy_shift", "energy_scale")}
-        return {"crystal": self.crystal.to_dict(), "config": asdict(self.config), "energy": energy}
+        return {"crystal": self.crystal.to_dict(), "config": asdict(self.config), "energy": asdict(self.units)}
 
     def _tensors(self) -> dict[str, Floats]:
-        scaling = {f"scaling.{name}": getattr(self.scaling, name) for name in ("images", "centre", "scale", "metric")}
+        scaling = {f"scaling.{name}": getattr(self.space.frame, name) for name in _FRAME}
         posterior = {f"posterior.{name}": getattr(self.process, name) for name in _POSTERIOR}
         layers = {
             f"layer{i}.{name}": array
             for i, layer in enumerate(self.layers)
             for name, array in zip(("weight", "bias"), layer, strict=True)
         }
-        if self.scaling.metric is None:
-            del scaling["scaling.metric"]
+        if self.space.metric is not None:
+            scaling["scaling.metric"] = self.space.metric
         return {"cells": self.cells, **scaling, **layers, **posterior}
 
     def __reduce__(self) -> tuple[Any, tuple[bytes]]:
@@ -264,9 +266,12 @@ class Surrogate(Shown):
 
     @cached_property
     def _domain(self) -> Domain:
-        cells = as_cells(self.cells)[:, self._periodic]
-        parts = (cells[start : start + _PART] for start in range(0, len(cells), _PART))
-        return Domain((self.scaling.coordinates(part) for part in parts), self.scaling.scale)
+        return self.space.domain(as_cells(self.cells))
+
+    @cached_property
+    def mean(self) -> Mean:
+        """What is expected beforehand."""
+        return MEANS[self.config.mean](self.space)
 
     def _observe(
         self, cells: Floats, derivatives: bool, coordinates: Floats | None = None
@@ -278,20 +283,16 @@ class Surrogate(Shown):
             derivatives: whether those are wanted.
             coordinates: of the images, where they are known and no derivatives are wanted.
         """
-        tangents = None
+        seen: Seen
         if derivatives:
-            coordinates, tangents = self.scaling.coordinates_and_tangents(cells[:, self._periodic])
+            seen = self.space.seen_along_all(cells)
         elif coordinates is None:
-            coordinates = self._coordinates(cells)
+            seen = self.space.seen(cells)
+        else:
+            seen = Seen(cells, None, coordinates, None)
         with np.errstate(over="ignore"):  # where exp overflows, SiLU is exactly zero
-            features, slopes = propagate(self.layers, silu, coordinates, tangents)
-        if self.config.mean != "sextic":
-            return features, slopes, basis_functions(coordinates, tangents, degree=DEGREES[self.config.mean])
-        strains = np.broadcast_to(np.eye(6), (len(cells) if derivatives else 0, 6, 6))
-        return features, slopes, strain_functions(self.scaling, cells[:, self._periodic], strains)
-
-    def _coordinates(self, cells: Floats) -> Floats:
-        return self.scaling.coordinates(cells[:, self._periodic])
+            features, slopes = propagate(self.layers, silu, seen.coordinates, seen.tangents)
+        return features, slopes, self.mean.functions(seen)
 
     def _predict(self, cells: Floats, stress: bool, coordinates: Floats | None = None) -> Prediction:
         expected, uncertainty = self._all_marginals(cells, stress, coordinates)
@@ -302,15 +303,15 @@ class Surrogate(Shown):
     def _all_marginals(self, cells: Floats, stress: bool, coordinates: Floats | None = None) -> tuple[Floats, Floats]:
         """Mean and standard deviation of energies, and of ∂E/∂ε where wanted, eV, shape (n, 1) or (n, 7)."""
         rows = 7 if stress else 1
-        size = max(1, _CHUNK // (len(self.scaling.images) * rows * self.config.width * self.config.networks))
+        size = max(1, _CHUNK // (len(self.space.frame.images) * rows * self.config.width * self.config.networks))
         expected, uncertainty = np.empty((len(cells), rows)), np.empty((len(cells), rows))
         for start in range(0, len(cells), size):
             part = slice(start, start + size)
             known = None if coordinates is None else coordinates[part]
             expected[part], uncertainty[part] = self._marginals(cells[part], stress, known)
-        expected *= self.scaling.energy_scale
-        uncertainty *= self.scaling.energy_scale
-        expected[:, 0] += self.scaling.energy_shift
+        expected *= self.units.energy_scale
+        uncertainty *= self.units.energy_scale
+        expected[:, 0] += self.units.energy_shift
         return expected, uncertainty
 
     def _marginals(self, cells: Floats, stress: bool, coordinates: Floats | None) -> tuple[Floats, Floats]:

@@ -8,11 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ase_dkl.arrays import Floats
-from ase_dkl.crystal.invariants import UNIT
-from ase_dkl.crystal.lattice import NAMES, image_parameters
 from ase_dkl.figures.plots import BLUE, GREY, ORANGE
 from ase_dkl.model.domain import MARGIN
-from ase_dkl.model.inputs import CUBIC, DEGREES
 from ase_dkl.model.model_file import unpack
 from ase_dkl.model.surrogate import spread_factor
 from ase_dkl.report.blocks import Section, json_script
@@ -53,7 +50,7 @@ panel: σ. Grey: outside the training domain{unless}.</p>
 def explorer(surrogate: Surrogate) -> Section:
     """Sliders for the lattice parameters, and what the model says of the lattice that they make."""
     section = Section("Explorer", "Strain explorer")
-    d, networks, images = len(surrogate.crystal.periodic), surrogate.config.networks, len(surrogate.crystal.images)
+    d, networks, images = surrogate.crystal.dimension, surrogate.config.networks, len(surrogate.crystal.images)
     few = len(surrogate.cells) <= MOST_LATTICES
     html = _HTML.format(
         networks=f"{networks} network{'s' * (networks > 1)}",
@@ -69,10 +66,8 @@ def explorer(surrogate: Surrogate) -> Section:
 def model_data(surrogate: Surrogate) -> dict[str, Any]:
     """All that the page's script needs to predict; arrays are float64 in base64."""
     header, tensors = unpack(surrogate.to_bytes(), "This model")
-    crystal, config = surrogate.crystal, surrogate.config
-    periodic, images = list(crystal.periodic), crystal.images.astype(float)
-    (reference,) = image_parameters(crystal.cell[periodic], images[:1])
-    parameters = image_parameters(surrogate.cells[:, periodic], images)
+    crystal, config, space = surrogate.crystal, surrogate.config, surrogate.space
+    reference, parameters = space.reference, space.parameters(surrogate.cells)
     centre, scale = tensors["scaling.centre"], tensors["scaling.scale"]
     coordinates = (parameters - centre) / scale
     low, high = coordinates.min(axis=(0, 1)), coordinates.max(axis=(0, 1))
@@ -83,16 +78,14 @@ def model_data(surrogate: Surrogate) -> dict[str, Any]:
     layers = [(tensors[f"layer{i}.weight"], tensors[f"layer{i}.bias"]) for i in range(config.depth + 2)]
     names = {"amplitude": "scale"} | {n: n for n in ("points", "lengthscale", "whitening", "factor", "weights")}
     return {
-        "names": list(NAMES[len(reference)]),
+        "names": list(space.names),
         "reference": reference.tolist(),
         "slider_low": (centre + scale * (low - beyond)).tolist(),
         "slider_high": (centre + scale * (high + beyond)).tolist(),
         "images": crystal.images.tolist(),
         "networks": config.networks,
         "kernel": config.kernel,
-        "degree": DEGREES.get(config.mean),
-        "cubic": CUBIC,
-        "strain": _strain(surrogate) if config.mean == "sextic" else None,
+        **_encoded_within(surrogate.mean.constants()),
         "spread_factor": spread_factor(config.networks) if config.networks > 1 else 0.0,
         "reach": surrogate.extrapolation(crystal.cell[None]).reach,
         **header["energy"],
@@ -105,14 +98,13 @@ def model_data(surrogate: Surrogate) -> dict[str, Any]:
     }
 
 
-def _strain(surrogate: Surrogate) -> dict[str, Any]:
-    """What the script makes invariant polynomials of the strain from."""
-    invariants = surrogate.scaling.invariants
-    degrees = [
-        {"first": each.first.tolist(), "rest": each.rest.tolist(), "mixing": _encoded(each.mixing)}
-        for each in invariants.degrees
-    ]
-    return {"root": invariants.root.tolist(), "unit": UNIT, "degrees": degrees}
+def _encoded_within(value: Any) -> Any:
+    """Plain values whose arrays are encoded."""
+    if isinstance(value, dict):
+        return {name: _encoded_within(each) for name, each in value.items()}
+    if isinstance(value, list):
+        return [_encoded_within(each) for each in value]
+    return _encoded(value) if isinstance(value, np.ndarray) else value
 
 
 def _encoded(array: Floats) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def state(surrogate: Surrogate, dataset: Dataset | None) -> Section:
 
 
 def _curve(surrogate: Surrogate, fitted: EquationOfState, dataset: Dataset | None) -> str:
-    bulk = len(surrogate.crystal.periodic) == 3
+    bulk = surrogate.crystal.dimension == 3
     volumes = np.linspace(fitted.volumes.min(), fitted.volumes.max(), 121)
     mean, std = fitted.curve(volumes)
     zero = float(fitted.values[1])
@@ -93,13 +93,13 @@ def elasticity(surrogate: Surrogate) -> Section:
     section = Section("Elasticity", "Elastic constants")
     crystal = surrogate.crystal
     words: dict[str, str] = {}
-    if len(crystal.periodic) == 1:
+    if crystal.dimension == 1:
         chain = attempt(section, lambda: chain_stiffness(surrogate))
         if chain is not None:
             section.headlines = of_chain(chain)
             section.parts.append(facts({**of_chain(chain), **_lattice(chain.equilibrium), "ions": chain.ions}))
         return section
-    if len(crystal.periodic) == 2:
+    if crystal.dimension == 2:
         found = attempt(section, lambda: sheet_constants(surrogate))
         if found is not None:
             if not found.undetermined:

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ase_dkl.arrays import Floats
-from ase_dkl.crystal.lattice import image_parameters
+from ase_dkl.crystal.lattice import volumes
 from ase_dkl.figures.plots import ORANGE, axis_label
 from ase_dkl.mechanics.paths import ANGLES
 from ase_dkl.mechanics.points import Points, points_on_line
@@ -30,7 +30,7 @@ POINTS = 121
 def scans(surrogate: Surrogate, dataset: Dataset | None) -> Section:
     """A scan along every lattice parameter that symmetry does not make equal to another, and along the volume."""
     section = Section("Scans", "Scans through the reference lattice")
-    lines = distinct_parameters(surrogate) + (["volume"] if len(surrogate.crystal.periodic) == 3 else [])
+    lines = distinct_parameters(surrogate) + (["volume"] if surrogate.crystal.dimension == 3 else [])
     drawn = [attempt(section, partial(_scan, surrogate, along, dataset)) for along in lines]
     section.parts.append(
         "<p>One quantity at a time is changed, all else as in the reference; lattice parameters that symmetry makes "
@@ -45,13 +45,11 @@ def scans(surrogate: Surrogate, dataset: Dataset | None) -> Section:
 
 def distinct_parameters(surrogate: Surrogate) -> list[str]:
     """Names of the lattice parameters whose lines are no symmetry images of an earlier one's."""
-    crystal = surrogate.crystal
-    periodic, images = list(crystal.periodic), crystal.images.astype(float)
     distinct: list[str] = []
     found: list[Floats] = []
     for name in scan_names(surrogate):
-        cell = scan_along(surrogate, name, [2.0 if name in ANGLES else 0.02], stress=False).cells[:, periodic]
-        parameters = image_parameters(cell, images)[0]
+        cell = scan_along(surrogate, name, [2.0 if name in ANGLES else 0.02], stress=False).cells
+        parameters = surrogate.space.parameters(cell)[0]
         if not any(np.isclose(parameters, earlier, atol=1e-6).all(axis=1).any() for earlier in found):
             distinct.append(name)
             found.append(parameters[0])
@@ -109,15 +107,12 @@ def _inside_range(scan: Scan, total: Floats, points: Points | None) -> list[floa
 
 def _offsets(surrogate: Surrogate, along: str, points: Points | None) -> Floats:
     """From somewhat below training lattices and labels to somewhat above: fractions, or degrees for angles."""
-    crystal = surrogate.crystal
-    periodic, images = list(crystal.periodic), crystal.images.astype(float)
     if along == "volume":
-        reference = float(np.abs(np.linalg.det(crystal.cell)))
-        values = np.abs(np.linalg.det(surrogate.cells))
+        reference, values = float(volumes(surrogate.crystal.cell)), volumes(surrogate.cells)
     else:
         column = scan_names(surrogate).index(along)
-        reference = float(image_parameters(crystal.cell[periodic], images[:1])[0, column])
-        values = image_parameters(surrogate.cells[:, periodic], images)[..., column]
+        reference = float(surrogate.space.reference[column])
+        values = surrogate.space.parameters(surrogate.cells)[..., column]
     unit = 1.0 if along in ANGLES else reference
     least = 2.0 if along in ANGLES else 0.02
     low, high = min(values.min() - reference, -least * unit), max(values.max() - reference, least * unit)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from ase_dkl.crystal.lattice import NAMES, image_parameters
+from ase_dkl.crystal.lattice import unit_of
 from ase_dkl.figures.plots import BLUE, GREY, ORANGE
 from ase_dkl.model.domain import MARGIN
 from ase_dkl.report.blocks import Section, facts, figure, side_by_side, table
@@ -25,11 +25,8 @@ ENERGIES = [[0, "#0072B2"], [0.35, "#56B4E9"], [0.7, "#E69F00"], [1, "#D55E00"]]
 def domain(surrogate: Surrogate) -> Section:
     """Where the training lattices and their symmetry images lie, and the range that follows."""
     section = Section("Domain", "Training data and domain")
-    crystal = surrogate.crystal
-    periodic, images = list(crystal.periodic), crystal.images.astype(float)
-    parameters = image_parameters(surrogate.cells[:, periodic], images)
-    (reference,) = image_parameters(crystal.cell[periodic], images[:1])
-    names = NAMES[len(reference)]
+    space = surrogate.space
+    parameters, reference, names = space.parameters(surrogate.cells), space.reference, space.names
     if len(names) > 1:
         section.parts.append(_pairs(surrogate, parameters, reference))
     low, high = parameters.min(axis=(0, 1)), parameters.max(axis=(0, 1))
@@ -38,7 +35,7 @@ def domain(surrogate: Surrogate) -> Section:
         [
             GREEK.get(name, name),
             *(f"{value:.{3 if len(name) == 1 else 1}f}" for value in values),
-            "Å" if len(name) == 1 else "°",
+            unit_of(name),
         ]
         for name, *values in zip(names, low - margin, low, reference, high, high + margin, strict=True)
     ]
@@ -46,15 +43,15 @@ def domain(surrogate: Surrogate) -> Section:
     caption = (
         "Range of every lattice parameter over the training lattices and their symmetry images. A lattice is inside "
         f"the domain when it and its images are within these limits and the nearest training lattice is within "
-        f"{surrogate.extrapolation(crystal.cell[None]).reach:.2g} standard deviations of the lattice parameters."
+        f"{surrogate.extrapolation(space.crystal.cell[None]).reach:.2g} standard deviations of the lattice parameters."
     )
     section.parts.append(table(head, rows, caption))
     return section
 
 
 def _pairs(surrogate: Surrogate, parameters: np.ndarray, reference: np.ndarray) -> str:
-    names = NAMES[len(reference)]
-    labels = [f"{GREEK[name]} (°)" if name in GREEK else f"{name} (Å)" for name in names]
+    names = surrogate.space.names
+    labels = [f"{GREEK.get(name, name)} ({unit_of(name)})" for name in names]
     p = len(names)
     n = min(len(parameters), SHOWN)
     chosen = np.linspace(0, len(parameters) - 1, n).astype(int)

@@ -7,19 +7,15 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import block_diag
 from torch import Tensor
 
 from ase_dkl.arrays import Floats
-from ase_dkl.crystal import lattice
-from ase_dkl.dataset import Dataset
-from ase_dkl.model.inputs import DEGREES, Labels, Scaling, basis_functions
+from ase_dkl.model.labels import Labels
+from ase_dkl.model.mean import MEANS
 from ase_dkl.model.posterior import Posterior
 from ase_dkl.model.records import TrainConfig
 
-SYNTHETIC = 400
-"""Random lattices that tell which basis functions are independent."""
-DEPENDENT = 1e-9
-"""Relative size below which a combination of basis functions is zero but for rounding."""
 SUBSET = 2000
 """m_r: structures that fuzzy c-means sees."""
 
@@ -47,23 +43,19 @@ class Batch:
 
 
 class TrainingData:
-    """A dataset in scaled units. Structures that have stress labels come first.
+    """Labels, as networks learn from them. Structures that have stress labels come first.
 
     Args:
-        dataset: labelled cells.
-        images: symmetry images to average over, shape (g, d, d).
+        labels: of a dataset.
         config: says how many inducing points want a place, and which mean.
-        scaling: units, where an earlier model has set them.
     """
 
-    def __init__(
-        self, dataset: Dataset, images: NDArray[np.int_], config: TrainConfig, scaling: Scaling | None = None
-    ) -> None:
-        self._labels = Labels.of(dataset, scaling or images)
-        self.scaling = self._labels.scaling
-        self.n_stress = len(self._labels.slopes)
-        self._config = config
-        self._independent = self._independent_functions()
+    def __init__(self, labels: Labels, config: TrainConfig) -> None:
+        self._labels, self._config = labels, config
+        self.space, self.mean = labels.space, MEANS[config.mean](labels.space)
+        self.n_stress = len(labels.slopes)
+        # The last function is the labels' offset. BLAS rounds by the layout, and models are to stay what they were.
+        self._independent = np.asfortranarray(block_diag(self.mean.independent(labels.points), 1.0))
 
     def __len__(self) -> int:
         return len(self._labels.values)
@@ -76,11 +68,11 @@ class TrainingData:
     def batch(self, index: NDArray[np.int_]) -> Batch:
         """Some structures, in rising order."""
         labels = self._labels.part(index)
-        coordinates, tangents, basis = labels.observed(self._config.mean)
+        seen, functions = labels.observed(self.mean)
         return Batch(
-            _tensor(coordinates),
-            None if tangents is None else _tensor(tangents),
-            _tensor(basis @ self._independent),
+            _tensor(seen.coordinates),
+            None if seen.tangents is None else _tensor(seen.tangents),
+            _tensor(functions @ self._independent),
             _tensor(labels.together()),
         )
 
@@ -107,17 +99,14 @@ class TrainingData:
         """Coordinates of a random subset, shape (m_r, g, p).
 
         A structure with stresses is worth several observations, and then there may be more inducing points than
-        structures. The subset is filled up with lattices between the labelled ones: mixtures of two metrics.
+        structures. The subset is filled up with points between the labelled ones.
         """
-        every = self._labels.cells
-        cells = every[rng.permutation(len(self))[:SUBSET]]
-        missing = 8 * self._config.n_inducing - len(cells)
+        every = self._labels.points
+        points = every[rng.permutation(len(self))[:SUBSET]]
+        missing = 8 * self._config.n_inducing - len(points)
         if self.n_stress and missing > 0:
-            metrics = lattice.metric(every)
-            first, second = metrics[rng.integers(len(self), size=(2, missing))]
-            share = rng.random((missing, 1, 1))
-            cells = np.concatenate([cells, _cells_of(share * first + (1 - share) * second)])
-        return _tensor(self.scaling.coordinates(cells))
+            points = np.concatenate([points, self.space.between(every, missing, rng)])
+        return _tensor(self.space.coordinates(points))
 
     def of_all_functions(self, posterior: Posterior) -> Posterior:
         """A posterior of the weights of the independent basis functions, as one of all P of them."""
@@ -129,29 +118,9 @@ class TrainingData:
             factor=np.concatenate([posterior.factor[:, :m], self._independent @ factor], axis=1),
         )
 
-    def _independent_functions(self) -> Floats:
-        """An orthonormal basis of the weights that make a difference, shape (P, R).
-
-        Averages of different monomials over the images are often the same function. With these combinations the
-        process is the same, and its linear algebra a fraction.
-        """
-        if self._config.mean == "sextic":
-            return np.eye(self.scaling.invariants.count + 1)
-        degree = DEGREES[self._config.mean]
-        rng = np.random.default_rng(0)
-        cells = self._labels.cells[rng.integers(len(self), size=SYNTHETIC)]
-        cells = lattice.strained(cells, rng.uniform(-0.1, 0.1, (SYNTHETIC, 6)))
-        values = basis_functions(self.scaling.coordinates(cells), degree=degree)
-        _, sizes, directions = np.linalg.svd(values, full_matrices=False)
-        kept = directions[sizes > DEPENDENT * sizes[0]].T
-        kept = np.pad(kept, ((0, 0), (0, 1)))
-        # The labels' offset, of which predictions have nothing.
-        kept[-1, -1] = 1
-        return np.asarray(kept)
-
     def learnt(self) -> Tensor | None:
-        """Functions whose prior the bound finds: a sextic mean's, less the constant and the offset, shape (R,)."""
-        if self._config.mean != "sextic":
+        """Functions whose prior's breadth the bound finds, all but the constant and the offset, shape (R,)."""
+        if not self.mean.breadth_is_learnt:
             return None
         place = torch.arange(self._independent.shape[1])
         return (place > 0) & (place < len(place) - 1)
@@ -159,14 +128,8 @@ class TrainingData:
     def activation_bytes(self) -> int:
         """Memory that training on all data at once takes for what the backward pass needs."""
         passes = self.n_labels
-        numbers = passes * len(self.scaling.images) * self._config.networks * self._config.width
+        numbers = passes * len(self.space.frame.images) * self._config.networks * self._config.width
         return 4 * 3 * self._config.depth * numbers
-
-
-def _cells_of(metrics: Floats) -> Floats:
-    """Periodic rows of some cells with these metrics, shape (n, d, 3)."""
-    roots = np.linalg.cholesky(metrics)
-    return np.pad(roots, ((0, 0), (0, 0), (0, 3 - roots.shape[-1])))
 
 
 def _tensor(array: Floats) -> Tensor:

@@ -27,8 +27,9 @@ from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.invariants import Invariants
+from ase_dkl.crystal.lattice import volumes
 from ase_dkl.dataset import Dataset
-from ase_dkl.model.inputs import Labels
+from ase_dkl.model.labels import Labels
 from ase_dkl.model.records import Contradiction
 
 DEGREE, FEW_IMAGES, LOW_DEGREE = 6, 4, 4
@@ -122,12 +123,12 @@ class _Problem:
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
         """Labels of a dataset whose rows with stresses come first."""
-        labels = Labels.of(dataset, dataset.crystal.images)
-        scaling, n, (m, t) = labels.scaling, len(labels.values), labels.slopes.shape
-        assert scaling.metric is not None
-        degree = DEGREE if len(scaling.images) >= FEW_IMAGES else LOW_DEGREE
-        invariants = Invariants.of(scaling.metric, scaling.images, degree)
-        values, slopes = invariants.functions(labels.cells, labels.directions)
+        labels = Labels.of(dataset)
+        space, n, (m, t) = labels.space, len(labels.values), labels.slopes.shape
+        assert space.metric is not None
+        degree = DEGREE if len(space.frame.images) >= FEW_IMAGES else LOW_DEGREE
+        invariants = Invariants.of(space.metric, space.frame.images, degree)
+        values, slopes = invariants.functions(space.crystal.vectors(labels.points), labels.directions)
         functions = np.zeros((n, 1 + t if m else 1, values.shape[1] + 1))
         functions[:, 0, :-1] = values
         together, known = np.zeros(functions.shape[:2]), np.zeros(functions.shape[:2], dtype=bool)
@@ -138,7 +139,7 @@ class _Problem:
             together[:m, 1:], known[:m, 1:] = labels.slopes, True
         degrees = np.repeat(np.arange(degree + 1), [1, *(each.mixing.shape[1] for each in invariants.degrees)])
         spread = np.array([1.0, np.sqrt(np.mean(labels.slopes**2)) if m else 1.0])
-        scales = scaling.energy_scale, scaling.energy_shift
+        scales = labels.units.energy_scale, labels.units.energy_shift
         return cls(*scales, functions, np.append(degrees, 0), together, known, labels.directions, spread)
 
     @property
@@ -240,7 +241,7 @@ def _told(dataset: Dataset, problem: _Problem, fitted: _Explained, row: int, kin
         label, other = (float(each[0]) + problem.shift for each in (given, expected))
         return Contradiction(identity, "energy", label, other, float(np.sqrt(covariance[0, 0])))
     # A sheet's slopes are along strains in its plane; this is the stress that has them.
-    to_GPa = np.linalg.pinv(problem.directions[row]) / (abs(np.linalg.det(dataset.cells[row])) * GPa)
+    to_GPa = np.linalg.pinv(problem.directions[row]) / (volumes(dataset.cells[row]) * GPa)
     given, expected, stds = to_GPa @ given, to_GPa @ expected, np.sqrt(np.diagonal(to_GPa @ covariance @ to_GPa.T))
     sigmas = np.divide(np.abs(given - expected), stds, out=np.zeros(6), where=stds > 0)
     worst = int(sigmas.argmax())

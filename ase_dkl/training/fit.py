@@ -21,12 +21,15 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from ase_dkl.crystal import Crystal
+from ase_dkl.crystal.lattice import volumes
 from ase_dkl.dataset import Dataset
 from ase_dkl.dataset.consistency import untrainable
 from ase_dkl.model.evaluation import evaluate
+from ase_dkl.model.labels import Labels
 from ase_dkl.model.left_out import left_out
 from ase_dkl.model.posterior import Posterior
 from ase_dkl.model.records import BadTraining, Evaluation, TrainConfig, TrainingReport
+from ase_dkl.model.space import Lattice
 from ase_dkl.model.surrogate import Surrogate, label_offset
 from ase_dkl.training.batches import SUBSET, Batch, TrainingData
 from ase_dkl.training.contradiction import contradicted
@@ -92,13 +95,17 @@ def fit(
         raise BadTraining('No row has a stress label, and stress="use" demands some. Use "auto" or "ignore".')
     if problem := untrainable(dataset):
         raise BadTraining(problem)
-    crystal = dataset.crystal if config.symmetry else replace(dataset.crystal, images=dataset.crystal.images[:1])
+    crystal = dataset.crystal if config.symmetry else dataset.crystal.without_symmetry()
 
     if start is not None:
         _check_start(start, crystal, config)
         start = start if len(dataset) > COLD else None
     contradictions = contradicted(dataset)
-    data = TrainingData(dataset, crystal.images, config, None if start is None else start.scaling)
+    if start is None:
+        labels = Labels.of(dataset, Lattice.of(crystal, dataset.cells))
+    else:
+        labels = Labels.of(dataset, start.space.knowing(dataset.cells), start.units)
+    data = TrainingData(labels, config)
     with torch.random.fork_rng(devices=[]), _progress_bar(progress) as bar:
         torch.manual_seed(config.seed)
         model = _initialise(data, config, start)
@@ -132,8 +139,8 @@ def fit(
         notes.append("Fuzzy c-means centres lie on the mean with every fuzzifier; ask for fewer features.")
     layers = [layer.numpy() for layer in model.extractor.layers]
     offset, offset_std = label_offset(posterior)
-    scale = data.scaling.energy_scale
-    to_GPa = scale / abs(float(np.linalg.det(crystal.cell))) / GPa if data.n_stress else 0.0
+    scale = labels.units.energy_scale
+    to_GPa = scale / float(volumes(crystal.cell)) / GPa if data.n_stress else 0.0
     report = TrainingReport(
         n_rows=len(dataset),
         n_stress=data.n_stress,
@@ -155,7 +162,7 @@ def fit(
         mean_breadth=None if model.gp.log_breadth is None else model.gp.log_breadth.detach().exp().tolist(),
         contradictions=contradictions,
     )
-    surrogate = Surrogate(crystal, config, report, dataset.cells, data.scaling, layers, posterior)
+    surrogate = Surrogate(labels.space, labels.units, config, report, dataset.cells, layers, posterior)
     # What an earlier model's networks have seen is not known here.
     fold = data.fold(config.seed) if leaves_out(config, len(data)) and start is None and not stochastic else None
     surrogate.report = replace(
@@ -195,7 +202,7 @@ def _initialise(data: TrainingData, config: TrainConfig, start: Surrogate | None
     rng = np.random.default_rng(config.seed)
     extractor = FeatureExtractor(
         config.networks,
-        len(data.scaling.centre),
+        len(data.space.frame.centre),
         config.n_features,
         width=config.width,
         depth=config.depth,

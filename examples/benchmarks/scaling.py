@@ -131,13 +131,15 @@ def _exact(job: Job, dataset: Dataset, seed: int, quick: bool) -> tuple[float, f
     import gpytorch
     import torch
 
-    from ase_dkl.model.inputs import Scaling
+    from ase_dkl.model.labels import Labels
+    from ase_dkl.model.space import Lattice
 
     start = time.process_time()
     torch.manual_seed(seed)
-    scaling = Scaling.of(dataset.crystal.images[:1], dataset.cells, dataset.energies)
-    x = torch.tensor(scaling.coordinates(dataset.cells)[:, 0])
-    y = torch.tensor((dataset.energies - scaling.energy_shift) / scaling.energy_scale)
+    space = Lattice.of(dataset.crystal.without_symmetry(), dataset.cells)
+    labels = Labels.of(dataset.without_stresses(), space)
+    x = torch.tensor(space.coordinates(labels.points)[:, 0])
+    y = torch.tensor(labels.values)
     likelihood = gpytorch.likelihoods.GaussianLikelihood().double()
     model = _exact_process(x, y, likelihood).double()
     objective = gpytorch.mlls.ExactMarginalLogLikelihood(likelihood, model)

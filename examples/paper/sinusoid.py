@@ -125,7 +125,7 @@ def drawn(models: Mapping[tuple[str, int], Surrogate], t: Floats, energies: Floa
 
 def places_of_inducing_points(model: Surrogate, t: Floats) -> Floats:
     """They live among the features: for each of the first network's, the t whose features are nearest to it."""
-    coordinates = model.scaling.coordinates(cells_of(t)[:, :1])
+    coordinates = model.space.coordinates(cells_of(t))
     features = propagate(model.layers, silu, coordinates, None)[0][0]
     distances = np.linalg.norm(model.process.points[0][:, None] - features, axis=2)
     return np.asarray(t[distances.argmin(axis=1)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,9 +12,11 @@ from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.methods.method import BadMethod, Method, Model, Settings
 from ase_dkl.benchmark.methods.process import ExactProcess, ImageKernel, rows_of
 from ase_dkl.dataset import Dataset
-from ase_dkl.model.inputs import DEGREES, Labels, Scaling, basis_functions
+from ase_dkl.model.labels import Labels, Units
+from ase_dkl.model.mean import POLYNOMIALS, Mean
 from ase_dkl.model.prediction import Normal, Prediction, as_cells
 from ase_dkl.model.records import KERNELS
+from ase_dkl.model.space import Lattice
 from ase_dkl.training.gp import BASIS_SCALE
 
 EVIDENCE = 512
@@ -29,17 +31,17 @@ class ExactModel:
     """A process in physical units.
 
     Attributes:
-        periodic: indices of the periodic axes.
-        scaling: symmetry images and units.
-        degree: of the trend's polynomials.
+        space: of the cells.
+        units: of the energies.
+        mean: functions of the trend.
         process: conditioned on the training rows.
         slope_unit: of ∂E/∂ε, in units of the energies' spread.
         stress_offset: the labels' constant in V·σ of xx, yy and zz (Pulay stress), eV; 0 without stress labels.
     """
 
-    periodic: list[int]
-    scaling: Scaling
-    degree: int
+    space: Lattice
+    units: Units
+    mean: Mean
     process: ExactProcess
     slope_unit: float
     stress_offset: float
@@ -50,13 +52,13 @@ class ExactModel:
         kinds = 7 if stress else 1
         answers = np.empty((2, len(given), kinds))
         rows = len(self.process.train_targets)
-        size = max(1, _CHUNK // (rows * kinds * len(self.scaling.images)))
+        size = max(1, _CHUNK // (rows * kinds * len(self.space.frame.images)))
         for start in range(0, len(given), size):
             part = slice(start, start + size)
             answers[:, part] = self._marginals(given[part], stress)
-        units = self.scaling.energy_scale * np.array([1.0, *[self.slope_unit] * 6])[:kinds]
+        units = self.units.energy_scale * np.array([1.0, *[self.slope_unit] * 6])[:kinds]
         mean, uncertainty = answers * units
-        mean[:, 0] += self.scaling.energy_shift
+        mean[:, 0] += self.units.energy_shift
         found = self.process.noises()
         noise = units * np.pad(found, (0, 2 - len(found)))[[0, *[1] * (kinds - 1)]]
         return Prediction.of(given, Normal(mean, uncertainty, np.broadcast_to(noise, mean.shape)))
@@ -64,44 +66,41 @@ class ExactModel:
     def _marginals(self, cells: Floats, stress: bool) -> Floats:
         """Mean and standard deviation in scaled units, shape (2, n, 1 or 7)."""
         n = len(cells)
-        cells, tangents = cells[:, self.periodic], None
-        if stress:
-            coordinates, tangents = self.scaling.coordinates_and_tangents(cells)
-            tangents = tangents / self.slope_unit
-        else:
-            coordinates = self.scaling.coordinates(cells)
-        basis = basis_functions(coordinates, tangents, degree=self.degree)
+        seen = self.space.seen_along_all(cells) if stress else self.space.seen(cells)
+        if seen.tangents is not None:
+            seen = replace(seen, tangents=seen.tangents / self.slope_unit)
+        basis = self.mean.functions(seen)
         return np.array(
             [
                 np.column_stack([numbers[:n], numbers[n:].reshape(n, -1)])
-                for numbers in self.process.marginals(rows_of(coordinates, tangents, basis))
+                for numbers in self.process.marginals(rows_of(seen.coordinates, seen.tangents, basis))
             ]
         )
 
 
 def _fit(dataset: Dataset, settings: Settings) -> Model:
-    for name, known in (("kernel", KERNELS), ("trend", tuple(DEGREES))):
+    for name, known in (("kernel", KERNELS), ("trend", tuple(POLYNOMIALS))):
         if settings[name] not in known:
             raise BadMethod(f"{name} is {settings[name]!r}; choose one of {', '.join(known)}.")
-    labels = Labels.of(dataset, dataset.crystal.images if settings["symmetry"] else dataset.crystal.images[:1])
-    n, scaling, slopes, degree = len(labels.values), labels.scaling, labels.slopes, DEGREES[settings["trend"]]
+    crystal = dataset.crystal if settings["symmetry"] else dataset.crystal.without_symmetry()
+    labels = Labels.of(dataset, Lattice.of(crystal, dataset.cells))
+    n, space, slopes = len(labels.values), labels.space, labels.slopes
+    mean = POLYNOMIALS[settings["trend"]](space)
     slope_unit = float(np.sqrt(np.mean(slopes**2))) if slopes.size else 1.0
 
-    coordinates, tangents, basis = labels.observed(settings["trend"])
-    tangents = None if tangents is None else tangents / slope_unit
+    seen, basis = labels.observed(mean)
+    tangents = None if seen.tangents is None else seen.tangents / slope_unit
     basis[n:] /= slope_unit
-    rows = rows_of(coordinates, tangents, basis)
+    rows = rows_of(seen.coordinates, tangents, basis)
     scaled = np.concatenate([labels.values, slopes.ravel() / slope_unit])
-    process = ExactProcess(rows, scaled, ImageKernel(settings["kernel"], scaling.images))
+    process = ExactProcess(rows, scaled, ImageKernel(settings["kernel"], space.frame.images))
     # Evenly spaced structures, with all labels that they have.
     step = -(-len(scaled) // EVIDENCE)
     with_slopes = n + np.arange(slopes.size).reshape(slopes.shape)[::step].ravel()
     process.maximise_evidence(settings["steps"], np.concatenate([np.arange(n)[::step], with_slopes]))
     # The offset's column is the last basis function, and its coefficient the posterior mean of an observation of it.
     offset = BASIS_SCALE**2 * float(basis[:, -1] @ process.explained())
-    return ExactModel(
-        list(dataset.crystal.periodic), scaling, degree, process, slope_unit, offset * scaling.energy_scale
-    )
+    return ExactModel(space, labels.units, mean, process, slope_unit, offset * labels.units.energy_scale)
 
 
 def _of_energies(dataset: Dataset, settings: Settings, _: int) -> Model:
@@ -117,7 +116,7 @@ def _no_passes(_: Settings) -> int:
 
 
 _SETTINGS: Settings = {"kernel": "rbf", "trend": "cubic", "symmetry": False, "steps": 40}
-_GRID = {"kernel": KERNELS, "trend": tuple(DEGREES)}
+_GRID = {"kernel": KERNELS, "trend": tuple(POLYNOMIALS)}
 
 
 def _method(name: str, title: str, fit: Callable[[Dataset, Settings, int], Model], **settings: bool | str) -> Method:

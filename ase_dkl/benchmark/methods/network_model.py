@@ -78,7 +78,7 @@ class NetworkModel:
         units = np.array([1.0, *[self.frame.slope_unit] * 6]) if stress else np.ones(1)
         units *= self.frame.unit
         answers = np.empty((3, len(given), len(units)))
-        size = max(1, _CHUNK // (len(self.frame.scaling.images) * len(units) * self.head.width))
+        size = max(1, _CHUNK // (len(self.frame.space.frame.images) * len(units) * self.head.width))
         for start in range(0, len(given), size):
             part = slice(start, start + size)
             coordinates, tangents = self.frame.inputs(given[part], stress=stress)

@@ -19,8 +19,9 @@ from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.methods.method import BadMethod, Method, Model, Settings
 from ase_dkl.crystal.motif import Integers
 from ase_dkl.dataset import Dataset
-from ase_dkl.model.inputs import Labels, Scaling
+from ase_dkl.model.labels import Labels, Units
 from ase_dkl.model.prediction import Normal, Prediction, as_cells
+from ase_dkl.model.space import Lattice
 
 ROUNDS = 4
 """How often the noises' ratio is found anew."""
@@ -37,21 +38,19 @@ class Monomials:
     """Products of powers of the scaled lattice parameters, averaged over the images.
 
     Attributes:
-        scaling: images and units.
         powers: of each lattice parameter in each monomial, shape (P, p).
         weights: prior standard deviations of the coefficients, relative to each other, shape (P,).
     """
 
-    scaling: Scaling
     powers: Integers
     weights: Floats
 
     @classmethod
-    def up_to(cls, degree: int, decay: float, scaling: Scaling) -> Monomials:
-        """All monomials up to a degree; beyond the second, each degree's prior is narrower by a factor."""
-        features = PolynomialFeatures(degree).fit(np.zeros((1, len(scaling.centre))))
+    def up_to(cls, degree: int, decay: float, p: int) -> Monomials:
+        """All monomials of p numbers up to a degree; beyond the second, each degree's prior is narrower by a factor."""
+        features = PolynomialFeatures(degree).fit(np.zeros((1, p)))
         degrees = features.powers_.sum(axis=1)
-        return cls(scaling, features.powers_, decay ** np.maximum(degrees - 2.0, 0.0))
+        return cls(features.powers_, decay ** np.maximum(degrees - 2.0, 0.0))
 
     def values(self, coordinates: Floats) -> Floats:
         """The monomials of image coordinates (n, g, p), shape (n, P)."""
@@ -60,7 +59,7 @@ class Monomials:
     def slopes(self, coordinates: Floats, tangents: Floats) -> Floats:
         """Derivatives along tangents (n, g, t, p), shape (n, t, P)."""
         total = np.zeros((len(coordinates), tangents.shape[2], len(self.powers)))
-        for i in range(len(self.scaling.centre)):
+        for i in range(self.powers.shape[1]):
             # ∂(x_i^k …)/∂x_i = k x_i^(k−1) …
             lowered = self.powers.copy()
             lowered[:, i] = np.maximum(lowered[:, i] - 1, 0)
@@ -83,7 +82,8 @@ class PolynomialModel:
     """A fitted polynomial in physical units.
 
     Attributes:
-        periodic: indices of the periodic axes.
+        space: of the cells.
+        units: of the energies.
         monomials: of the polynomial.
         coefficients: mean, shape (P,).
         root: C with C Cᵀ their covariance, shape (P, P).
@@ -91,7 +91,8 @@ class PolynomialModel:
         stress_offset: the labels' constant in V·σ of xx, yy and zz (Pulay stress), eV; 0 without stress labels.
     """
 
-    periodic: list[int]
+    space: Lattice
+    units: Units
     monomials: Monomials
     coefficients: Floats
     root: Floats
@@ -102,24 +103,23 @@ class PolynomialModel:
         """Predict cells in the reference's basis, (n, 3, 3), Å; energies are per reference cell."""
         given = as_cells(cells, stress=stress)
         answers = np.empty((2, len(given), 7 if stress else 1))
-        size = max(1, _CHUNK // (len(self.monomials.powers) * len(self.monomials.scaling.images)))
+        size = max(1, _CHUNK // (len(self.monomials.powers) * len(self.space.frame.images)))
         for start in range(0, len(given), size):
             part = slice(start, start + size)
             rows = self._rows(given[part], stress)
             answers[0, part] = rows @ self.coefficients
             answers[1, part] = np.sqrt(np.maximum(((rows @ self.root) ** 2).sum(-1), LEAST_VARIANCE))
-        mean, uncertainty = answers * self.monomials.scaling.energy_scale
-        mean[:, 0] += self.monomials.scaling.energy_shift
+        mean, uncertainty = answers * self.units.energy_scale
+        mean[:, 0] += self.units.energy_shift
         noise = np.broadcast_to([self.noises[0], *[self.noises[1]] * (mean.shape[1] - 1)], mean.shape)
         return Prediction.of(given, Normal(mean, uncertainty, noise))
 
     def _rows(self, cells: Floats, stress: bool) -> Floats:
-        scaling, cells = self.monomials.scaling, cells[:, self.periodic]
         if not stress:
-            return self.monomials.values(scaling.coordinates(cells))[:, None]
-        coordinates, tangents = scaling.coordinates_and_tangents(cells)
-        values = self.monomials.values(coordinates)[:, None]
-        return np.concatenate([values, self.monomials.slopes(coordinates, tangents)], axis=1)
+            return self.monomials.values(self.space.coordinates(cells))[:, None]
+        seen = self.space.seen_along_all(cells)
+        values = self.monomials.values(seen.coordinates)[:, None]
+        return np.concatenate([values, self.monomials.slopes(seen.coordinates, seen.tangents)], axis=1)
 
 
 def _fit(dataset: Dataset, settings: Settings, _: int) -> Model:
@@ -130,25 +130,27 @@ def _fit(dataset: Dataset, settings: Settings, _: int) -> Model:
         )
     if not settings["stress"]:
         dataset = dataset.without_stresses()
-    labels = Labels.of(dataset, dataset.crystal.images if settings["symmetry"] else dataset.crystal.images[:1])
-    m, scaling, directions = len(labels.slopes), labels.scaling, labels.directions
-    monomials = Monomials.up_to(settings["degree"], settings["decay"], scaling)
-    rows = monomials.values(scaling.coordinates(labels.cells))
-    if m:
-        coordinates, tangents = scaling.coordinates_and_tangents(labels.cells[:m])
-        of_slopes = monomials.slopes(coordinates, directions[:, None] @ tangents)
+    crystal = dataset.crystal if settings["symmetry"] else dataset.crystal.without_symmetry()
+    space = Lattice.of(crystal, dataset.cells)
+    labels = Labels.of(dataset, space)
+    m, directions = len(labels.slopes), labels.directions
+    monomials = Monomials.up_to(settings["degree"], settings["decay"], len(space.names))
+    seen = space.seen(labels.points, directions)
+    rows = monomials.values(seen.coordinates)
+    if seen.tangents is not None:
+        of_slopes = monomials.slopes(seen.coordinates[:m], seen.tangents)
         # The last column is the labels' offset, of which values have nothing.
         traces = directions[..., :3].sum(-1)[..., None]
         slope_rows = np.concatenate([of_slopes, traces], axis=-1).reshape(-1, rows.shape[1] + 1)
         rows = np.concatenate([np.pad(rows, ((0, 0), (0, 1))), slope_rows])
     regression, noises = _regression(rows, labels.together(), len(labels.values))
 
-    P, scale = len(monomials.powers), scaling.energy_scale
+    P, scale = len(monomials.powers), labels.units.energy_scale
     variances, axes = np.linalg.eigh(regression.sigma_[:P, :P])
     root = axes * np.sqrt(np.maximum(variances, 0))
     offset = float(regression.coef_[P]) * scale if m else 0.0
     noise = float(noises[0] * scale), float(noises[1] * scale) if m else 0.0
-    return PolynomialModel(list(dataset.crystal.periodic), monomials, regression.coef_[:P], root, noise, offset)
+    return PolynomialModel(space, labels.units, monomials, regression.coef_[:P], root, noise, offset)
 
 
 def _regression(rows: Floats, labels: Floats, n: int) -> tuple[BayesianRidge, Floats]:

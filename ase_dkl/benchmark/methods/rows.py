@@ -15,12 +15,14 @@ from torch import Tensor
 from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.methods.method import BadMethod, Settings
 from ase_dkl.dataset import Dataset
-from ase_dkl.model.inputs import DEGREES, Labels, Scaling, basis_functions
+from ase_dkl.model.labels import Labels, Units
+from ase_dkl.model.mean import POLYNOMIALS, Cubic, Mean
+from ase_dkl.model.space import Lattice, Seen
 
 SHARED: Settings = {"trend": "cubic", "stress": True, "symmetry": True}
 """Settings of every network method: degree of the trend, whether stress labels are used, and whether a prediction
 averages over the crystal's symmetry images."""
-TRENDS = {"trend": tuple(DEGREES)}
+TRENDS = {"trend": tuple(POLYNOMIALS)}
 """Candidates for the search."""
 RIDGE = np.logspace(-12, 4, 65)
 """Strengths of the ridge on the trend's coefficients, of which the evidence picks one."""
@@ -33,19 +35,19 @@ class Frame:
     """Cells and eV on one side, what a network sees and answers with on the other.
 
     Attributes:
-        periodic: indices of the periodic axes.
-        scaling: symmetry images and units.
-        degree: of the trend's polynomials.
-        trend: coefficients of the basis functions, scaled, shape (P,).
+        space: of the cells.
+        units: of the energies.
+        mean: functions of the trend.
+        trend: their coefficients, scaled, shape (P + 1,).
         offset: what a cubic trend takes for the labels' constant in V·σ of xx, yy and zz (Pulay stress), eV.
         unit: of energies that the network answers with, eV.
         slope_unit: of its derivatives along strains, in units of `unit`: both kinds of label then vary by about one.
         has_slopes: whether there were stress labels.
     """
 
-    periodic: list[int]
-    scaling: Scaling
-    degree: int
+    space: Lattice
+    units: Units
+    mean: Mean
     trend: Floats
     offset: float
     unit: float
@@ -55,17 +57,18 @@ class Frame:
     def inputs(self, cells: Floats, *, stress: bool) -> tuple[Floats, Floats | None]:
         """Image coordinates of cells (n, 3, 3), shape (n, g, p), and tangents in slope units, (n, g, 6, p), or None."""
         if not stress:
-            return self.scaling.coordinates(cells[:, self.periodic]), None
-        coordinates, tangents = self.scaling.coordinates_and_tangents(cells[:, self.periodic])
-        return coordinates, tangents / self.slope_unit
+            return self.space.coordinates(cells), None
+        seen = self.space.seen_along_all(cells)
+        return seen.coordinates, seen.tangents / self.slope_unit
 
     def trend_of(self, coordinates: Floats, tangents: Floats | None) -> Floats:
         """The trend's energies and derivatives, without the labels' offset, eV, shape (n, 1) or (n, 7)."""
         n = len(coordinates)
         if tangents is not None:
             tangents = tangents * self.slope_unit
-        values = basis_functions(coordinates, tangents, degree=self.degree) @ self.trend * self.scaling.energy_scale
-        values[:n] += self.scaling.energy_shift
+        functions = self.mean.functions(Seen(coordinates, None, coordinates, tangents))
+        values = functions @ self.trend * self.units.energy_scale
+        values[:n] += self.units.energy_shift
         return np.column_stack([values[:n], values[n:].reshape(n, -1)])
 
 
@@ -100,30 +103,31 @@ class Rows:
         Raises:
             BadMethod: there is no such trend.
         """
-        if settings["trend"] not in DEGREES:
-            raise BadMethod(f"The trend is {settings['trend']!r}; choose one of {', '.join(DEGREES)}.")
+        if settings["trend"] not in POLYNOMIALS:
+            raise BadMethod(f"The trend is {settings['trend']!r}; choose one of {', '.join(POLYNOMIALS)}.")
         if not settings["stress"]:
             dataset = dataset.without_stresses()
-        given = Labels.of(dataset, dataset.crystal.images if settings["symmetry"] else dataset.crystal.images[:1])
-        n, scaling, slopes = len(given.values), given.scaling, given.slopes
-        coordinates, tangents, basis = given.observed("cubic")
+        crystal = dataset.crystal if settings["symmetry"] else dataset.crystal.without_symmetry()
+        given = Labels.of(dataset, Lattice.of(crystal, dataset.cells))
+        n, space, slopes = len(given.values), given.space, given.slopes
+        seen, basis = given.observed(Cubic(space))
         labels = given.together()
         # A slope's error is as many times a value's as slopes are larger than values.
         weights = np.repeat([1.0, 1 / _size(slopes)], [n, slopes.size])
         # The slopes of a low polynomial are wrong by a constant too: only the cubic one can tell an offset.
         offset = _ridge(basis, labels, weights)[-1]
         labels = labels - offset * basis[:, -1]
-        degree = DEGREES[settings["trend"]]
-        polynomials = basis_functions(coordinates, tangents, degree=degree)
+        mean = POLYNOMIALS[settings["trend"]](space)
+        polynomials = mean.functions(seen)
         trend = _ridge(polynomials, labels, weights)
         left = labels - polynomials @ trend
         unit = _size(left[:n])
-        slope_unit = _size(left[n:]) / unit if slopes.size else _size(scaling.coordinates_and_tangents(given.cells)[1])
-        energy_scale = scaling.energy_scale
+        slope_unit = _size(left[n:]) / unit if slopes.size else _size(space.seen_along_all(given.points).tangents)
+        energy_scale = given.units.energy_scale
         frame = Frame(
-            list(dataset.crystal.periodic),
-            scaling,
-            degree,
+            space,
+            given.units,
+            mean,
             trend,
             offset * energy_scale,
             unit * energy_scale,
@@ -132,8 +136,8 @@ class Rows:
         )
         return cls(
             frame,
-            _single(coordinates),
-            None if tangents is None else _single(tangents / slope_unit),
+            _single(seen.coordinates),
+            None if seen.tangents is None else _single(seen.tangents / slope_unit),
             _single(left[:n] / unit),
             _single(left[n:].reshape(slopes.shape) / (unit * slope_unit)),
             _single(given.directions[..., :3].sum(-1)),

@@ -1,0 +1,95 @@
+"""Labels in scaled units, and what they are observations of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ase_dkl.arrays import Floats
+from ase_dkl.crystal.lattice import volumes
+from ase_dkl.model.mean import Mean
+from ase_dkl.model.space import Lattice, Seen
+
+if TYPE_CHECKING:
+    from ase_dkl.dataset import Dataset
+
+LEAST_SCALE = 1e-6
+"""eV."""
+
+
+@dataclass(frozen=True)
+class Units:
+    """Of energies: eV ↔ scaled ones.
+
+    Attributes:
+        energy_shift: the energy that is zero, eV.
+        energy_scale: the energy that is one above it, eV.
+    """
+
+    energy_shift: float
+    energy_scale: float
+
+    @classmethod
+    def standardising(cls, energies: Floats) -> Self:
+        """Units in which some energies, eV, have mean 0 and variance 1."""
+        return cls(float(energies.mean()), max(float(energies.std()), LEAST_SCALE))
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Points and their labels in scaled units; the m of n structures that have stress labels come first.
+
+    Attributes:
+        space: of the points.
+        units: of the energies.
+        points: shape (n, 3, 3), Å.
+        directions: along which energies of the first m are differentiated, shape (m, t, 6).
+        values: energies, shape (n,).
+        slopes: ∂E/∂ε along the directions, shape (m, t).
+    """
+
+    space: Lattice
+    units: Units
+    points: Floats
+    directions: Floats
+    values: Floats
+    slopes: Floats
+
+    @classmethod
+    def of(cls, dataset: Dataset, space: Lattice | None = None, units: Units | None = None) -> Self:
+        """Labels of a dataset, in a given space and units or in its own."""
+        dataset = dataset.stressed_first()
+        m = int(dataset.has_stress.sum())
+        space = space or Lattice.of(dataset.crystal, dataset.cells)
+        units = units or Units.standardising(dataset.energies)
+        directions = space.directions(dataset.cells[:m])
+        values = (dataset.energies - units.energy_shift) / units.energy_scale
+        # ∂E/∂ε = V σ
+        virial = volumes(dataset.cells[:m])[:, None] * dataset.stresses[:m]
+        slopes = (directions @ virial[..., None])[..., 0] / units.energy_scale
+        return cls(space, units, dataset.cells, directions, values, slopes)
+
+    def part(self, index: NDArray[np.int_]) -> Self:
+        """Some of the structures, in rising order."""
+        stressed = index[index < len(self.directions)]
+        directions, slopes = self.directions[stressed], self.slopes[stressed]
+        return type(self)(self.space, self.units, self.points[index], directions, self.values[index], slopes)
+
+    def together(self) -> Floats:
+        """Values of all structures, then slopes point by point, shape (n + m t,)."""
+        return np.concatenate([self.values, self.slopes.ravel()])
+
+    def observed(self, mean: Mean) -> tuple[Seen, Floats]:
+        """What the labels are observations of.
+
+        Returns:
+            What is seen of the points, and the mean's functions with the labels' offset: a constant times the strain's
+            trace in each slope (Pulay stress), shape (n + m t, P + 1).
+        """
+        seen = self.space.seen(self.points, self.directions)
+        functions = mean.functions(seen)
+        functions[len(self.values) :, -1] = self.directions[..., :3].sum(-1).ravel()
+        return seen, functions
