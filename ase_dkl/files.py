@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from ase.db.core import Database
 
 _MODEL = b'{"__metadata__":{"ase_dkl"'
-"""With which the header of a model file begins, after eight bytes."""
+"""How the header of a model file begins, after eight bytes."""
 _SQLITE = b"SQLite format 3\0"
 
 

@@ -40,7 +40,7 @@ NOT_KNOWN = "not known"
 EXACT = (1e-10, 1e-12)
 """A standard deviation below the first, in the units of this module, or this part of the value, is rounding."""
 _PLAIN = (1e-4, 1e7)
-"""From where to where numbers are written without a power of ten."""
+"""Range in which numbers are written without a power of ten."""
 _RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 

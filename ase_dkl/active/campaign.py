@@ -40,7 +40,7 @@ logger = logging.getLogger(__name__)
 AHEAD = 2
 """Batches chosen and not yet known to the model."""
 LABELS = "labels"
-"""In the campaign's folder: where each label has a folder."""
+"""The folder in the campaign's where each label has its own."""
 GIVEN = "given"
 """What the campaign of structures that somebody names is called after its name, and its folder within the folder."""
 LOOK_S, TELL_S = 5.0, 0.1

@@ -13,7 +13,7 @@ from ase_dkl.active.stopping import Stage, Stop, StopReason, labels_to_go
 from ase_dkl.files import written_whole
 
 PROGRESS = "progress.json"
-"""In the campaign's folder: what only the running campaign knows."""
+"""The file in the campaign's folder that has what only the running campaign knows."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Progress:
     time: float = 0.0
 
     def write(self, folder: Path) -> None:
-        """For others to read."""
+        """Write it for others to read."""
         with written_whole(folder / PROGRESS) as beside:
             beside.write_text(json.dumps(asdict(self)), encoding="utf-8")
 
@@ -92,7 +92,7 @@ class Status:
         return self.reason is not None and not self.waiting and not self.running
 
     def to_dict(self) -> dict[str, Any]:
-        """For JSON."""
+        """All of it, and what follows, for JSON."""
         return {**asdict(self), "labels_to_go": self.labels_to_go, "finished": self.finished}
 
 

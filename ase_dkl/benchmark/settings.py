@@ -132,7 +132,7 @@ class Study:
 
     @cached_property
     def cases(self) -> list[Case]:
-        """In the order in which they are fitted."""
+        """What is fitted, in that order."""
         return [
             Case(source, entry, n, labels, self.seeds if entry.method.random else self.seeds[:1])
             for source in self.sources

@@ -107,7 +107,7 @@ class Block:
 
     @property
     def title(self) -> str:
-        """For tables."""
+        """The block's name in tables."""
         return f"{self.data}, {self.n} rows, {self.labels.replace('+', ' and ')}"
 
     def best(self, score: str) -> Line | None:

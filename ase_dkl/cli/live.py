@@ -142,7 +142,7 @@ def _labels_bar(status: Status) -> ProgressBar:
 
 
 def _aim_bar(status: Status) -> ProgressBar:
-    """From where the uncertainty began to the tolerance, by its logarithm."""
+    """How far the uncertainty has come from where it began to the tolerance, by its logarithm."""
     known = [stage for stage in status.stages if status.stop.target is None or stage.target_std is not None]
     aims = [aim for stage in known if (aim := status.stop.aim(stage)) is not None]
     if not aims:

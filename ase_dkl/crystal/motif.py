@@ -29,7 +29,7 @@ COINCIDING = 0.1
 SHORTEST, LONGEST = 0.3, 1e4
 """Å. No lattice vector is shorter than half an atom, nor longer than any cell that was ever computed."""
 LOOSEST = 0.4
-"""In shortest distances between sites: a displacement beyond which it is not clear whose place an ion has left."""
+"""Displacement beyond which it is not clear whose place an ion has left, in shortest distances between sites."""
 
 _PROBES = 6
 """Sites that tell whether a translation is worth a look at all sites."""

@@ -226,7 +226,7 @@ class Energies:
         self._noises = energies.std() * np.geomspace(EXACT, 1e3, 43)
 
     def by_noise(self, factors: Floats) -> Floats:
-        """For each factor and each noise, shape (F, noises)."""
+        """Likelihoods of each factor and each noise, shape (F, noises)."""
         noise = self._noises**2
         variances = factors[:, None, None] ** 2 * self._variances + noise[:, None]
         misfits = (self._energies - factors[:, None, None] * self._expected) ** 2
@@ -236,7 +236,7 @@ class Energies:
         return np.asarray(-0.5 * (within + self._freedom * np.log(noise) + left / noise))
 
     def __call__(self, factors: Floats) -> Floats:
-        """With the noise integrated out, shape (F,)."""
+        """Likelihoods with the noise integrated out, shape (F,)."""
         return np.asarray(logsumexp(self.by_noise(factors), axis=1) - np.log(len(self._noises)))
 
     def best(self, low: float, high: float, sign: int) -> tuple[float, float]:

@@ -188,7 +188,7 @@ def _found(surrogate: Surrogate, cell: Floats, pressure_GPa: float, strains: Flo
 
 
 def lattice_tangents(rows: Floats) -> tuple[Floats, Floats]:
-    """By how much lattice parameters, shape (6, p), and volume, area or length, shape (6,), change with the strain.
+    """How much lattice parameters, shape (6, p), and volume, area or length, shape (6,), change with the strain.
 
     Args:
         rows: periodic lattice vectors, shape (d, 3), Å.

@@ -74,7 +74,7 @@ class Form:
         return cls(kind, parameters, float(minimum))
 
     def energy(self, volumes: Floats) -> Floats:
-        """In eV, at volumes of shape (m,)."""
+        """Energies at volumes of shape (m,), eV."""
         return np.asarray(self._energy(self.parameters, volumes))
 
     def by_parameters(self, volumes: Floats) -> Floats:
@@ -82,7 +82,7 @@ class Form:
         return np.asarray(self._by_parameters(volumes).real)
 
     def response(self, volumes: Floats) -> Floats:
-        """By how much fitted parameters move with the energies at volumes (n,), shape (4, n): (JᵀJ)⁻¹ Jᵀ."""
+        """How much fitted parameters move with the energies at volumes (n,), shape (4, n): (JᵀJ)⁻¹ Jᵀ."""
         q, r = np.linalg.qr(self.by_parameters(volumes))
         return np.linalg.solve(r, q.T)
 
@@ -101,7 +101,7 @@ class Form:
         return getattr(ase.eos, self.kind.replace("-", "_"))(volumes, *parameters)
 
     def _by_parameters(self, volumes: Any) -> NDArray[np.complex128]:
-        """By Cauchy's integral, at volumes (...), shape (..., 4)."""
+        """Derivatives by Cauchy's integral, at volumes (...), shape (..., 4)."""
         circle = _CIRCLE.reshape(-1, *(1,) * np.ndim(volumes))
         columns = []
         for i, parameter in enumerate(self.parameters):

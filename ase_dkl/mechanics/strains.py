@@ -10,7 +10,7 @@ from ase_dkl.crystal.lattice import on_strains
 from ase_dkl.crystal.motif import normals
 
 SYMMETRIC = 1e-6
-"""By how much an image's metric may differ, relative to its largest element, and be the same lattice."""
+"""Difference of an image's metric, relative to its largest element, up to which it is the same lattice."""
 
 
 def invariant_strains(crystal: Crystal, cell: Floats) -> Floats:

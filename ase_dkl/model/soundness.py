@@ -22,7 +22,7 @@ _LARGEST = 1e30
 _LARGEST_WEIGHT = 1e6
 """Largest weight of a network: trained ones have some tens."""
 _FAR = 1e4
-"""In standard deviations of the training lattices."""
+"""Largest distance from the training lattices, in their standard deviations."""
 
 
 def check(surrogate: Surrogate) -> None:

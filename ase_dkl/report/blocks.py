@@ -35,7 +35,7 @@ class Section:
 
     @property
     def identity(self) -> str:
-        """For links within the page."""
+        """What links within the page lead to."""
         return self.name.lower().replace(" ", "-")
 
     def html(self) -> str:

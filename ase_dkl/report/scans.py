@@ -96,7 +96,7 @@ def _scan(surrogate: Surrogate, along: str, dataset: Dataset | None) -> str:
 
 
 def _inside_range(scan: Scan, total: Floats, points: Points | None) -> list[float]:
-    """So that what is inside the domain can be seen, where beyond it errors are a hundred times larger."""
+    """Range of the errors inside the domain: beyond it they are a hundred times larger."""
     inside = total[~scan.outside] if not scan.outside.all() else total
     largest = float(inside.max())
     if points is not None:
@@ -106,7 +106,7 @@ def _inside_range(scan: Scan, total: Floats, points: Points | None) -> list[floa
 
 
 def _offsets(surrogate: Surrogate, along: str, points: Points | None) -> Floats:
-    """From somewhat below training lattices and labels to somewhat above: fractions, or degrees for angles."""
+    """Offsets from somewhat below training lattices and labels to somewhat above: fractions, or degrees for angles."""
     if along == "volume":
         reference, values = float(volumes(surrogate.crystal.cell)), volumes(surrogate.cells)
     else:

@@ -318,7 +318,7 @@ def figure(found: Campaigns, path: Path) -> None:
 
 
 def _band(axes: Any, runs: list[list[Point]], aim: str, kind: str, colour: str) -> None:
-    """As far as half of the campaigns go; one that has ended stays at its last value."""
+    """Draw as far as half of the campaigns go; one that has ended stays at its last value."""
     if not runs:
         return
     last = int(np.median([points[-1].stage.labels for points in runs]))

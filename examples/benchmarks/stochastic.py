@@ -25,7 +25,7 @@ SIZES = (16_384, 65_536, 262_144)
 QUICK = (256, 512)
 N_TEST = 1024
 SECONDS = 90.0
-"""For a pass over the most rows."""
+"""Time for a pass over the most rows."""
 COPIES = 4.0
 """How many times the data themselves memory may grow by with their number."""
 MIB = 2**20

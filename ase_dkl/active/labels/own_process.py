@@ -18,7 +18,7 @@ MARK = "ASE_DKL_LABEL"
 """Environment variable that everything started for a label carries, so that it can be found and ended."""
 
 GRACE_S = 5.0
-"""Between asking a process to end and ending it: mpirun needs it to end its ranks."""
+"""Seconds between asking a process to end and ending it: mpirun needs them to end its ranks."""
 
 _running: dict[Path, int] = {}
 _leaving = threading.Event()

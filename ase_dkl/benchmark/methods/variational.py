@@ -22,7 +22,7 @@ from ase_dkl.model.features import propagate
 from ase_dkl.training.network import silu
 
 REPLACED = {"weight_decay": 0.0, "spectral_coefficient": None}
-"""By the prior."""
+"""Settings that the prior stands for."""
 DEFAULTS: Settings = {
     **{name: value for name, value in SHARED.items() if name not in REPLACED},
     "prior": 1.0,
@@ -70,7 +70,7 @@ class GaussianWeights(nn.Module):
         return list(zip(drawn[::2], drawn[1::2], strict=True))
 
     def divergence(self) -> Tensor:
-        """From the prior, nats."""
+        """Divergence from the prior, nats."""
         total = torch.zeros(())
         for mean, log_deviation, prior in zip(self.means, self.log_deviations, self.priors, strict=True):
             log_ratio = log_deviation - math.log(prior)
