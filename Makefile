@@ -18,7 +18,7 @@ help:
 	@echo 'make test      the same, with the test extra, then the tests that need nothing else'
 	@echo 'make test-all  these, then those that take long or need Chromium, PostgreSQL or GPAW, which root gets from apt'
 	@echo 'make test-lowest  a fast part of the tests with the lowest versions that pyproject.toml admits, in $(VENV)-lowest'
-	@echo 'make lint      ruff and mypy'
+	@echo 'make lint      ruff, import-linter and mypy'
 	@echo 'make clean     remove $(VENV)'
 	@echo 'Another Python: make demo PYTHON=python3.12'
 
@@ -39,6 +39,7 @@ test-lowest:
 lint: $(VENV)/.installed-dev
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
+	$(BIN)/lint-imports
 	$(BIN)/mypy
 
 # What the marker `tools` needs and pip does not bring. GPAW's own build needs a C++ compiler for both languages.

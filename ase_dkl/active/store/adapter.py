@@ -27,6 +27,9 @@ _OURS = (
     "CREATE TABLE label_owners (owner TEXT PRIMARY KEY, beat DOUBLE PRECISION)",
 )
 
+LOCK_S = 20
+"""How long one attempt waits for the transactions of others."""
+
 
 class BadStore(Refused, ValueError):
     """A database, or something in it, that a campaign cannot work with."""

@@ -8,11 +8,9 @@ from pathlib import Path
 
 from ase.db.sqlite import SQLite3Database
 
-from ase_dkl.active.store.adapter import BadStore, OneTransaction, Passing, StoreUnreachable
+from ase_dkl.active.store.adapter import LOCK_S, BadStore, OneTransaction, Passing, StoreUnreachable
 from ase_dkl.addresses import check_server, display_name, is_server
 
-LOCK_S = 20
-"""How long one attempt waits for the transactions of others."""
 POLL_S = 0.003
 
 _BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL)

@@ -6,8 +6,7 @@ import psycopg2
 from ase_db_backends.postgresql import Connection, PostgreSQLDatabase
 from psycopg2.extensions import parse_dsn
 
-from ase_dkl.active.store.adapter import BadStore, OneTransaction, Passing, StoreUnreachable
-from ase_dkl.active.store.database import LOCK_S
+from ase_dkl.active.store.adapter import LOCK_S, BadStore, OneTransaction, Passing, StoreUnreachable
 from ase_dkl.addresses import display_name
 
 LOCK = 0x61736564_6B6C
