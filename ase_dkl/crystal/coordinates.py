@@ -14,7 +14,7 @@ from ase_dkl.crystal.lattice import image_parameters, image_parameters_and_tange
 ENOUGH = 4096
 """Lattices that tell the spread of all."""
 LEAST_LENGTH_SCALE = 0.005
-"""Of a length's mean: a lattice parameter that the data hardly vary is not blown up to unit variance."""
+"""Part of a length's mean: a lattice parameter that the data hardly vary is not blown up to unit variance."""
 LEAST_ANGLE_SCALE = 0.3
 """The same for angles, degrees."""
 

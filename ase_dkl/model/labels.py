@@ -22,7 +22,7 @@ LEAST_SCALE = 1e-6
 
 @dataclass(frozen=True)
 class Units:
-    """Of energies: eV ↔ scaled ones.
+    """Units of energies: eV ↔ scaled ones.
 
     Attributes:
         energy_shift: the energy that is zero, eV.

@@ -54,7 +54,7 @@ class Space(Protocol):
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the coordinates that people know."""
+        """Names of the coordinates that people know."""
 
     def map(self, atoms: Atoms) -> Mapped:
         """The point that a structure is, and of how many reference cells."""
@@ -63,7 +63,7 @@ class Space(Protocol):
         """The structure that a point is."""
 
     def coordinates(self, points: Floats) -> Floats:
-        """Of every symmetry image, shape (n, g, p)."""
+        """Coordinates of every symmetry image, shape (n, g, p)."""
 
     def directions(self, points: Floats) -> Floats:
         """Independent directions at each point, shape (n, t, q)."""
@@ -115,7 +115,7 @@ class Lattice:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Of the lattice parameters."""
+        """Names of the lattice parameters."""
         return self.crystal.parameters
 
     def map(self, atoms: Atoms) -> Mapped:
