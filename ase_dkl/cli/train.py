@@ -40,7 +40,7 @@ def train(
     ] = DEFAULTS.networks,
     mean: Annotated[
         MeanName,
-        typer.Option(help="Of the prior. sextic, a polynomial of the strain, needs the fewest rows."),
+        typer.Option(help="Mean of the prior. sextic, a polynomial of the strain, needs the fewest rows."),
     ] = DEFAULTS.mean,
     stress: Annotated[
         StressLabels,
@@ -63,7 +63,7 @@ def train(
             "more. For predict --level.",
         ),
     ] = False,
-    seed: Annotated[int, typer.Option(help="Of the split and of the training.")] = DEFAULTS.seed,
+    seed: Annotated[int, typer.Option(help="Seed of the split and of the training.")] = DEFAULTS.seed,
     overwrite: Overwrite = False,
     as_json: Json = False,
 ) -> None:
