@@ -1,7 +1,7 @@
 import pytest
 
-from ase_dkl import progress
-from ase_dkl.progress import tracked
+from ase_dkl.dataset import progress
+from ase_dkl.dataset.progress import tracked
 
 
 def test_a_bar_comes_only_where_it_is_wanted_and_takes_long(

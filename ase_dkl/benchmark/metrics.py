@@ -19,13 +19,14 @@ def continuous_ranked_probability_score(error: ArrayLike, uncertainty: ArrayLike
     return float(np.mean(crps_normal(zero, np.asarray(error), np.asarray(uncertainty), backend="numpy")))
 
 
-def expected_normalised_calibration_error(error: ArrayLike, uncertainty: ArrayLike, *, bins: int = 10) -> float | None:
-    """Mean of |RMS σ − RMSE| / RMS σ over bins of equally many errors, ordered by σ; None with fewer errors than bins.
+def expected_normalised_calibration_error(error: ArrayLike, uncertainty: ArrayLike) -> float | None:
+    """Mean of |RMS σ − RMSE| / RMS σ over ten bins of equally many errors, ordered by σ; None with fewer errors.
 
     Errors are drawn: of calibrated Gaussian forecasts with k errors a bin it is near 0.56/√k, not 0.
 
     Source: Levi et al. (2022), doi:10.3390/s22155540.
     """
+    bins = 10
     error, uncertainty = np.broadcast_arrays(error, uncertainty)
     if len(error) < bins:
         return None

@@ -18,9 +18,9 @@ from ase_dkl.dataset.consistency import (
 )
 from ase_dkl.dataset.ions import WHY, how_far
 from ase_dkl.dataset.mixtures import Findings, counted, rows_in_words
+from ase_dkl.dataset.progress import tracked
 from ase_dkl.dataset.stresses import contradiction, meanings
 from ase_dkl.dataset.units import FAR, far_apart
-from ase_dkl.progress import tracked
 
 SHOWN_KINDS = 3
 REMEDY = (

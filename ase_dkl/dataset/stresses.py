@@ -249,8 +249,9 @@ class Energies:
             low, high = grid[max(at - 1, 0)], grid[min(at + 1, points - 1)]
         return sign * float(np.exp(grid[at])), float(values[at])
 
-    def error(self, factor: float, step: float = 1e-2) -> float:
+    def error(self, factor: float) -> float:
         """Standard deviation of the factor's logarithm about the likeliest."""
+        step = 1e-2
         below, here, above = self(factor * np.exp([-step, 0, step]))
         return float(step / np.sqrt(max(2 * here - below - above, step**2)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
@@ -13,15 +13,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from ase_dkl.arrays import Floats
-from ase_dkl.figures.plots import BLUE, GREY, ORANGE
+from ase_dkl.figures.plots import BLUE, GREY
 from ase_dkl.mechanics.directional import directional_young_modulus, extreme_young_moduli
 from ase_dkl.wording import plus_minus
 
-if TYPE_CHECKING:
-    from ase_dkl.mechanics.strength import IdealStrength
-
-GREEN, PURPLE = "#009E73", "#CC79A7"
-_CYCLE = (BLUE, ORANGE, GREEN, PURPLE)
 _AXES = np.eye(3)
 _SECTIONS = {"xy": (0, 1), "xz": (0, 2), "yz": (1, 2)}
 
@@ -61,49 +56,6 @@ def young_modulus_figure(C_GPa: Floats, covariance: Floats, title: str) -> Figur
     }
     words = " · ".join(f"{name} {extreme}" for name, extreme in extremes.items())
     figure.suptitle(f"{title}: Young's modulus (GPa)\n{words}", fontsize="medium")
-    return figure
-
-
-def strength_figure(results: Sequence[IdealStrength], title: str) -> Figure:
-    """Draw stress along paths of strain, with bands of two standard deviations, and its maxima with their error bars.
-
-    Args:
-        results: any number.
-        title: what the figure is of.
-    """
-    figure = Figure(figsize=(6.4, 4.8), layout="constrained", dpi=200)
-    axes = figure.add_subplot()
-    for index, result in enumerate(results):
-        color = _CYCLE[index % len(_CYCLE)]
-        stress, band = result.stress_GPa, 2 * result.stress_std_GPa
-        axes.fill_between(result.strains, stress - band, stress + band, color=color, alpha=0.25, lw=0)
-        name = f"{result.loading}, {'other stresses' if result.relaxed else 'other strains'} zero"
-        if result.strength_GPa is None:
-            axes.plot(result.strains, stress, color=color, lw=1.5, label=f"{name}: no maximum")
-            axes.plot(result.strains[-1], stress[-1], "|", color=color, ms=12)
-            continue
-        assert result.strain_at_strength is not None
-        assert result.strain_at_strength_std is not None
-        assert result.strength_GPa_std is not None
-        name += f": {plus_minus(result.strength_GPa, result.strength_GPa_std, 'GPa')}"
-        axes.plot(result.strains, stress, color=color, lw=1.5, label=name)
-        axes.errorbar(
-            result.strain_at_strength,
-            result.strength_GPa,
-            xerr=2 * result.strain_at_strength_std,
-            yerr=2 * result.strength_GPa_std,
-            fmt="o",
-            color=color,
-            mfc="white",
-            capsize=2,
-        )
-    axes.set_xlabel("strain (of shears the engineering one)")
-    axes.set_ylabel("stress (GPa)")
-    axes.set_title("bands and bars: ± 2σ", fontsize="small", loc="left", color=GREY)
-    figure.legend(loc="outside lower center", frameon=False, fontsize="small")
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(color=GREY, alpha=0.2, lw=0.5)
-    figure.suptitle(title, fontsize="medium")
     return figure
 
 

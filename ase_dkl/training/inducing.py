@@ -26,13 +26,11 @@ class Centres:
         points: shape (M, f).
         spread: standard deviation of the centres over that of the data, averaged over the features.
         fuzzifier: the exponent m that was used; None where nothing was fuzzy.
-        partition_coefficient: 1 for a crisp partition, 1/M for one that tells nothing apart.
     """
 
     points: NDArray[np.float64]
     spread: float
     fuzzifier: float | None = None
-    partition_coefficient: float = 1.0
 
 
 def place(how: str, features: NDArray[np.float64], n_centres: int, rng: np.random.Generator) -> Centres:
@@ -62,11 +60,11 @@ def _fuzzy(features: NDArray[np.float64], n_centres: int, rng: np.random.Generat
     memberships = rng.random((n_centres, len(features)))
     memberships /= memberships.sum(axis=0)
     for fuzzifier in FUZZIFIERS:
-        points, *_, coefficient = cmeans(features.T, n_centres, fuzzifier, error=1e-5, maxiter=300, init=memberships)
+        points, *_ = cmeans(features.T, n_centres, fuzzifier, error=1e-5, maxiter=300, init=memberships)
         spread = _spread(points, features)
         if spread >= LEAST_SPREAD or n_centres == 1:
             break
-    return Centres(points, spread, fuzzifier, float(coefficient))
+    return Centres(points, spread, fuzzifier)
 
 
 def _kmeans(features: NDArray[np.float64], n_centres: int, rng: np.random.Generator) -> NDArray[np.float64]:

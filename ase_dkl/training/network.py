@@ -16,9 +16,6 @@ from torch import Tensor, nn
 from ase_dkl.arrays import Floats
 from ase_dkl.model.features import propagate
 
-SILU_LIPSCHITZ = 1.0998
-"""The largest slope of SiLU, at x ≈ 2.4: a branch act(W x + b) with ‖W‖ ≤ c' is c' · 1.0998-Lipschitz."""
-
 
 class SpectralLinear(nn.Module):
     """K linear maps whose largest singular values are held at or below a coefficient: W / max(1, s / c').
