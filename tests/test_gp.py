@@ -11,6 +11,8 @@ from ase_dkl.training.gp import BASIS_SCALE, OFFSET_SCALE, Observations, RadialK
 
 torch.manual_seed(0)
 
+BLOCKS = {"strain": 3, "displacement": 1}
+
 
 def observations(n: int = 12, m: int = 5, t: int = 4, f: int = 3, networks: int = 2) -> Observations:
     generator = torch.Generator().manual_seed(3)
@@ -18,7 +20,7 @@ def observations(n: int = 12, m: int = 5, t: int = 4, f: int = 3, networks: int 
     def normal(*shape: int) -> torch.Tensor:
         return torch.randn(*shape, dtype=torch.float64, generator=generator)
 
-    return Observations(normal(networks, n, f), normal(networks, m, t, f) if m else None, normal(n + m * t, 4))
+    return Observations(normal(networks, n, f), normal(networks, m, t, f) if m else None, normal(n + m * t, 4), BLOCKS)
 
 
 def arrays(given: Observations) -> tuple[Floats, Floats | None, Floats]:
@@ -31,9 +33,9 @@ def process(given: Observations, kind: str = "rbf", points: torch.Tensor | None 
     generator = torch.Generator().manual_seed(4)
     k, _, f = given.features.shape
     inducing = torch.randn(k, 7, f, dtype=torch.float64, generator=generator) if points is None else points
-    gp = SparseGP(inducing, RadialKernel(kind, torch.full((k, 1, 1), 0.3, dtype=torch.float64)))
+    gp = SparseGP(inducing, RadialKernel(kind, torch.full((k, 1, 1), 0.3, dtype=torch.float64)), BLOCKS)
     with torch.no_grad():
-        gp.log_derivative_noise.add_(0.7)
+        gp.log_noise["strain"].add_(0.7)
     return gp
 
 
@@ -49,7 +51,7 @@ def labels(given: Observations) -> torch.Tensor:
 
 def exact(gp: SparseGP, given: Observations) -> torch.Tensor:
     """Prior covariance of the labels without inducing points, shape (K, n, n)."""
-    rows = given.rows()
+    rows = given.functionals()
     return gp.kernel.forward(rows, rows) + linear(given, given) + torch.diag_embed(gp.noise(given))
 
 
@@ -98,8 +100,8 @@ def test_a_network_without_some_labels_has_the_bound_of_the_others() -> None:
         kept = [i for i in range(12) if i != structure]
         derivatives = given.derivatives[:, [i for i in kept if i < 5]]
         rows = used[network].bool()
-        fewer = Observations(given.features[:, kept], derivatives, given.basis[rows])
-        assert len(y[rows]) == len(fewer.rows()[0])
+        fewer = Observations(given.features[:, kept], derivatives, given.basis[rows], BLOCKS)
+        assert len(y[rows]) == len(fewer.functionals()[0])
         torch.testing.assert_close(bounds[network], gp.collapsed_bound(fewer, y[rows])[network])
 
 
@@ -107,7 +109,7 @@ def test_with_inducing_points_at_the_data_the_posterior_is_the_exact_one() -> No
     given = observations(m=0)
     gp, y = process(given, points=given.features), labels(given)
     new = observations(n=3, m=3)
-    rows = given.rows(), new.rows()
+    rows = given.functionals(), new.functionals()
     cross = gp.kernel.forward(rows[1], rows[0]) + linear(new, given)
     gain = torch.linalg.solve(exact(gp, given), cross.mT).mT
     prior = gp.kernel.forward(rows[1], rows[1]) + linear(new, new)
@@ -144,18 +146,20 @@ def test_structures_without_derivatives_follow_those_with() -> None:
     both = gp.cross_covariances(given)
     torch.testing.assert_close(both[:, :6], values)
     assert both.shape == (2, 6 + 2 * 4, 7)
-    torch.testing.assert_close(both, gp.kernel.forward(given.rows(), functional_rows(gp.inducing_points)))
+    torch.testing.assert_close(both, gp.kernel.forward(given.functionals(), functional_rows(gp.inducing_points)))
 
 
-def test_noise_is_one_number_for_values_and_one_for_derivatives() -> None:
+def test_noise_is_one_number_for_values_and_one_for_each_block_of_slopes() -> None:
     given = observations()
     gp = process(given)
-    noise = gp.noise(given)
-    torch.testing.assert_close(noise[:, :12], noise[:1, :1].expand(len(noise), 12))
-    assert noise[0, 0].item() == pytest.approx(math.exp(2 * gp.log_value_noise[0].item()))
-    assert noise[0, 12:].tolist() == pytest.approx(
-        [math.exp(2 * gp.log_derivative_noise[0].item())] * (noise.shape[1] - 12)
-    )
+    with torch.no_grad():
+        for kind, first in (("value", -1.0), ("strain", -2.0), ("displacement", -3.0)):
+            gp.log_noise[kind].copy_(torch.tensor([first, 2 * first]))
+    for network in (1, 2):
+        expected = [-1.0] * 12 + [-2.0, -2.0, -2.0, -3.0] * 5
+        torch.testing.assert_close(
+            gp.noise(given)[network - 1], torch.tensor(expected, dtype=torch.float64).mul(2 * network).exp()
+        )
 
 
 @pytest.mark.parametrize("kind", KERNELS)
@@ -164,7 +168,7 @@ def test_conditioning_later_is_conditioning_at_once(kind: str) -> None:
     gp, y = process(given, kind), labels(given)
     late = observations(n=6, m=2)
     at_once = gp.condition([(given, y), (late, labels(late))])
-    in_turn = gp.condition([(given, y)]).conditioned(*arrays(late), labels(late).numpy())
+    in_turn = gp.condition([(given, y)]).conditioned(*arrays(late), labels(late).numpy(), late.rows)
     for first, second in zip(at_once.marginals(*arrays(late)), in_turn.marginals(*arrays(late)), strict=True):
         assert first == pytest.approx(second, abs=1e-9)
 

@@ -45,7 +45,7 @@ def test_foreign(content: bytes) -> None:
 
 def test_newer_ones_say_who_wrote_them_and_what_to_do() -> None:
     newer = {"format": "ase_dkl surrogate", "version": 99, "surprise": [1]}
-    with pytest.raises(BadModelFile, match=r"by a newer ase_dkl in format 99; this is ase_dkl .* up to 3\. Install"):
+    with pytest.raises(BadModelFile, match=r"by a newer ase_dkl in format 99; this is ase_dkl .* up to 4\. Install"):
         unpack(save(TENSORS, metadata={"ase_dkl": json.dumps(newer)}), "m.dkl")
     newer["written"] = {"ase_dkl": "9.1", "date": "2031-01-02T03:04:05Z"}
     with pytest.raises(BadModelFile, match=r"by ase_dkl 9\.1 on 2031-01-02"):

@@ -19,11 +19,12 @@ def test_are_read_and_say_what_they_said(name: str) -> None:
     surrogate, answers = Surrogate.load(MODELS / name), ANSWERS[name]
     prediction = surrogate.predict_cells(answers["cells"])
     # Energies are some −40 eV; sums in another order differ by rounding.
-    np.testing.assert_allclose(prediction.energy, answers["energy"], rtol=0, atol=1e-11)
-    assert prediction.stress is not None
-    np.testing.assert_allclose(prediction.stress, answers["stress"], rtol=0, atol=1e-12)
+    for array, answer in answers.items():
+        if array != "cells":
+            atol = 1e-12 if array.startswith("stress") else 1e-11
+            np.testing.assert_allclose(getattr(prediction, array), answer, rtol=0, atol=atol, err_msg=array)
     assert (prediction.energy_uncertainty > 0).all()
-    assert surrogate.written is None
+    assert (surrogate.written is not None) == name.startswith("format3")
     assert not surrogate.extrapolation(surrogate.cells).outside.any()
     joint = surrogate.posterior(surrogate.cells[:2])
     assert np.linalg.eigvalsh(joint.covariance).min() > -1e-9
@@ -37,11 +38,11 @@ def test_are_written_again_in_the_present_format(name: str) -> None:
     again = Surrogate.from_bytes(surrogate.to_bytes())
     assert again.digest == surrogate.digest
     assert again.report == surrogate.report
-    assert (again.calibration is None) == (name != "format2-calibrated.dkl")
+    assert (again.calibration is None) == ("calibrated" not in name)
 
 
 def test_tell_no_folders_of_the_machine_that_wrote_them() -> None:
-    for name in ANSWERS:
+    for name in (name for name in ANSWERS if name < "format3"):
         assert b"/home/me/" in (MODELS / name).read_bytes()
         surrogate = Surrogate.load(MODELS / name)
         assert surrogate.report.dataset["source"] == "sto3.db"

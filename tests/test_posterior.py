@@ -21,7 +21,7 @@ def without_data(kind: str) -> Posterior:
     factor = np.zeros((2, 9, 9))
     factor[:, :5, :5] = whitening
     factor[:, 5:, 5:] = BASIS_SCALE * np.eye(4)
-    return Posterior(kind, points, LENGTH_SCALE, SCALE, whitening, factor, np.zeros((2, 9)), np.ones(2), np.ones(2))
+    return Posterior(kind, {}, points, LENGTH_SCALE, SCALE, whitening, factor, np.zeros((2, 9)))
 
 
 def observations() -> tuple[Floats, Floats, Floats]:

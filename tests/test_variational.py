@@ -12,7 +12,7 @@ def given() -> Observations:
     features, derivatives, basis = (
         torch.randn(*shape, dtype=torch.float64, generator=generator) for shape in ((2, 12, 3), (2, 5, 4, 3), (32, 4))
     )
-    return Observations(features, derivatives, basis)
+    return Observations(features, derivatives, basis, {"strain": 4})
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def labels() -> torch.Tensor:
 
 def process() -> SparseGP:
     points = torch.randn(2, 7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    return SparseGP(points, RadialKernel("rbf", torch.full((2, 1, 1), 0.3, dtype=torch.float64)))
+    return SparseGP(points, RadialKernel("rbf", torch.full((2, 1, 1), 0.3, dtype=torch.float64)), ["strain"])
 
 
 def test_one_natural_step_on_all_data_gives_the_collapsed_bound(given: Observations, labels: torch.Tensor) -> None:
@@ -67,7 +67,7 @@ def trained(given: Observations, labels: torch.Tensor, mean: float) -> Variation
 def test_adam_finds_the_same_bound_and_posterior(given: Observations, labels: torch.Tensor) -> None:
     model = trained(given, labels, mean=0.0)
     # The explicit q(u) has no basis functions to integrate over, so neither has the collapsed one here.
-    bare = Observations(given.features, given.derivatives, torch.zeros_like(given.basis))
+    bare = Observations(given.features, given.derivatives, torch.zeros_like(given.basis), given.blocks)
     best = process().collapsed_bound(bare, labels)
     torch.testing.assert_close(model.bound(given, labels, 1.0), best, rtol=1e-3, atol=1e-2)
     values = given.features.numpy(), None, bare.basis[:12].numpy()
@@ -80,7 +80,7 @@ def test_adam_finds_the_same_bound_and_posterior(given: Observations, labels: to
 def test_the_posterior_is_the_strategy_s_own(given: Observations, labels: torch.Tensor) -> None:
     model = trained(given, labels, mean=0.5).eval()
     values = Observations(given.features, None, given.basis[:12])
-    strategy = model(values.rows())
+    strategy = model(values.functionals())
     mean, variance = model.posterior().marginals(values.features.numpy(), None, values.basis.numpy())
     assert mean == pytest.approx((strategy.mean + model.mean @ values.basis.T).detach().numpy())
     assert variance == pytest.approx(strategy.variance.detach().numpy(), rel=1e-6, abs=1e-6)

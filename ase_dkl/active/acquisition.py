@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from ase_dkl.arrays import Floats
+from ase_dkl.model.rows import VALUE, columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -99,26 +100,27 @@ class _Knowledge:
         self.c, self.target = len(candidates), target
         goal = None if target is None else target.evaluate(surrogate).linear
         at = cells if goal is None else np.concatenate([cells, goal.cells])
-        covariance = surrogate.posterior(at, spread=goal is None).covariance
-        n, total = len(cells), len(at)
+        joint = surrogate.posterior(at, spread=goal is None)
+        covariance, places, n = joint.covariance, joint.rows.places, len(cells)
+        strain = columns(joint.rows.blocks)["strain"]
         # Labels block by block: the energy of a lattice, then its derivatives along independent strains.
         directions = surrogate.space.directions(cells)
-        labels = np.zeros((n, 1 + directions.shape[1] * stress, 7))
+        labels = np.zeros((n, 1 + directions.shape[1] * stress, places.shape[1]))
         labels[:, 0, 0] = 1
         if stress:
-            labels[:, 1:, 1:] = directions
+            labels[:, 1:, strain] = directions
         self.size = labels.shape[1]
-        rows = np.column_stack([np.arange(n), total + np.arange(6 * n).reshape(n, 6)]).ravel()
+        rows = places[:n].ravel()
         of_labels = _by_blocks(labels, _by_blocks(labels, covariance[np.ix_(rows, rows)]).T)
         if goal is None:
             self.covariance = of_labels
         else:
-            weights, slopes = goal.weights.ravel(), slice(total + 6 * n, None)
-            shared = _by_blocks(labels, covariance[rows, slopes] @ weights[:, None])
-            own = weights @ covariance[slopes, slopes] @ weights
+            weights, slopes = goal.weights.ravel(), places[n:, strain].ravel()
+            shared = _by_blocks(labels, covariance[np.ix_(rows, slopes)] @ weights[:, None])
+            own = weights @ covariance[np.ix_(slopes, slopes)] @ weights
             self.covariance = np.block([[of_labels, shared], [shared.T, np.full((1, 1), own)]])
-        noise = np.full(self.size, surrogate.report.derivative_noise or LEAST_NOISE)
-        noise[0] = surrogate.report.energy_noise
+        found = surrogate.report.noise
+        noise = np.array([found[VALUE], *[found.get("strain", LEAST_NOISE)] * (self.size - 1)])
         self.noise = np.maximum(noise, LEAST_NOISE) ** 2
         # All that is pending is learnt at once, and needed no longer.
         kept = np.r_[0 : self.c * self.size, n * self.size : len(self.covariance)]
@@ -185,6 +187,6 @@ class _Knowledge:
 
 
 def _by_blocks(labels: Floats, rows: Floats) -> Floats:
-    """Apply maps (n, size, 7), one for each lattice, to rows of n lattices (7 n, m); shape (n size, m)."""
+    """Apply maps (n, size, w), one for each lattice, to w rows of each lattice (n w, m); shape (n size, m)."""
     n, size, width = labels.shape
     return np.asarray((labels @ rows.reshape(n, width, -1)).reshape(n * size, -1))

@@ -87,15 +87,16 @@ class Scanned(Shown, ABC):
             stress: with the stresses, which come after all the energies, six for each lattice.
 
         Returns:
-            Shape (n, n) or (7 n, 7 n), n lattices in one row; eV and eV/Å³.
+            Shape (n, n) or (n + 6 n, n + 6 n), n lattices in one row; eV and eV/Å³.
         """
         cells = self.cells.reshape(-1, 3, 3)
         if not stress:
             return self.surrogate.posterior(cells, derivatives=False).covariance
         refuse_flat(cells)
-        covariance = self.surrogate.posterior(cells).covariance
-        unit = np.concatenate([np.ones(len(cells)), np.repeat(1 / volumes(cells), 6)])
-        scaled: Floats = unit[:, None] * covariance * unit
+        joint = self.surrogate.posterior(cells)
+        unit = np.ones(len(joint.mean))
+        unit[joint.rows.of("strain")] = np.repeat(1 / volumes(cells), 6)
+        scaled: Floats = unit[:, None] * joint.covariance * unit
         return scaled
 
     def relative(self, point: int | tuple[int, ...] | None = None) -> tuple[Floats, Floats]:

@@ -32,11 +32,11 @@ def conditioned(surrogate: Surrogate, dataset: Dataset) -> Surrogate:
         A model that knows of both. Its report is the old one's, with the rows counted and the label offset renewed; the
         errors on held-out rows are gone from it.
     """
-    if surrogate.report.derivative_noise is None:
+    if "strain" not in surrogate.report.noise:
         dataset = dataset.without_stresses()
     labels = Labels.of(dataset, surrogate.space, surrogate.units)
     m = len(labels.slopes)
-    process = surrogate.process.conditioned(*observed(surrogate, labels), labels.together())
+    process = surrogate.process.conditioned(*observed(surrogate, labels), labels.together(), labels.rows)
 
     report = replace(
         surrogate.report,
@@ -44,7 +44,7 @@ def conditioned(surrogate: Surrogate, dataset: Dataset) -> Surrogate:
         n_stress=surrogate.report.n_stress + m,
         test=None,
     )
-    if report.derivative_noise is not None:
+    if "strain" in report.noise:
         to_GPa = surrogate.units.energy_scale / float(volumes(surrogate.crystal.cell)) / GPa
         offset, offset_std = label_offset(process)
         report = replace(report, stress_offset_GPa=offset * to_GPa, stress_offset_std_GPa=offset_std * to_GPa)

@@ -9,8 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
-from ase_dkl.crystal.lattice import volumes
 from ase_dkl.model.mean import Mean
+from ase_dkl.model.quantity import ENERGY
+from ase_dkl.model.rows import Rows
 from ase_dkl.model.space import Lattice, Seen
 
 if TYPE_CHECKING:
@@ -68,7 +69,7 @@ class Labels:
         directions = space.directions(dataset.cells[:m])
         values = (dataset.energies - units.energy_shift) / units.energy_scale
         # ∂E/∂ε = V σ
-        virial = volumes(dataset.cells[:m])[:, None] * dataset.stresses[:m]
+        virial = ENERGY.slopes["strain"].per_label(dataset.cells[:m]) * dataset.stresses[:m]
         slopes = (directions @ virial[..., None])[..., 0] / units.energy_scale
         return cls(space, units, dataset.cells, directions, values, slopes)
 
@@ -77,6 +78,11 @@ class Labels:
         stressed = index[index < len(self.directions)]
         directions, slopes = self.directions[stressed], self.slopes[stressed]
         return type(self)(self.space, self.units, self.points[index], directions, self.values[index], slopes)
+
+    @property
+    def rows(self) -> Rows:
+        """Where each label stands among all of them."""
+        return Rows(len(self.values), len(self.slopes), {"strain": self.slopes.shape[1]})
 
     def together(self) -> Floats:
         """Values of all structures, then slopes point by point, shape (n + m t,)."""

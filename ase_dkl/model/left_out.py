@@ -11,6 +11,7 @@ from ase_dkl.model.evaluation import judged
 from ase_dkl.model.labels import Labels
 from ase_dkl.model.prediction import Normal, Prediction
 from ase_dkl.model.records import Evaluation
+from ase_dkl.model.rows import columns
 from ase_dkl.model.surrogate import Surrogate, spread_factor
 
 LARGEST = 2**25
@@ -36,22 +37,22 @@ def left_out(surrogate: Surrogate, dataset: Dataset, fold: NDArray[np.int_]) -> 
     m, n, networks = len(labels.slopes), len(dataset), len(surrogate.process.points)
     if networks * len(labels.together()) * surrogate.process.factor.shape[1] > LARGEST:
         return None
-    means, covariances = surrogate.process.left_out(*observed(surrogate, labels), labels.together())
+    means, covariances = surrogate.process.left_out(*observed(surrogate, labels), labels.together(), labels.rows)
     mean, covariance = (each[fold, np.arange(n)] for each in (means, covariances))
     apart = means - means.mean(axis=0)
     covariance += np.einsum("kni,knj->nij", apart, apart) / (networks - 1) * spread_factor(networks)
-    scale, noises = surrogate.units.energy_scale, (surrogate.report.energy_noise, surrogate.report.derivative_noise)
-    numbers, stds = np.full((2, n, 7 if m else 1), np.nan)
+    scale, strain = surrogate.units.energy_scale, columns(surrogate.space.blocks)["strain"]
+    numbers, stds = np.full((2, n, strain.stop if m else 1), np.nan)
     numbers[:, 0] = surrogate.units.energy_shift + scale * mean[:, 0]
     stds[:, 0] = scale * np.sqrt(covariance[:, 0, 0])
     if m:
         # Slopes are along strains of the lattice alone; these are the ∂E/∂ε that have them.
         back = np.linalg.pinv(labels.directions)
-        numbers[:m, 1:] = scale * (back @ mean[:m, 1:, None])[..., 0]
+        numbers[:m, strain] = scale * (back @ mean[:m, 1:, None])[..., 0]
         variances = np.diagonal(back @ covariance[:m, 1:, 1:] @ back.mT, axis1=1, axis2=2)
         # What symmetry leaves no slope has a variance of zero, but for rounding.
-        stds[:m, 1:] = scale * np.sqrt(np.maximum(variances, 0))
+        stds[:m, strain] = scale * np.sqrt(np.maximum(variances, 0))
         # The labels' offset is in what is said of labels, and not in stresses.
-        numbers[:m, 1:4] -= surrogate.stress_offset
-    noise = np.broadcast_to(np.array([noises[0], *[noises[1] or 0.0] * 6])[: numbers.shape[1]], numbers.shape)
-    return judged(Prediction.of(dataset.cells, Normal(numbers, stds, noise)), dataset, surrogate.stress_offset)
+        numbers[:m, strain][:, :3] -= surrogate.stress_offset
+    prediction = Prediction.of(dataset.cells, Normal(numbers, stds, surrogate.noise(numbers.shape)))
+    return judged(prediction, dataset, surrogate.stress_offset)

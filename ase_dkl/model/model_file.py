@@ -20,9 +20,11 @@ from ase_dkl.errors import Refused
 from ase_dkl.model.older_formats import modern
 
 FORMAT = "ase_dkl surrogate"
-VERSION = 3
+VERSION = 4
 """The format's version. One more whenever an older ase_dkl could not read what is written, or would read it wrongly;
 what older files lack is made up for in `older_formats`."""
+CHECKED = 3
+"""The first format with a checksum."""
 UNITS = "eV, Å, degrees; stress eV/Å³, Voigt xx yy zz yz xz xy, tension positive"
 
 
@@ -79,10 +81,8 @@ def unpack(content: bytes, name: str) -> tuple[dict[str, Any], dict[str, Floats]
         )
     try:
         tensors = load(content)
-        if written_as == VERSION and header.pop("sha256") == checksum(header, tensors):
-            return header, tensors
-        if written_as < VERSION:
-            return modern(written_as, header, tensors)
+        if written_as < CHECKED or header.pop("sha256") == checksum(header, tensors):
+            return (header, tensors) if written_as == VERSION else modern(written_as, header, tensors)
     except SafetensorError as error:
         raise BadModelFile(f"{name} is truncated or damaged ({error}). Copy or train it again.") from error
     except Exception as error:

@@ -16,15 +16,26 @@ _BLOCK = re.compile(r"extractor\.blocks?\.?(\d+)\.weight")
 def modern(
     version: int, header: dict[str, Any], tensors: dict[str, Floats]
 ) -> tuple[dict[str, Any], dict[str, Floats]]:
-    """Header and tensors of a file of format 1 or 2 as the present format has them.
+    """Header and tensors of a file of an older format as the present one has them.
 
     Raises:
         KeyError: something is missing.
     """
-    # All networks of a mixture were trained on all rows before there was a choice.
-    header = {**header, "config": {"folds": False, **header["config"]}}
-    if version > 1:
-        return header, tensors
+    if version < 3:
+        # All networks of a mixture were trained on all rows before there was a choice.
+        header = {**header, "config": {"folds": False, **header["config"]}}
+    if version < 2:
+        header, tensors = _second(header, tensors)
+    report, tensors = dict(header["report"]), dict(tensors)
+    noises = {"value": report.pop("energy_noise"), "strain": report.pop("derivative_noise")}
+    report["noise"] = {kind: noise for kind, noise in noises.items() if noise is not None}
+    for kind, name in (("value", "value_noise"), ("strain", "derivative_noise")):
+        tensors[f"posterior.noise.{kind}"] = tensors.pop(f"posterior.{name}")
+    return {**header, "report": report, "quantity": "energy"}, tensors
+
+
+def _second(header: dict[str, Any], tensors: dict[str, Floats]) -> tuple[dict[str, Any], dict[str, Floats]]:
+    """The same of a file of format 1, as format 2 has them."""
     if "energy" not in header:
         energy = {name: float(tensors[f"scaling.{name}"]) for name in ("energy_shift", "energy_scale")}
         return {**header, "energy": energy}, _of_modules(tensors)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -10,6 +11,7 @@ import numpy as np
 
 from ase_dkl.arrays import Floats
 from ase_dkl.model import kernel
+from ase_dkl.model.rows import Rows
 
 _CHUNK = 2**17
 """Numbers in an intermediate of a joint covariance: what stays near the caches is computed several times as fast."""
@@ -23,25 +25,23 @@ class Posterior:
 
     Attributes:
         kind: of the kernel.
+        noise: standard deviation of the labels' noise, by the kind of row (see `Rows`), shape (K,) each.
         points: inducing points Z, shape (K, M, f).
         lengthscale: ℓ, shape (K, 1, 1).
         scale: s, prior standard deviation, shape (K, 1, 1).
         whitening: T_Z = L⁻ᵀ, with L Lᵀ = K_ZZ, shape (K, M, M).
         factor: T, a root of the covariance of the weights of h, shape (K, M + P, q).
         weights: w, shape (K, M + P).
-        value_noise: standard deviation of the labels' noise, shape (K,).
-        derivative_noise: the same of derivatives, shape (K,).
     """
 
     kind: str
+    noise: Mapping[str, Floats]
     points: Floats
     lengthscale: Floats
     scale: Floats
     whitening: Floats
     factor: Floats
     weights: Floats
-    value_noise: Floats
-    derivative_noise: Floats
 
     def marginals(self, features: Floats, derivatives: Floats | None, basis: Floats) -> tuple[Floats, Floats]:
         """Mean and variance of every observation, without its noise.
@@ -80,7 +80,9 @@ class Posterior:
                 )
         return products[..., -1], 0.5 * (covariance + covariance.mT)
 
-    def conditioned(self, features: Floats, derivatives: Floats | None, basis: Floats, labels: Floats) -> Self:
+    def conditioned(
+        self, features: Floats, derivatives: Floats | None, basis: Floats, labels: Floats, rows: Rows
+    ) -> Self:
         """The posterior when further labels are known; features and derivatives as `marginals`.
 
         Args:
@@ -88,10 +90,11 @@ class Posterior:
             derivatives: shape (K, m, t, f), or None.
             basis: φ, with what is in the labels alone, shape (n + m t, P).
             labels: values, then derivatives point by point, shape (n + m t,).
+            rows: which labels are of which kind.
         """
-        n, m = features.shape[1], self.points.shape[1]
+        m = self.points.shape[1]
         products = self._products(*self._scaled(features, derivatives), basis)
-        noise = np.repeat(np.stack([self.value_noise, self.derivative_noise], axis=1), [n, len(labels) - n], axis=1)
+        noise = rows.of_kinds(self.noise)
         # S = Tᵀ h and r = y − hᵀ w, in units of the noise;  B = I + Sᵀ S = L Lᵀ
         seen = products[..., m:-1] / noise[..., None]
         surprise = (labels - products[..., -1]) / noise
@@ -102,7 +105,7 @@ class Posterior:
         return replace(self, factor=np.ascontiguousarray(factor), weights=self.weights + step[..., 0])
 
     def left_out(
-        self, features: Floats, derivatives: Floats | None, basis: Floats, labels: Floats
+        self, features: Floats, derivatives: Floats | None, basis: Floats, labels: Floats, rows: Rows
     ) -> tuple[Floats, Floats]:
         """What the labels of each structure look like from those of all others; arguments as `conditioned`.
 
@@ -114,28 +117,27 @@ class Posterior:
 
         Source: Rasmussen & Williams (2006), section 5.4.2, by blocks and in weight space.
         """
-        (networks, n, _), inducing = features.shape, self.points.shape[1]
-        m, t = (0, 0) if derivatives is None else derivatives.shape[1:3]
+        networks, inducing = len(self.points), self.points.shape[1]
+        n, m, t = rows.n, rows.m, rows.along
         features, derivatives = self._scaled(features, derivatives)
         products = self._products(features, derivatives, basis)
-        rows = kernel.functional_rows(features)
+        functionals = kernel.functional_rows(features)
         if derivatives is not None:
             slopes = kernel.functional_rows(features[:, :m], derivatives)[:, m:]
-            rows = np.concatenate([rows, slopes], axis=1)
+            functionals = np.concatenate([functionals, slopes], axis=1)
         means = np.full((networks, n, 1 + t), np.nan)
         covariances = np.full((networks, n, 1 + t, 1 + t), np.nan)
-        slope = n + np.arange(m * t).reshape(m, t)
-        for place in (np.column_stack([np.arange(m), slope]), np.arange(m, n)[:, None]):
+        of_rows = rows.of_kinds(self.noise)
+        for place in (rows.places, np.arange(m, n)[:, None]):
             structures, width = place[:, 0], place.shape[1]
-            noise = np.where(place < n, self.value_noise[:, None, None], self.derivative_noise[:, None, None])
-            noise = np.eye(width) * noise[..., None] ** 2
+            noise = np.eye(width) * of_rows[:, place][..., None] ** 2
             whitened, seen = products[:, place, :inducing], products[:, place, inducing:-1]
             # e = D (D − C)⁻¹ r,  covariance D (D − C)⁻¹ D − D,  with C the posterior's, r = y − mean
             left = noise @ np.linalg.inv(noise - seen @ seen.mT)
             error = left @ (labels[place] - products[:, place, -1])[..., None]
             prior = [
                 s**2 * kernel.covariances(self.kind, each, each)
-                for s, each in zip(self.scale.ravel(), rows[:, place], strict=True)
+                for s, each in zip(self.scale.ravel(), functionals[:, place], strict=True)
             ]
             means[:, structures, :width] = labels[place] - error[..., 0]
             covariances[:, structures, :width, :width] = left @ noise - noise + np.array(prior) - whitened @ whitened.mT

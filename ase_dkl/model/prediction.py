@@ -13,6 +13,8 @@ from numpy.typing import ArrayLike
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import flat
 from ase_dkl.model.quantity import ENERGY, Quantity
+from ase_dkl.model.rows import Rows, columns
+from ase_dkl.model.space import Lattice
 from ase_dkl.shown import Shown, plain
 from ase_dkl.wording import concise, number
 
@@ -71,17 +73,23 @@ class Prediction(Shown):
             object.__setattr__(self, name, each)
 
     @classmethod
-    def of(cls, cells: Floats, rows: Normal, quantity: Quantity = ENERGY) -> Self:
+    def of(
+        cls, cells: Floats, rows: Normal, blocks: Mapping[str, int] = Lattice.blocks, quantity: Quantity = ENERGY
+    ) -> Self:
         """From values and derivatives.
 
         Args:
             cells: shape (n, 3, 3), Å.
-            rows: of the quantity, and of its derivatives along strains where wanted, shape (n, 1) or (n, 1 + 6).
+            rows: of the quantity, and of its derivatives where wanted, shape (n, 1) or (n, 1 + t).
+            blocks: along what the derivatives are.
             quantity: what they are of.
         """
         slopes = {}
         if rows.mean.shape[1] > 1:
-            slopes = {block: rows[:, 1:].times(1 / each.per_label(cells)) for block, each in quantity.slopes.items()}
+            place = columns(blocks)
+            slopes = {
+                block: rows[:, place[block]].times(1 / each.per_label(cells)) for block, each in quantity.slopes.items()
+            }
         return cls(rows[:, 0], slopes, quantity)
 
     @property
@@ -155,12 +163,14 @@ class JointPosterior(Shown):
     """The joint Gaussian of [E_1 … E_n, ∂E_1/∂ε_1 … ∂E_1/∂ε_6, ∂E_2/∂ε_1 …], per reference cell, eV.
 
     Attributes:
-        mean: shape (7 n,), or (n,) of energies alone.
-        covariance: without label noise, eV², shape (7 n, 7 n) or (n, n).
+        mean: shape (n + n t,) with t derivatives of each energy, or (n,) of energies alone.
+        covariance: without label noise, eV², shape (n + n t, n + n t) or (n, n).
+        rows: where each is.
     """
 
     mean: Floats
     covariance: Floats
+    rows: Rows
 
     def _summary(self) -> tuple[str, dict[str, str]]:
         return "Joint posterior", {"quantities": str(len(self.mean))}

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass, is_dataclass
 from pathlib import PurePosixPath, PureWindowsPath
 from types import NoneType, UnionType
-from typing import Any, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ase_dkl.errors import Refused
 from ase_dkl.shown import Shown
@@ -205,8 +205,8 @@ class TrainingReport(Shown):
         n_rows: structures trained on.
         n_stress: those among them with stress labels.
         test: errors on rows that a model trained without them gave; None where none were held out.
-        energy_noise: label noise found in the energies, eV per reference cell.
-        derivative_noise: label noise found in ∂E/∂ε, eV; None without stress labels.
+        noise: label noise that was found, by the kind of label: "value", of energies, eV per reference cell, and
+            "strain", of ∂E/∂ε, eV, where there were stress labels.
         stress_offset_GPa: the labels' constant in V·σ of xx, yy, zz (Pulay stress), at the reference volume; None
             without stress labels.
         stress_offset_std_GPa: its standard deviation.
@@ -230,8 +230,7 @@ class TrainingReport(Shown):
     n_rows: int
     n_stress: int
     test: Evaluation | None
-    energy_noise: float
-    derivative_noise: float | None
+    noise: dict[str, float]
     stress_offset_GPa: float | None
     stress_offset_std_GPa: float | None
     singular_values: dict[str, list[float]]
@@ -248,6 +247,18 @@ class TrainingReport(Shown):
     left_out: Evaluation | None = None
     contradictions: tuple[Contradiction, ...] = ()
 
+    _VIEWS: ClassVar = ("energy_noise", "derivative_noise")
+
+    @property
+    def energy_noise(self) -> float:
+        """Label noise found in the energies, eV per reference cell."""
+        return self.noise["value"]
+
+    @property
+    def derivative_noise(self) -> float | None:
+        """Label noise found in ∂E/∂ε, eV; None without stress labels."""
+        return self.noise.get("strain")
+
     @property
     def errors(self) -> Evaluation | None:
         """What tells most of the model's errors: held-out rows where there are enough to tell, else each left out."""
@@ -263,6 +274,9 @@ class TrainingReport(Shown):
         rows["warnings"] = str(len(self.warnings))
         return f"Trained on {self.n_rows} rows, {self.n_stress} of them with stress", rows
 
+    def _derived(self) -> tuple[str, ...]:
+        return self._VIEWS
+
     def __post_init__(self) -> None:
         for name in ("dataset", "warnings"):
             object.__setattr__(self, name, _without_folders(getattr(self, name)))
@@ -270,7 +284,7 @@ class TrainingReport(Shown):
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Rebuild a report from `to_dict`."""
-        return from_json(cls, values)
+        return from_json(cls, {name: value for name, value in values.items() if name not in cls._VIEWS})
 
 
 def from_json(record: type[T], values: Any) -> T:

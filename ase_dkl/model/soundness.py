@@ -9,6 +9,7 @@ import numpy as np
 from ase_dkl.crystal.lattice import flat, metric
 from ase_dkl.model.calibration import Scores
 from ase_dkl.model.kernel import covariances_with_values
+from ase_dkl.model.rows import VALUE
 
 if TYPE_CHECKING:
     from ase_dkl.arrays import Floats
@@ -70,12 +71,15 @@ def _check(surrogate: Surrogate) -> None:
     for name, axes in (
         ("lengthscale", (k, 1, 1)),
         ("scale", (k, 1, 1)),
-        ("value_noise", (k,)),
-        ("derivative_noise", (k,)),
     ):
         _expect(f"posterior.{name}", getattr(process, name), *axes, positive=True)
+    kinds = (VALUE, *surrogate.quantity.slopes)
+    for kind in kinds:
+        _expect(f"posterior.noise.{kind}", process.noise[kind], k, positive=True)
     _check_whitening(process)
-    if report.energy_noise < 0 or (report.derivative_noise or 0) < 0:
+    if VALUE not in report.noise or report.noise.keys() - set(kinds):
+        raise ValueError("the noise of the labels is of something else")
+    if min(report.noise.values()) < 0:
         raise ValueError("the noise of the labels is negative")
     if not isinstance(report.dataset.get("settings") or {}, dict):
         raise ValueError("the settings of the labels are no settings")

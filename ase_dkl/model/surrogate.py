@@ -27,7 +27,9 @@ from ase_dkl.model.mean import MEANS, Mean
 from ase_dkl.model.model_file import BadModelFile, checksum, pack, unpack, writer
 from ase_dkl.model.posterior import Posterior
 from ase_dkl.model.prediction import JointPosterior, Normal, Prediction, as_cells
+from ase_dkl.model.quantity import ENERGY, QUANTITIES, Quantity
 from ase_dkl.model.records import TrainConfig, TrainingReport, from_json
+from ase_dkl.model.rows import VALUE, Rows, columns
 from ase_dkl.model.soundness import check
 from ase_dkl.model.space import Lattice, Seen
 from ase_dkl.shown import Shown, plain
@@ -38,7 +40,7 @@ _CHUNK = 2**18
 """Numbers in the largest intermediate of a batch prediction: small enough to stay near the caches."""
 
 _FRAME = ("images", "centre", "scale")
-_POSTERIOR = tuple(Posterior.__dataclass_fields__)[1:]
+_POSTERIOR = tuple(name for name in Posterior.__dataclass_fields__ if name not in ("kind", "noise"))
 
 
 class Surrogate(Shown):
@@ -54,6 +56,7 @@ class Surrogate(Shown):
         cells: training lattices in the reference's basis, shape (n, 3, 3), Å.
         layers: of the networks, weights and biases.
         process: the Gaussian processes on the features.
+        quantity: what is predicted.
         calibration: what held-out rows say of the error bars; None where nobody asked. Predictions are the same.
         written: the version of ase_dkl that wrote the file that the model was read from, and when; None where there is
             none, or it is older than such records.
@@ -68,12 +71,14 @@ class Surrogate(Shown):
         cells: Floats,
         layers: Layers,
         process: Posterior,
+        quantity: Quantity = ENERGY,
     ) -> None:
         self.space, self.units = space, units
         self.config = config
         self.report = report
         self.cells = cells
         self.layers, self.process = layers, process
+        self.quantity = quantity
         self.calibration: Calibration | None = None
         self.written: str | None = None
 
@@ -97,7 +102,7 @@ class Surrogate(Shown):
         cells = np.array([each.cell for each in mapped]).reshape(-1, 3, 3)
         copies = np.array([each.multiplicity for each in mapped])
         cell = self.predict_cells(cells, stress=stress)
-        return replace(cell, value=cell.value.times(copies))
+        return replace(cell, value=cell.value.times(copies)) if self.quantity.extensive else cell
 
     def predict_cells(self, cells: ArrayLike, *, stress: bool = True) -> Prediction:
         """Predict cells in the reference's basis; energies are per reference cell.
@@ -119,7 +124,7 @@ class Surrogate(Shown):
 
     def derivatives(self, cells: ArrayLike) -> Floats:
         """Expected ∂E/∂ε of cells in the reference's basis, (n, 3, 3), Å; a cell needs no volume. eV, shape (n, 6)."""
-        return self._all_marginals(as_cells(cells), True)[0][:, 1:]
+        return self._all_marginals(as_cells(cells), True)[0][:, columns(self.space.blocks)["strain"]]
 
     def posterior(self, cells: ArrayLike, *, derivatives: bool = True, spread: bool = True) -> JointPosterior:
         """The joint posterior of energies and strain derivatives of cells in the reference's basis.
@@ -135,9 +140,10 @@ class Surrogate(Shown):
         networks, mean, covariance = len(means), means.mean(axis=0), covariances.mean(axis=0)
         if networks > 1 and spread:
             covariance += np.cov(means, rowvar=False) * spread_factor(networks)
+        rows = self._rows(len(given), derivatives)
         mean *= self.units.energy_scale
-        mean[: len(given)] += self.units.energy_shift
-        return JointPosterior(mean, covariance * self.units.energy_scale**2)
+        mean[: rows.n] += self.units.energy_shift
+        return JointPosterior(mean, covariance * self.units.energy_scale**2, rows)
 
     def extrapolation(self, cells: ArrayLike) -> Extrapolation:
         """Compare cells in the reference's basis, shape (n, 3, 3), Å, with the training lattices."""
@@ -239,19 +245,27 @@ class Surrogate(Shown):
         space = Lattice(crystal.near(tensors["cells"]), frame, tensors.get("scaling.metric"))
         units = Units(**header["energy"])
         layers = [(tensors[f"layer{i}.weight"], tensors[f"layer{i}.bias"]) for i in range(config.depth + 2)]
-        process = Posterior(config.kernel, *(tensors[f"posterior.{name}"] for name in _POSTERIOR))
-        surrogate = cls(space, units, config, report, tensors["cells"], layers, process)
+        quantity = QUANTITIES[header["quantity"]]
+        noise = {kind: tensors[f"posterior.noise.{kind}"] for kind in (VALUE, *quantity.slopes)}
+        process = Posterior(config.kernel, noise, *(tensors[f"posterior.{name}"] for name in _POSTERIOR))
+        surrogate = cls(space, units, config, report, tensors["cells"], layers, process, quantity)
         if header.get("calibration") is not None:
             surrogate.calibration = Calibration.from_file(header["calibration"], tensors)
         check(surrogate)
         return surrogate
 
     def _identity(self) -> dict[str, Any]:
-        return {"crystal": self.crystal.to_dict(), "config": asdict(self.config), "energy": asdict(self.units)}
+        return {
+            "crystal": self.crystal.to_dict(),
+            "config": asdict(self.config),
+            "quantity": self.quantity.name,
+            "energy": asdict(self.units),
+        }
 
     def _tensors(self) -> dict[str, Floats]:
         scaling = {f"scaling.{name}": getattr(self.space.frame, name) for name in _FRAME}
         posterior = {f"posterior.{name}": getattr(self.process, name) for name in _POSTERIOR}
+        posterior |= {f"posterior.noise.{kind}": noise for kind, noise in self.process.noise.items()}
         layers = {
             f"layer{i}.{name}": array
             for i, layer in enumerate(self.layers)
@@ -295,14 +309,24 @@ class Surrogate(Shown):
         return features, slopes, self.mean.functions(seen)
 
     def _predict(self, cells: Floats, stress: bool, coordinates: Floats | None = None) -> Prediction:
-        expected, uncertainty = self._all_marginals(cells, stress, coordinates)
-        noises = np.array([self.report.energy_noise, *[self.report.derivative_noise or 0.0] * 6])
-        noise = np.broadcast_to(noises[: expected.shape[1]], expected.shape)
-        return Prediction.of(cells, Normal(expected, uncertainty, noise))
+        expected, uncertainty = self._all_marginals(cells, stress and bool(self.quantity.slopes), coordinates)
+        return Prediction.of(
+            cells, Normal(expected, uncertainty, self.noise(expected.shape)), self.space.blocks, self.quantity
+        )
+
+    def noise(self, shape: tuple[int, int]) -> Floats:
+        """The labels' noise, of values and where wanted of derivatives, eV, shape (n, 1) or (n, 1 + t)."""
+        found = np.zeros(len(self._rows(1, True)))
+        for kind, place in columns(self.space.blocks).items():
+            found[place] = self.report.noise.get(kind, 0.0)
+        return np.broadcast_to(found[: shape[1]], shape)
+
+    def _rows(self, n: int, derivatives: bool) -> Rows:
+        return Rows(n, n, self.space.blocks) if derivatives else Rows(n)
 
     def _all_marginals(self, cells: Floats, stress: bool, coordinates: Floats | None = None) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of energies, and of ∂E/∂ε where wanted, eV, shape (n, 1) or (n, 7)."""
-        rows = 7 if stress else 1
+        """Mean and standard deviation of energies, and of ∂E/∂ε where wanted, eV, shape (n, 1) or (n, 1 + t)."""
+        rows = len(self._rows(1, stress))
         size = max(1, _CHUNK // (len(self.space.frame.images) * rows * self.config.width * self.config.networks))
         expected, uncertainty = np.empty((len(cells), rows)), np.empty((len(cells), rows))
         for start in range(0, len(cells), size):
@@ -315,11 +339,11 @@ class Surrogate(Shown):
         return expected, uncertainty
 
     def _marginals(self, cells: Floats, stress: bool, coordinates: Floats | None) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of the mixture in scaled units, energy first, shape (n, 1) or (n, 7)."""
+        """Mean and standard deviation of the mixture in scaled units, energy first, shape (n, 1) or (n, 1 + t)."""
         means, variances = self.process.marginals(*self._observe(cells, stress, coordinates))
         variance = variances.mean(axis=0) + spread_variance(means)
-        n = len(cells)
-        return _by_cell(means.mean(axis=0), n), _by_cell(np.sqrt(variance), n)
+        rows = self._rows(len(cells), stress)
+        return rows.by_point(means.mean(axis=0)), rows.by_point(np.sqrt(variance))
 
 
 def spread_variance(means: Floats) -> Floats:
@@ -344,8 +368,3 @@ def label_offset(process: Posterior) -> tuple[float, float]:
     means = process.weights[:, -1]
     variance = (process.factor[:, -1] ** 2).sum(axis=1).mean()
     return float(means.mean()), float(np.sqrt(variance + spread_variance(means)))
-
-
-def _by_cell(values: Floats, n: int) -> Floats:
-    """N energies and then 6 n derivatives → rows of an energy and its derivatives, shape (n, 1) or (n, 7)."""
-    return np.column_stack([values[:n], values[n:].reshape(n, -1)]) if len(values) > n else values[:, None]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -29,17 +30,19 @@ class Batch:
         tangents: their derivatives, of the first m structures along t directions, shape (m, g, t, p), or None.
         basis: independent basis functions of the mean, shape (n + m t, R).
         labels: scaled energies, then derivatives of the energy point by point, shape (n + m t,).
+        blocks: kinds of the directions.
     """
 
     coordinates: Tensor
     tangents: Tensor | None
     basis: Tensor
     labels: Tensor
+    blocks: Mapping[str, int]
 
     def in_precision(self, dtype: torch.dtype) -> Batch:
         """The networks' inputs in another precision; basis and labels stay."""
         tangents = None if self.tangents is None else self.tangents.to(dtype)
-        return Batch(self.coordinates.to(dtype), tangents, self.basis, self.labels)
+        return replace(self, coordinates=self.coordinates.to(dtype), tangents=tangents)
 
 
 class TrainingData:
@@ -63,7 +66,12 @@ class TrainingData:
     @property
     def n_labels(self) -> int:
         """Energies and derivatives together."""
-        return len(self) + int(self._labels.slopes.size)
+        return len(self._labels.rows)
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """Of labels that there are."""
+        return self._labels.rows.kinds
 
     def batch(self, index: NDArray[np.int_]) -> Batch:
         """Some structures, in rising order."""
@@ -74,6 +82,7 @@ class TrainingData:
             None if seen.tangents is None else _tensor(seen.tangents),
             _tensor(functions @ self._independent),
             _tensor(labels.together()),
+            labels.rows.blocks,
         )
 
     def all(self) -> Batch:
@@ -92,8 +101,7 @@ class TrainingData:
 
     def used(self, fold: NDArray[np.int_]) -> Tensor:
         """Labels for each network to be trained with, all but those of its fold: 1 or 0, shape (K, labels)."""
-        of_labels = np.concatenate([fold, np.repeat(fold[: self.n_stress], self._labels.slopes.shape[1])])
-        return _tensor((of_labels != np.arange(self._config.networks)[:, None]).astype(float))
+        return _tensor((fold[self._labels.rows.points] != np.arange(self._config.networks)[:, None]).astype(float))
 
     def subset(self, rng: np.random.Generator) -> Tensor:
         """Coordinates of a random subset, shape (m_r, g, p).

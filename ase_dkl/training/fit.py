@@ -28,6 +28,7 @@ from ase_dkl.model.evaluation import evaluate
 from ase_dkl.model.labels import Labels
 from ase_dkl.model.left_out import left_out
 from ase_dkl.model.posterior import Posterior
+from ase_dkl.model.quantity import ENERGY
 from ase_dkl.model.records import BadTraining, Evaluation, TrainConfig, TrainingReport
 from ase_dkl.model.space import Lattice
 from ase_dkl.model.surrogate import Surrogate, label_offset
@@ -145,8 +146,7 @@ def fit(
         n_rows=len(dataset),
         n_stress=data.n_stress,
         test=None,
-        energy_noise=scale * _mean_noise(model.gp.log_value_noise),
-        derivative_noise=scale * _mean_noise(model.gp.log_derivative_noise) if data.n_stress else None,
+        noise={kind: scale * _mean_noise(model.gp.log_noise[kind]) for kind in data.kinds},
         stress_offset_GPa=offset * to_GPa if data.n_stress else None,
         stress_offset_std_GPa=offset_std * to_GPa if data.n_stress else None,
         singular_values=_singular_values(model),
@@ -219,7 +219,7 @@ def _initialise(data: TrainingData, config: TrainConfig, start: Surrogate | None
     points = torch.tensor(np.array([each.points for each in centres]))
     spread = features.std(dim=1, keepdim=True).mean(dim=-1, keepdim=True)
     lengthscale = LENGTH_SCALE * config.n_features**0.5 * spread
-    gp = SparseGP(points, RadialKernel(config.kernel, lengthscale.log()), data.learnt())
+    gp = SparseGP(points, RadialKernel(config.kernel, lengthscale.log()), ENERGY.slopes, data.learnt())
     if start is not None:
         gp.go_on_from(start.process, start.report.mean_breadth)
     return _Model(extractor, gp, centres)
@@ -330,12 +330,12 @@ def _observe(model: _Model, batch: Batch) -> Observations:
     """Pass a batch through the networks. Features come out in double precision whatever the networks compute in."""
     if batch.tangents is None:
         features, derivatives = model.extractor(batch.coordinates)
-        return Observations(features.double(), None, batch.basis)
+        return Observations(features.double(), None, batch.basis, batch.blocks)
     m = len(batch.tangents)
     features, derivatives = model.extractor(batch.coordinates[:m], batch.tangents)
     if m < len(batch.coordinates):
         features = torch.cat([features, model.extractor(batch.coordinates[m:])[0]], dim=1)
-    return Observations(features.double(), derivatives.double(), batch.basis)
+    return Observations(features.double(), derivatives.double(), batch.basis, batch.blocks)
 
 
 def _adam(

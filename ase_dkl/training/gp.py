@@ -12,7 +12,7 @@ posterior.
 |---|---|
 | Z, M | `inducing_points`, `n_inducing` |
 | L | `chol_inducing` |
-| D | `noise` (one variance for values, one for derivatives) |
+| D | `noise` (one variance for values, one for the slopes of each block) |
 | A = a D^{-1/2}, r = y D^{-1/2} | `scaled`, `residual` |
 | L_B with L_B L_Bᵀ = B = I + A Aᵀ | `chol_precision` |
 
@@ -22,14 +22,17 @@ Source: collapsed bound: Titsias, AISTATS 2009; explicit basis functions: Rasmus
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ase_dkl.arrays import Floats
 from ase_dkl.model import kernel
 from ase_dkl.model.posterior import Posterior
+from ase_dkl.model.rows import VALUE, Rows
 
 JITTER = 1e-9
 """Added to the diagonal of K_ZZ, in units of the prior variance."""
@@ -42,7 +45,7 @@ RESCUES = (1e-8, 1e-7, 1e-6)
 """Added in turn to the diagonal of matrices that rounding has left not positive definite."""
 INITIAL_BREADTH = 0.3
 """What τ is multiplied by where training begins, if that is learnt."""
-INITIAL_NOISE, INITIAL_DERIVATIVE_NOISE = 0.1, 0.02
+INITIAL_NOISE, INITIAL_SLOPE_NOISE = 0.1, 0.02
 """Standard deviations of the noise where training begins, in units of the energies' spread. From larger ones on
 derivatives, networks of few structures end where everything is noise; from smaller ones on energies, those of many."""
 
@@ -55,13 +58,20 @@ class Observations:
         features: ψ, shape (K, n, f).
         derivatives: ∂ψ/∂ε of the first m structures along t directions, shape (K, m, t, f), or None.
         basis: basis functions of the mean, of all values and then of all derivatives, shape (n + m t, P).
+        blocks: the kinds of the t directions; see `Rows`.
     """
 
     features: Tensor
     derivatives: Tensor | None
     basis: Tensor
+    blocks: Mapping[str, int] = field(default_factory=dict)
 
-    def rows(self) -> Tensor:
+    @property
+    def rows(self) -> Rows:
+        """Where values and derivatives stand."""
+        return Rows(self.features.shape[1], 0 if self.derivatives is None else self.derivatives.shape[1], self.blocks)
+
+    def functionals(self) -> Tensor:
         """The kernel's rows [ψ, v, w], shape (K, n + m t, 2 f + 1)."""
         values = kernel.functional_rows(self.features)
         if self.derivatives is None:
@@ -101,17 +111,20 @@ class SparseGP(nn.Module):
     Args:
         inducing_points: Z, shape (K, M, f).
         kernel: shares the batch shape (K,).
+        blocks: kinds of slopes, each with noise of its own.
         learnt: basis functions whose prior is as broad as the bound finds it, True or False, shape (P,); none by
             default.
     """
 
-    def __init__(self, inducing_points: Tensor, kernel: RadialKernel, learnt: Tensor | None = None) -> None:
+    def __init__(
+        self, inducing_points: Tensor, kernel: RadialKernel, blocks: Iterable[str] = (), learnt: Tensor | None = None
+    ) -> None:
         super().__init__()
         self.inducing_points = nn.Parameter(inducing_points)
         self.kernel = kernel
         each = inducing_points.new_ones(inducing_points.shape[:1])
-        self.log_value_noise = nn.Parameter(each * math.log(INITIAL_NOISE))
-        self.log_derivative_noise = nn.Parameter(each * math.log(INITIAL_DERIVATIVE_NOISE))
+        first = {VALUE: INITIAL_NOISE} | dict.fromkeys(blocks, INITIAL_SLOPE_NOISE)
+        self.log_noise = nn.ParameterDict({kind: nn.Parameter(each * math.log(noise)) for kind, noise in first.items()})
         self._learnt = learnt
         self.log_breadth = None if learnt is None else nn.Parameter(each * math.log(INITIAL_BREADTH))
 
@@ -124,8 +137,8 @@ class SparseGP(nn.Module):
             self.inducing_points.copy_(torch.tensor(posterior.points))
         self.kernel.log_lengthscale.copy_(torch.tensor(posterior.lengthscale).log())
         self.kernel.log_scale.copy_(torch.tensor(posterior.scale).log())
-        self.log_value_noise.copy_(torch.tensor(posterior.value_noise).log())
-        self.log_derivative_noise.copy_(torch.tensor(posterior.derivative_noise).log())
+        for kind, log_noise in self.log_noise.items():
+            log_noise.copy_(torch.tensor(posterior.noise[kind]).log())
 
     def cross_covariances(self, observations: Observations) -> Tensor:
         """K_oZ, shape (K, n + m t, M)."""
@@ -162,10 +175,7 @@ class SparseGP(nn.Module):
 
     def noise(self, observations: Observations) -> Tensor:
         """D, the noise variance of every observation, shape (K, n + m t)."""
-        n = observations.features.shape[1]
-        values = torch.exp(2 * self.log_value_noise).unsqueeze(1).expand(-1, n)
-        slopes = torch.exp(2 * self.log_derivative_noise).unsqueeze(1).expand(-1, len(observations.basis) - n)
-        return torch.cat([values, slopes], dim=1)
+        return observations.rows.of_kinds({kind: torch.exp(2 * each) for kind, each in self.log_noise.items()})
 
     def whitened(
         self, observations: Observations, labels: Tensor, used: Tensor | None = None
@@ -250,10 +260,13 @@ class SparseGP(nn.Module):
             whitening,
             factor,
             weights,
-            self.log_value_noise.exp(),
-            self.log_derivative_noise.exp(),
         )
-        return Posterior(self.kernel.kind, *(number.contiguous().numpy().copy() for number in numbers))
+        noise = {kind: _array(each.exp()) for kind, each in self.log_noise.items()}
+        return Posterior(self.kernel.kind, noise, *map(_array, numbers))
+
+
+def _array(numbers: Tensor) -> Floats:
+    return np.array(numbers.contiguous().numpy())
 
 
 def _identity(like: Tensor) -> Tensor:

@@ -64,7 +64,7 @@ class VariationalGP(gpytorch.models.ApproximateGP):  # type: ignore[misc]
     def bound(self, observations: Observations, labels: Tensor, share: float) -> Tensor:
         """As `NaturalVariational.bound`."""
         try:
-            q = self(observations.rows())
+            q = self(observations.functionals())
         except (NanError, NotPSDError) as error:
             raise torch.linalg.LinAlgError(str(error)) from error  # type: ignore[attr-defined]
         noise = self.gp.noise(observations)
