@@ -23,6 +23,18 @@ class Shown:
         """Names of what follows from the fields and belongs to `to_dict`."""
         return ()
 
+    def words(self) -> Mapping[str, str]:
+        """Names and values in words, as a table shows them in full."""
+        return self._summary()[1]
+
+    def record(self) -> dict[str, Any]:
+        """What the command line prints as JSON."""
+        return {name: plain(value) for name, value in self._record().items()}
+
+    def _record(self) -> dict[str, Any]:
+        """The same, of whatever `plain` takes."""
+        return self.to_dict()
+
     def __repr__(self) -> str:
         heading, rows = self._summary()
         told = ", ".join(f"{name} = {words}" for name, words in rows.items())

@@ -26,7 +26,7 @@ from ase_dkl.active.stopping import Stop
 from ase_dkl.active.target import Target
 from ase_dkl.cli.live import watching
 from ase_dkl.figures.active import campaign_figure
-from ase_dkl.wording import of_equilibrium, of_state, plus_minus
+from ase_dkl.wording import plus_minus
 
 SRTIO3 = Atoms(
     "SrTiO3",
@@ -81,7 +81,7 @@ def main() -> None:
     for name, (i, j) in {"C11": (0, 0), "C12": (0, 1), "C44": (3, 3)}.items():
         print(f"{name} = {plus_minus(float(elastic.C_GPa[i, j]), float(elastic.C_std_GPa[i, j]), 'GPa')}, ions clamped")
     curve = equation_of_state(result.surrogate, bounds=(-0.05, 0.05))
-    for name, words in {**of_equilibrium(elastic.equilibrium), **of_state(curve)}.items():
+    for name, words in {**elastic.equilibrium.lattice_words(), **curve.words()}.items():
         print(f"{name}: {words}")
     campaign_figure(Campaign.status(plan), f"SrTiO$_3$, PBE: {given.target}").savefig("srtio3.png")
 

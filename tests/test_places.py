@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from ase_dkl import BadDataset, Dataset, Surrogate
 from ase_dkl.cli import app
-from ase_dkl.cli.predict import read_structures
+from ase_dkl.cli.inputs import read_structures
 from ase_dkl.dataset.sources import read
 
 

@@ -161,7 +161,7 @@ def test_equation_of_state_and_constants_carry_error_bars(surrogate: Surrogate, 
     heat = figure_in(section.html(), "elastic-constants")["data"][0]
     assert "±" in heat["text"][0][0]
     assert heat["text"][0][3] == "0"
-    assert "equilibrium a = b = c" in section.html()
+    assert ">a = b = c<" in section.html()
 
 
 def test_what_is_refused_is_told_in_its_place(surrogate: Surrogate, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,7 +21,7 @@ from store_checks import Writers, finish_and_compare, picture, writers
 from store_writer import outcome, request, run
 
 from ase_dkl.active.store import BadStore, Store, StoreUnreachable
-from ase_dkl.cli.predict import read_structures
+from ase_dkl.cli.inputs import read_structures
 from ase_dkl.dataset.sources import read_rows
 
 

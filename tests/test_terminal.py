@@ -16,7 +16,9 @@ import ase_dkl
 from ase_dkl import ExtrapolationWarning
 from ase_dkl.cli import app
 from ase_dkl.cli.encoding import in_ascii, write_in_any_encoding
-from ase_dkl.cli.terminal import bars, finite, heard, note, print_table, warn, warnings_told
+from ase_dkl.cli.options import finite
+from ase_dkl.cli.output import print_table
+from ase_dkl.cli.terminal import bars, heard, note, warn, warnings_told
 
 
 class TestWarningsTold:

@@ -19,7 +19,6 @@ from ase_dkl.model.records import Contradiction, Evaluation
 from ase_dkl.model.verdict import disagreement, faults
 from ase_dkl.report.accuracy import accuracy
 from ase_dkl.report.page import page
-from ase_dkl.wording import of_evaluation
 
 
 @pytest.fixture(scope="module")
@@ -130,7 +129,7 @@ def test_training_names_the_wrong_row_and_judges_every_row_where_few_are_held_ou
 
 
 def test_few_rows_have_errors_and_no_calibration(surrogate: Surrogate, unseen: Dataset) -> None:
-    words = of_evaluation(evaluate(surrogate, unseen.subset(np.arange(2))))
+    words = evaluate(surrogate, unseen.subset(np.arange(2))).words()
     assert words["structures"] == "2"
     assert "energy error, RMS" in words
     assert not [name for name in words if "band" in name or "correlation" in name]

@@ -7,19 +7,8 @@ from ase_dkl import Dataset, Surrogate, evaluate
 from ase_dkl.mechanics.elastic import elastic_constants
 from ase_dkl.mechanics.eos import equation_of_state
 from ase_dkl.mechanics.equilibrium import equilibrium
-from ase_dkl.mechanics.moduli import moduli
-from ase_dkl.mechanics.stability import stability
-from ase_dkl.wording import (
-    concise,
-    number,
-    of_equilibrium,
-    of_evaluation,
-    of_moduli,
-    of_probability,
-    of_stability,
-    of_state,
-    plus_minus,
-)
+from ase_dkl.mechanics.stability import probability_in_words
+from ase_dkl.wording import concise, number, plus_minus
 
 
 @pytest.mark.parametrize(
@@ -91,26 +80,28 @@ def test_what_is_not_known_is_said() -> None:
 
 def test_equal_lattice_parameters_are_named_together(surrogate: Surrogate) -> None:
     found = equilibrium(surrogate)
-    words = of_equilibrium(found)
+    words = found.lattice_words()
     assert list(words) == ["a = b = c", "α = β = γ"]
     assert words["a = b = c"] == plus_minus(found.lattice_parameters[0], found.lattice_parameters_std[0], "Å")
     assert words["α = β = γ"] == "90 °"
 
 
 def test_every_quantity_has_its_unit_and_error_bar(surrogate: Surrogate) -> None:
-    state = of_state(equation_of_state(surrogate))
-    assert list(state) == ["volume V₀", "energy E₀", "bulk modulus B₀", "its pressure derivative B₀′"]
+    state = equation_of_state(surrogate).words()
+    assert list(state)[:4] == ["volume V₀", "energy E₀", "bulk modulus B₀", "its pressure derivative B₀′"]
     assert state["volume V₀"].endswith("Å³")
     constants = elastic_constants(surrogate)
-    found = of_moduli(moduli(constants.C_GPa, constants.covariance))
+    assert constants.moduli is not None
+    assert constants.stability is not None
+    found, judged = constants.moduli.words(), constants.stability.words()
     assert [words.endswith("GPa") for words in found.values()] == [True] * 3 + [False] * 2
-    judged = of_stability(stability(constants.C_GPa, constants.covariance))
     assert judged["smallest eigenvalue of C as a Mandel matrix"].endswith("GPa")
-    assert all("±" in words for words in (state | found | judged).values())
-    assert of_probability(0.5, 0.01) == {"probability of stability": "0.5000 ± 0.0100"}
+    assert all("±" in words for words in (found | judged).values())
+    assert all("±" in words for words in list(state.values())[:4])
+    assert probability_in_words(0.5, 0.01) == {"probability of stability": "0.5000 ± 0.0100"}
 
 
 def test_an_evaluation_says_where_there_is_nothing_to_compare(surrogate: Surrogate, srtio3_dataset: Dataset) -> None:
     unseen = srtio3_dataset.subset(np.arange(30, 40))
-    assert of_evaluation(evaluate(surrogate, unseen))["stress error, RMS"].endswith("GPa")
-    assert of_evaluation(evaluate(surrogate, unseen.without_stresses()))["stress error, RMS"] == "nothing to compare"
+    assert evaluate(surrogate, unseen).words()["stress error, RMS"].endswith("GPa")
+    assert evaluate(surrogate, unseen.without_stresses()).words()["stress error, RMS"] == "nothing to compare"

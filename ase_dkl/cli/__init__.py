@@ -11,11 +11,12 @@ from ase_dkl.cli.elastic import elastic
 from ase_dkl.cli.eos import eos
 from ase_dkl.cli.evaluate import evaluate
 from ase_dkl.cli.info import info
+from ase_dkl.cli.options import Quiet, Verbose
 from ase_dkl.cli.predict import predict
 from ase_dkl.cli.relax import relax
 from ase_dkl.cli.report import report
 from ase_dkl.cli.scan import scan
-from ase_dkl.cli.terminal import Discreet, Quiet, Verbose
+from ase_dkl.cli.terminal import Discreet
 from ase_dkl.cli.train import train
 
 app = typer.Typer(

@@ -5,18 +5,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ase_dkl.cli.predict import read_structures
-from ase_dkl.cli.terminal import (
-    Json,
-    Overwrite,
-    Trust,
-    check_endings,
-    in_words,
-    note,
-    print_json,
-    print_rich,
-    print_table,
-)
+from ase_dkl.cli.inputs import read_structures
+from ase_dkl.cli.options import Json, Overwrite, Trust
+from ase_dkl.cli.output import check_endings, print_json, print_rich, print_table
+from ase_dkl.cli.terminal import in_words, note
 from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs, written_whole
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ase_dkl.cli.terminal import Json, Overwrite, Trust, bars, in_words, note, print_json, print_rich
+from ase_dkl.cli.options import Json, Overwrite, Trust
+from ase_dkl.cli.output import print_json, print_rich
+from ase_dkl.cli.terminal import bars, in_words, note
 from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs
 

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from ase_dkl.cli.terminal import Json, Overwrite, bars, in_words, note, print_json, print_table
-from ase_dkl.files import check_outputs, written_whole
-from ase_dkl.wording import of_evaluation
+from ase_dkl.cli.options import Json, Overwrite
+from ase_dkl.cli.output import deliver, save
+from ase_dkl.cli.terminal import bars, in_words, note
+from ase_dkl.files import check_outputs
 
 FIGURE = Path("srtio3_demo.png")
 TRAIN = "set=pool,index<32"
@@ -36,10 +37,6 @@ def demo(overwrite: Overwrite = False, as_json: Json = False) -> None:
         for along, select in SCANS.items()
     ]
     title = f"SrTiO$_3$ under strain: {len(training)} DFT runs to train, none of those shown"
-    with written_whole(FIGURE) as path:
-        scan_figure(scans, points, title).savefig(path)
-    if as_json:
-        print_json({**evaluation.to_dict(), "figure": str(FIGURE)})
-    else:
-        print_table(f"On {len(test)} DFT runs that were not in training", of_evaluation(evaluation))
-        note(f"Figure in {FIGURE}.")
+    save(FIGURE, "Figure", scan_figure(scans, points, title).savefig)
+    heading = f"On {len(test)} DFT runs that were not in training"
+    deliver(evaluation, heading, as_json=as_json, figure=str(FIGURE))

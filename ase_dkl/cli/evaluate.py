@@ -1,21 +1,9 @@
 """`ase-dkl evaluate`."""
 
-from ase_dkl.cli.inputs import named
-from ase_dkl.cli.terminal import (
-    Databases,
-    Json,
-    Model,
-    Pbc,
-    Select,
-    Stress,
-    bars,
-    in_words,
-    print_json,
-    print_table,
-    warn,
-    warnings_told,
-)
-from ase_dkl.wording import of_evaluation
+from ase_dkl.cli.inputs import named, opened
+from ase_dkl.cli.options import Databases, Json, Model, Pbc, Select, Stress
+from ase_dkl.cli.output import deliver
+from ase_dkl.cli.terminal import bars, in_words, warn
 
 
 @in_words
@@ -33,26 +21,20 @@ def evaluate(
     the labels' fitted offset is added to the stress.
     """
     from ase_dkl.dataset import Dataset
-    from ase_dkl.model.evaluation import evaluate as compare
-    from ase_dkl.model.surrogate import Surrogate
-    from ase_dkl.model.verdict import warn_of, warn_of_labels
+    from ase_dkl.model import evaluation
+    from ase_dkl.model.verdict import warn_of_labels
 
-    surrogate = Surrogate.load(model)
-    dataset = Dataset.read(
-        databases,
-        select=select,
-        reference=surrogate.crystal,
-        pbc=pbc,
-        stress=stress != "ignore",
-        progress=bars(),
-    )
-    for warning in dataset.warnings:
-        warn(warning)
-    with warnings_told() as told:
-        warn_of(surrogate)
+    with opened(model) as (surrogate, told):
+        dataset = Dataset.read(
+            databases,
+            select=select,
+            reference=surrogate.crystal,
+            pbc=pbc,
+            stress=stress != "ignore",
+            progress=bars(),
+        )
+        for warning in dataset.warnings:
+            warn(warning)
         warn_of_labels(surrogate, dataset)
-        evaluation = compare(surrogate, dataset)
-    if as_json:
-        print_json({**evaluation.to_dict(), "warnings": told})
-    else:
-        print_table(f"{model} on {named(databases)}", of_evaluation(evaluation))
+        found = evaluation.evaluate(surrogate, dataset)
+    deliver(found, f"{model} on {named(databases)}", as_json=as_json, warnings=told)

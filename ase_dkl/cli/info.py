@@ -3,8 +3,10 @@
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from ase_dkl.cli.terminal import Json, Model, in_words, print_json, print_table, warn, warnings_told
-from ase_dkl.wording import number, of_evaluation, plus_minus
+from ase_dkl.cli.options import Json, Model
+from ase_dkl.cli.output import print_json, print_table
+from ase_dkl.cli.terminal import in_words, warn, warnings_told
+from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:
     from ase_dkl.model.surrogate import Surrogate
@@ -56,10 +58,10 @@ def print_model(name: str, surrogate: "Surrogate") -> None:
         rows["written by"] = surrogate.written
     print_table(name, rows)
     if report.test is not None:
-        print_table("\nBefore that, trained without them: errors on held-out rows", of_evaluation(report.test))
+        print_table("\nBefore that, trained without them: errors on held-out rows", report.test.words())
     if report.left_out is not None and report.errors is report.left_out:
         title = f"\nErrors on all rows, each predicted by the one of {config.networks} networks trained without it"
-        print_table(title, of_evaluation(report.left_out))
+        print_table(title, report.left_out.words())
     if surrogate.calibration is not None:
         _print_calibration(surrogate.calibration.summary())
 

@@ -6,24 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ase_dkl.addresses import is_server
-from ase_dkl.cli.inputs import paths_of
-from ase_dkl.cli.terminal import (
-    Append,
-    Json,
-    Model,
-    Overwrite,
-    Pbc,
-    check_append,
-    in_words,
-    note,
-    print_json,
-    print_rich,
-    warnings_told,
-)
+from ase_dkl.cli.inputs import opened, paths_of, read_structures
+from ase_dkl.cli.options import Append, Json, Model, Overwrite, Pbc
+from ase_dkl.cli.output import check_append, print_json, print_rich
+from ase_dkl.cli.terminal import in_words, note
 from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs, written_rows, written_whole
-from ase_dkl.tables import as_csv, rows_of
+from ase_dkl.tables import rows_of, write_csv
 from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:
@@ -70,8 +59,6 @@ def predict(
     """
     from ase_dkl.crystal.periodicity import periodic_axes
     from ase_dkl.mechanics.scanned import columns
-    from ase_dkl.model.surrogate import Surrogate
-    from ase_dkl.model.verdict import warn_of
 
     if output is not None:
         if output.suffix not in FORMATS:
@@ -80,15 +67,13 @@ def predict(
             raise Refused(f"{output}: intervals are written as .csv or .json. Choose one of these, or no --level.")
     check_append(output, append=append, overwrite=overwrite)
     check_outputs(output, inputs=[model, *paths_of(files)], overwrite=overwrite, append=append)
-    surrogate = Surrogate.load(model)
-    with warnings_told():
-        warn_of(surrogate)
-    sources, structures = read_structures(files)
-    if pbc is not None:
-        for atoms in structures:
-            atoms.pbc = periodic_axes(pbc)
-    outside = _outside(surrogate, sources, structures)
-    prediction = surrogate.predict(structures)
+    with opened(model) as (surrogate, _):
+        sources, structures = read_structures(files)
+        if pbc is not None:
+            for atoms in structures:
+                atoms.pbc = periodic_axes(pbc)
+        outside = _outside(surrogate, sources, structures)
+        prediction = surrogate.predict(structures)
     predicted = rows_of({**columns(prediction), "outside_domain": outside})
     if level is not None:
         ends = _intervals(surrogate, prediction, level, outside)
@@ -108,41 +93,6 @@ def predict(
         print_json(rows)
     elif output is None:
         _print(rows, level)
-
-
-def read_structures(files: list[str]) -> tuple[list[dict[str, Any]], "list[Atoms]"]:
-    """Read all structures of some files, each with the file and the frame that it is from."""
-    from ase_dkl.dataset.places import places
-
-    sources: list[dict[str, Any]] = []
-    structures: list[Atoms] = []
-    with places(files) as found:
-        for place in found:
-            name = place.name if place.is_no_file else place.path
-            frames = _frames(place.path, name)
-            if not frames:
-                raise Refused(f"{name}: there are no structures in it.")
-            sources += [{"file": name, "frame": i} for i in range(len(frames))]
-            structures += frames
-    return sources, structures
-
-
-def _frames(path: str, name: str) -> "list[Atoms]":
-    import ase.io
-
-    from ase_dkl.dataset.sources import BadDataset, read_rows
-
-    if not is_server(path) and not Path(path.split("@", maxsplit=1)[0]).exists():
-        raise Refused(f"{name}: there is no such file.")
-    try:
-        if is_server(path):
-            return [row.toatoms() for row in read_rows(path)]
-        found = ase.io.read(path, index=":" if "@" not in path else None)
-    except BadDataset:
-        raise
-    except Exception as error:
-        raise Refused(f"{name}: ASE cannot read it ({type(error).__name__}: {error}).") from error
-    return found if isinstance(found, list) else [found]
 
 
 def _outside(surrogate: "Surrogate", sources: list[dict[str, Any]], structures: "list[Atoms]") -> Any:
@@ -179,7 +129,7 @@ def _intervals(surrogate: "Surrogate", prediction: "Prediction", level: float, o
 
 def _write(path: Path, rows: list[dict[str, Any]], structures: "list[Atoms]", prediction: "Prediction") -> None:
     if path.suffix == ".csv":
-        path.write_text(as_csv(rows), encoding="utf-8", newline="")
+        write_csv(path, rows)
     elif path.suffix == ".json":
         path.write_text(json.dumps(rows, indent=2, allow_nan=False) + "\n", encoding="utf-8")
     else:

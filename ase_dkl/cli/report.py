@@ -6,18 +6,9 @@ from typing import Annotated
 import typer
 
 from ase_dkl.cli.inputs import paths_of
-from ase_dkl.cli.terminal import (
-    Json,
-    Model,
-    Overwrite,
-    Pbc,
-    Select,
-    Stress,
-    bars,
-    in_words,
-    note,
-    print_json,
-)
+from ase_dkl.cli.options import Json, Model, Overwrite, Pbc, Select, Stress
+from ase_dkl.cli.output import print_json
+from ase_dkl.cli.terminal import bars, in_words, note
 from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs, written_whole
 

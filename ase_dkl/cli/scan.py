@@ -1,34 +1,24 @@
 """`ase-dkl scan`."""
 
-import sys
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ase_dkl.addresses import display_name
-from ase_dkl.cli.inputs import paths_of
-from ase_dkl.cli.terminal import (
-    Json,
-    Model,
-    Overwrite,
-    Pbc,
-    bars,
-    check_endings,
-    finite,
-    in_words,
-    note,
-    print_json,
-    warnings_told,
-)
-from ase_dkl.crystal.lattice import volumes
+from ase_dkl.cli.inputs import opened, paths_of
+from ase_dkl.cli.options import Json, Model, Overwrite, Pbc, finite
+from ase_dkl.cli.output import check_endings, deliver, save
+from ase_dkl.cli.terminal import bars, in_words, note
 from ase_dkl.errors import Refused
-from ase_dkl.files import check_outputs, written_whole
+from ase_dkl.files import check_outputs
 from ase_dkl.tables import as_csv, rows_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+    from ase_dkl.arrays import Floats
     from ase_dkl.dataset import Dataset
     from ase_dkl.mechanics.grid import Grid
     from ase_dkl.mechanics.points import Points
@@ -108,30 +98,22 @@ def scan(
     import numpy as np
 
     from ase_dkl.dataset import Dataset
-    from ase_dkl.model.surrogate import Surrogate
-    from ase_dkl.model.verdict import warn_of
 
     if (across is None) != (across_bounds is None):
         raise Refused("A map takes both --across and --across-range; a line takes neither.")
-    offsets = np.linspace(*_ordered("--range", bounds), n)
+    offsets = [np.linspace(*_ordered("--range", bounds), n)]
+    if across_bounds is not None:
+        offsets.append(np.linspace(*_ordered("--across-range", across_bounds), n))
     check_endings(figure=plot, table=output)
     check_outputs(plot, output, inputs=[model, *paths_of([data] if data else [])], overwrite=overwrite)
-    surrogate = Surrogate.load(model)
-    if stress is None:
-        stress = across is None and (as_json or output is not None or plot is None) and _has_volume(surrogate)
-    rows = (
-        None
-        if data is None
-        else Dataset.read(data, reference=surrogate.crystal, pbc=pbc, stress=False, progress=bars())
-    )
-    result: Scan | Grid
-    with warnings_told() as told:
-        warn_of(surrogate)
-        if across is None or across_bounds is None:
-            result, points = _line(surrogate, along, offsets, stress, rows)
-        else:
-            across_offsets = np.linspace(*_ordered("--across-range", across_bounds), n)
-            result, points = _map(surrogate, (along, across), (offsets, across_offsets), stress, rows)
+    with opened(model) as (surrogate, told):
+        if stress is None:
+            stress = across is None and (as_json or output is not None or plot is None) and _has_volume(surrogate)
+        rows = None
+        if data is not None:
+            rows = Dataset.read(data, reference=surrogate.crystal, pbc=pbc, stress=False, progress=bars())
+        directions = (along,) if across is None else (along, across)
+        result, points = _scanned(surrogate, directions, offsets, stress, rows)
     if rows is not None and points is not None:
         where = "line" if across is None else "plane"
         note(f"{len(points.energies)} of {len(rows)} rows of {display_name(str(data))} lie on the {where}.")
@@ -139,32 +121,26 @@ def scan(
         result.to_csv(output)
         note(f"{result.outside.size} points in {output}.")
     if plot is not None:
-        with written_whole(plot) as path:
-            _figure(result, points).savefig(path)
-        note(f"Figure in {plot}.")
-    if as_json:
-        print_json({**_json(result, points), "warnings": told})
-    elif output is None and plot is None:
-        typer.echo(as_csv(rows_of(result.table())), file=sys.stdout, nl=False)
+        save(plot, "Figure", _figure(result, points).savefig)
+    table = "" if output or plot else as_csv(rows_of(result.table()))
+    further = {} if points is None else {"data": rows_of(points.table(result.coordinate_names))}
+    words = partial(typer.echo, table, nl=False)
+    deliver(result, "", as_json=as_json, words=words, **further, warnings=told)
 
 
-def _line(
-    surrogate: "Surrogate", along: str, offsets: Any, stress: bool, rows: "Dataset | None"
-) -> "tuple[Scan, Points | None]":
-    from ase_dkl.mechanics.scan import points_on_line, scan_along
-
-    result = scan_along(surrogate, along, offsets, stress=stress)
-    return result, None if rows is None else points_on_line(surrogate, along, rows)
-
-
-def _map(
-    surrogate: "Surrogate", along: tuple[str, str], offsets: Any, stress: bool, rows: "Dataset | None"
-) -> "tuple[Grid, Points | None]":
+def _scanned(
+    surrogate: "Surrogate", along: tuple[str, ...], offsets: "list[Floats]", stress: bool, rows: "Dataset | None"
+) -> "tuple[Scan | Grid, Points | None]":
     from ase_dkl.mechanics.grid import scan_grid
-    from ase_dkl.mechanics.points import points_on_plane
+    from ase_dkl.mechanics.points import points_on_line, points_on_plane
+    from ase_dkl.mechanics.scan import scan_along
 
-    result = scan_grid(surrogate, along, offsets, stress=stress)
-    return result, None if rows is None else points_on_plane(surrogate, along, rows)
+    if len(along) == 1:
+        line = scan_along(surrogate, along[0], offsets[0], stress=stress)
+        return line, None if rows is None else points_on_line(surrogate, along[0], rows)
+    plane, axes = (along[0], along[1]), (offsets[0], offsets[1])
+    grid = scan_grid(surrogate, plane, axes, stress=stress)
+    return grid, None if rows is None else points_on_plane(surrogate, plane, rows)
 
 
 def _figure(result: "Scan | Grid", points: "Points | None") -> "Figure":
@@ -185,24 +161,9 @@ def _ordered(option: str, bounds: tuple[float, float]) -> tuple[float, float]:
 
 
 def _has_volume(surrogate: "Surrogate") -> bool:
+    from ase_dkl.crystal.lattice import volumes
 
     if volumes(surrogate.crystal.cell) > 0:
         return True
     note("The vacuum vector is zero, so that there is no volume to refer a stress to: energies alone.")
     return False
-
-
-def _json(result: "Scan | Grid", points: "Points | None") -> dict[str, Any]:
-    if points is None:
-        return {"scan": rows_of(result.table())}
-    labels = [
-        {
-            **dict(zip(result.coordinate_names, at, strict=True)),
-            "energy_eV": float(energy),
-            "error_meV": 1e3 * float(error),
-        }
-        for at, energy, error in zip(
-            points.coordinate.reshape(len(points.energies), -1).tolist(), points.energies, points.errors, strict=True
-        )
-    ]
-    return {"scan": rows_of(result.table()), "data": labels}

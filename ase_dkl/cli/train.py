@@ -7,7 +7,9 @@ import typer
 
 from ase_dkl.cli.info import print_model, summary, tell
 from ase_dkl.cli.inputs import named, paths_of
-from ase_dkl.cli.terminal import Databases, Json, Overwrite, Pbc, Select, bars, in_words, note, print_json, warn
+from ase_dkl.cli.options import Databases, Json, Overwrite, Pbc, Select
+from ase_dkl.cli.output import print_json
+from ase_dkl.cli.terminal import bars, in_words, note, warn
 from ase_dkl.files import check_outputs
 from ase_dkl.model.records import MeanName, StressLabels, TrainConfig
 

@@ -13,7 +13,7 @@ from ase import Atoms
 from numpy.typing import NDArray
 
 from ase_dkl.crystal.equivalent import Neighbourhood
-from ase_dkl.crystal.lattice import NAMES, lattice_parameters, metric, unit_of
+from ase_dkl.crystal.lattice import GREEK, NAMES, lattice_parameters, metric, unit_of
 from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE, DisplacedIons, NotThisCrystal, Target
 from ase_dkl.crystal.motif import LOOSEST, Floats, Integers, Motif, normals, unusable
 from ase_dkl.crystal.periodicity import in_dimension
@@ -23,7 +23,7 @@ from ase_dkl.crystal.setting import Setting
 from ase_dkl.crystal.structures import Structure, as_atoms
 from ase_dkl.crystal.symmetry import BadReference, Symmetry, find_symmetry
 from ase_dkl.shown import Shown
-from ase_dkl.wording import GREEK, number
+from ase_dkl.wording import number
 
 __all__ = ["BadReference", "Crystal", "DisplacedIons", "Mapped", "NotThisCrystal"]
 

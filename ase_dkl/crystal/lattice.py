@@ -26,6 +26,7 @@ VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 
 NAMES: tuple[tuple[str, ...], ...] = ((), ("a",), ("a", "b", "gamma"), ("a", "b", "c", "alpha", "beta", "gamma"))
 """The lattice parameters, by the number of periodic rows."""
+GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
 
 _ANGLES = {
     1: np.zeros((2, 0), dtype=int),

@@ -12,11 +12,11 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
+from ase_dkl.crystal.lattice import GREEK
 from ase_dkl.mechanics.grid import Grid
 from ase_dkl.mechanics.paths import ANGLES, LENGTHS, STRAINS
 from ase_dkl.mechanics.points import Points
 from ase_dkl.mechanics.scan import Scan
-from ase_dkl.wording import GREEK
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import Any, ClassVar
 
 from ase.units import J, m
 
@@ -11,11 +11,9 @@ from ase_dkl.mechanics.elastic import BadElasticity, at_equilibrium, in_standard
 from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium
 from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
-from ase_dkl.wording import concise
+from ase_dkl.wording import concise, plus_minus
 
-if TYPE_CHECKING:
-    pass
-
+CONVENTION = "stiffness_nN: L times the second derivative of the energy by the length L"
 NN = 1e-9 * J / m
 """1 nN in eV/Å."""
 
@@ -35,6 +33,17 @@ class ChainStiffness(Shown):
     ions: str
     stiffness_nN: float
     stiffness_nN_std: float
+    missing: ClassVar[str] = ""
+
+    def words(self) -> dict[str, str]:
+        """The stiffness and the lattice."""
+        stiffness = plus_minus(self.stiffness_nN, self.stiffness_nN_std, "nN")
+        return {"stiffness": stiffness, **self.equilibrium.lattice_words()}
+
+    def _record(self) -> dict[str, Any]:
+        """The stiffness and the lattice."""
+        found = {"stiffness_nN": self.stiffness_nN, "stiffness_nN_std": self.stiffness_nN_std}
+        return {**found, **self.equilibrium.lattice_record(), "convention": CONVENTION}
 
     def _summary(self) -> tuple[str, dict[str, str]]:
         return self.equilibrium.formula, {"stiffness": concise(self.stiffness_nN, self.stiffness_nN_std, "nN")}

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.units import GPa
@@ -17,8 +17,10 @@ from ase_dkl.crystal.lattice import metric, on_strains, strained
 from ase_dkl.crystal.motif import normals
 from ase_dkl.errors import Refused
 from ase_dkl.mechanics.equilibrium import STEP, Equilibrium, equilibrium
-from ase_dkl.mechanics.frame import standard_frame
+from ase_dkl.mechanics.frame import LaueClass, laue_class, standard_frame
 from ase_dkl.mechanics.linear import Linear
+from ase_dkl.mechanics.moduli import Moduli, NotStiff, moduli
+from ase_dkl.mechanics.stability import BornCondition, Stability, born_conditions, stability
 from ase_dkl.mechanics.strains import laue_group
 from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
@@ -37,6 +39,14 @@ PRESSURE_TERMS[:3, :3] = 1 - 2 * np.eye(3)
 PRESSURE_TERMS[3:, 3:] = -np.eye(3)
 
 
+CONVENTION = (
+    "C_GPa: stress-strain coefficients (Wallace) of the Cauchy stress at sigma = -P, by which stability is judged; "
+    "lagrangian_GPa: second derivatives of the energy by the Lagrangian strain over the volume. Voigt order xx yy zz "
+    "yz xz xy, shears engineering, Cartesian frame of IEEE Standard 176 (1987)"
+)
+JUDGED = ("stable_probability", "stable_probability_std", "smallest_eigenvalue_GPa", "smallest_eigenvalue_GPa_std")
+
+
 class BadElasticity(Refused, ValueError):
     """Elastic constants asked of what has none, or not these."""
 
@@ -51,12 +61,14 @@ class ElasticConstants(Shown):
         C_GPa: ∂σ_i/∂ε_j of the Cauchy stress, shape (6, 6): Wallace's stress–strain coefficients, by which stability
             is judged. Symmetric in i and j under hydrostatic pressure, and symmetrised by the crystal's rotations.
         covariance: of `C_GPa.ravel()`, GPa², shape (36, 36). It contains what the equilibrium's uncertainty adds.
+        laue: the Laue class of the lattice.
     """
 
     equilibrium: Equilibrium
     ions: str
     C_GPa: Floats
     covariance: Floats
+    laue: LaueClass = "-1"
 
     @cached_property
     def C_std_GPa(self) -> Floats:
@@ -76,11 +88,61 @@ class ElasticConstants(Shown):
         """
         return self.C_GPa - self.equilibrium.pressure_GPa * PRESSURE_TERMS
 
+    @property
+    def moduli(self) -> Moduli | None:
+        """Those of a polycrystal; None where they are `missing`."""
+        return self._averaged[0]
+
+    @property
+    def missing(self) -> str:
+        """Why there are no moduli, in words; empty where there are."""
+        return self._averaged[1]
+
+    @cached_property
+    def stability(self) -> Stability | None:
+        """Born's criterion; None where constants are not determined."""
+        return None if self.undetermined else stability(self.C_GPa, self.covariance)
+
+    @cached_property
+    def born_conditions(self) -> tuple[BornCondition, ...]:
+        """Those of the Laue class; none where constants are not determined."""
+        return () if self.undetermined else born_conditions(self.C_GPa, self.covariance, self.laue)
+
+    def words(self) -> dict[str, str]:
+        """Moduli, stability and the lattice."""
+        parts = (self.moduli, self.stability, *self.born_conditions)
+        rows = {name: words for part in parts if part is not None for name, words in part.words().items()}
+        return rows | self.equilibrium.lattice_words()
+
+    def _record(self) -> dict[str, Any]:
+        """Constants, moduli, stability and the lattice."""
+        return {
+            "C_GPa": self.C_GPa,
+            "C_GPa_std": self.C_std_GPa,
+            "lagrangian_GPa": self.lagrangian_GPa,
+            "lagrangian_GPa_std": self.C_std_GPa,
+            **(dict.fromkeys(Moduli.__dataclass_fields__) if self.moduli is None else self.moduli.to_dict()),
+            **{name: getattr(self.stability, name, None) for name in JUDGED},
+            "born_conditions": self.born_conditions,
+            "undetermined": self.undetermined,
+            **self.equilibrium.lattice_record(),
+            "convention": CONVENTION,
+        }
+
     def elastic_tensor(self) -> ElasticTensor:
         """`C_GPa` as pymatgen's tensor, which brings its rotations, fits and derived properties."""
         from pymatgen.analysis.elasticity.elastic import ElasticTensor
 
         return ElasticTensor.from_voigt(self.C_GPa)
+
+    @cached_property
+    def _averaged(self) -> tuple[Moduli | None, str]:
+        if self.undetermined:
+            return None, undetermined_in_words(self.undetermined)
+        try:
+            return moduli(self.C_GPa, self.covariance), ""
+        except NotStiff as reason:
+            return None, str(reason)
 
     def _summary(self) -> tuple[str, dict[str, str]]:
         pressure = self.equilibrium.pressure_GPa
@@ -111,7 +173,8 @@ def elastic_constants(surrogate: Model, *, pressure_GPa: float = 0.0, symmetric:
     refuse_all_but_bulk(surrogate.crystal)
     found = in_standard_frame(surrogate.crystal, equilibrium(surrogate, pressure_GPa=pressure_GPa, symmetric=symmetric))
     mean, covariance = at_equilibrium(surrogate, found, lambda cell: stiffness(surrogate.crystal, cell))
-    return ElasticConstants(found, surrogate.crystal.ions, mean.reshape(6, 6) / GPa, covariance / GPa**2)
+    laue = laue_class(surrogate.crystal, found.cell)
+    return ElasticConstants(found, surrogate.crystal.ions, mean.reshape(6, 6) / GPa, covariance / GPa**2, laue)
 
 
 def undetermined(C: Floats, covariance: Floats) -> tuple[str, ...]:
@@ -133,6 +196,14 @@ def undetermined(C: Floats, covariance: Floats) -> tuple[str, ...]:
     # Voigt numbers in the plane are 1, 2 and 6.
     numbers = [component + 1 for component in COMPONENTS[d]]
     return tuple(f"C{numbers[i]}{numbers[j]}" for i in range(n) for j in range(i, n) if unknown[i, j])
+
+
+def undetermined_in_words(names: Sequence[str]) -> str:
+    """What is to be done about constants of which the data say nothing; empty where there are none."""
+    return bool(names) * (
+        f"Not determined by the training data: {', '.join(names)}. Their error bars are larger than any stiffness of "
+        "this crystal. Add DFT runs with the strains that they belong to."
+    )
 
 
 def constants_in_words(C: Floats, std: Floats, unknown: tuple[str, ...], unit: str) -> dict[str, str]:

@@ -19,11 +19,19 @@ from ase_dkl.mechanics.forms import FEWEST, BadEquationOfState, Form, Kind, chec
 from ase_dkl.mechanics.strains import invariant_strains
 from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
-from ase_dkl.wording import OF_STATE, concise, number, plus_minus
+from ase_dkl.wording import concise, number, plus_minus
 
 if TYPE_CHECKING:
     from ase_dkl.model.surrogate import Surrogate
 
+LABELS = {
+    "V0_A3": ("volume V₀", "Å³"),
+    "A0_A2": ("area A₀", "Å²"),
+    "E0_eV": ("energy E₀", "eV per cell"),
+    "B0_GPa": ("bulk modulus B₀", "GPa"),
+    "B0_N_per_m": ("area modulus B₀", "N/m"),
+    "B0_prime": ("its pressure derivative B₀′", ""),
+}
 ONE_SHAPE = 1e-4
 """Lattices are of one shape when no component of their metrics, scaled to one size, differs by more than this."""
 MISFIT = 2.0
@@ -114,12 +122,40 @@ class EquationOfState(Shown):
         slope = self.form.along_volume(at, 1)[1]
         return -slope, self._std(self.form.along_volume_by_parameters(at, 1)[1])
 
+    def table(self) -> dict[str, Floats]:
+        """Columns of a table of the points, each of shape (n,); the names carry the units."""
+        bulk = self.names[0] == "V0_A3"
+        size, force, unit = ("volume_A3", "pressure_GPa", GPa) if bulk else ("area_A2", "tension_N_per_m", -J / m**2)
+        fit, fit_std = self.curve(self.volumes)
+        pressure, pressure_std = self.pressure(self.volumes)
+        return {
+            size: self.volumes,
+            "energy_eV": self.energies,
+            "energy_uncertainty_eV": np.sqrt(np.diagonal(self.energies_covariance)),
+            "fit_eV": fit,
+            "fit_std_eV": fit_std,
+            force: pressure / unit,
+            f"{force}_std": pressure_std / abs(unit),
+        }
+
+    def words(self) -> dict[str, str]:
+        """What was fitted, and how well."""
+        found = zip(self.names, self.values.tolist(), self.std.tolist(), strict=True)
+        rows = {LABELS[name][0]: plus_minus(value, std, LABELS[name][1]) for name, value, std in found}
+        return {**rows, "surrogate from the fit, RMS": f"{number(self.residual_meV, 3)} meV per cell"}
+
+    def _record(self) -> dict[str, Any]:
+        """What was fitted, without the points."""
+        fitted = {name: getattr(self, name) for each in self.names for name in (each, f"{each}_std")}
+        further = {"residual_meV": self.residual_meV, "names": self.names, "correlation": self.correlation}
+        return {**fitted, "kind": self.form.kind, **further}
+
     def _summary(self) -> tuple[str, dict[str, str]]:
         rows = {}
         for name, value, std in zip(self.names, self.values.tolist(), self.std.tolist(), strict=True):
             short, _, unit = name.partition("_")
             if short in ("V0", "A0", "B0") and unit != "prime":
-                rows[short] = concise(value, std, OF_STATE[name][1])
+                rows[short] = concise(value, std, LABELS[name][1])
         return self.formula or f"Equation of state ({self.form.kind})", rows
 
     def _derived(self) -> tuple[str, ...]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase.units import GPa
@@ -12,12 +13,12 @@ from ase.units import GPa
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.crystal import lattice
-from ase_dkl.crystal.lattice import strained, volumes
+from ase_dkl.crystal.lattice import GREEK, strained, unit_of, volumes
 from ase_dkl.errors import Refused
 from ase_dkl.mechanics.strains import invariant_strains
 from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
-from ase_dkl.wording import concise, of_equilibrium
+from ase_dkl.wording import concise, plus_minus
 
 if TYPE_CHECKING:
     from ase_dkl.model.surrogate import Surrogate
@@ -32,6 +33,10 @@ MOST_STEPS = 60
 FARTHEST = 0.5
 """Strain of the start beyond which the search has lost its way."""
 ISOTROPIC = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+
+
+_SIZES = {6: ("volume_A3", "volume", "Å³"), 3: ("area_A2", "area", "Å²"), 1: ("length_A", "length", "Å")}
+"""Names and unit of the size, by the number of lattice parameters."""
 
 
 class BadEquilibrium(Refused, ValueError):
@@ -56,6 +61,8 @@ class Equilibrium(Shown):
         response: by how much of each the equilibrium moves with ∂E/∂ε at `cell`, 1/eV, shape (d, 6).
         outside: the surrogate extrapolates at this lattice.
         formula: of the reference cell.
+        space_group: of the reference crystal.
+        ions: "clamped" or "relaxed", as they were in the training data.
     """
 
     cell: Floats
@@ -71,14 +78,50 @@ class Equilibrium(Shown):
     response: Floats
     outside: bool
     formula: str
+    space_group: str
+    ions: str
 
     @property
     def lattice_parameters_std(self) -> Floats:
         """Å and degrees, shape (p,)."""
         return np.sqrt(np.maximum(np.diagonal(self.lattice_parameters_covariance), 0))
 
+    def words(self) -> dict[str, str]:
+        """The crystal, its lattice, size and energy."""
+        _, size, unit = _SIZES[len(self.names)]
+        return {
+            "reference crystal": f"{self.formula}, {self.space_group}, ions {self.ions}",
+            **({"pressure": f"{self.pressure_GPa:g} GPa"} if size == "volume" else {}),
+            **self.lattice_words(),
+            size: plus_minus(self.volume, self.volume_std, unit),
+            "energy": plus_minus(self.energy, self.energy_std, "eV per cell"),
+        }
+
+    def lattice_words(self, in_words: Callable[[float, float, str], str] = plus_minus) -> dict[str, str]:
+        """Lattice parameters; those that are equal to all digits shown are named together."""
+        names: dict[str, list[str]] = {}
+        for name, value, std in zip(self.names, self.lattice_parameters, self.lattice_parameters_std, strict=True):
+            words = in_words(float(value), float(std), unit_of(name))
+            names.setdefault(words, []).append(GREEK.get(name, name))
+        return {" = ".join(equal): words for words, equal in names.items()}
+
+    def _record(self) -> dict[str, Any]:
+        """The lattice, its size and energy."""
+        size = _SIZES[len(self.names)][0]
+        found = {size: self.volume, f"{size}_std": self.volume_std}
+        return {**self.lattice_record(), **found, "energy_eV": self.energy, "energy_eV_std": self.energy_std}
+
+    def lattice_record(self) -> dict[str, Any]:
+        """The lattice, and of what crystal, for the JSON of whatever belongs to it."""
+        return {
+            "lattice_parameters": dict(zip(self.names, self.lattice_parameters, strict=True)),
+            "lattice_parameters_std": dict(zip(self.names, self.lattice_parameters_std, strict=True)),
+            **{name: getattr(self, name) for name in ("cell", "pressure_GPa", "formula", "space_group", "ions")},
+            "outside_domain": self.outside,
+        }
+
     def _summary(self) -> tuple[str, dict[str, str]]:
-        rows = of_equilibrium(self, concise)
+        rows = self.lattice_words(concise)
         if self.pressure_GPa:
             rows["pressure"] = f"{self.pressure_GPa:g} GPa"
         return self.formula, {**rows, **({"outside the training data": "yes"} if self.outside else {})}
@@ -184,6 +227,8 @@ def _found(surrogate: Surrogate, cell: Floats, pressure_GPa: float, strains: Flo
         response=response,
         outside=outside,
         formula=crystal.formula,
+        space_group=crystal.space_group,
+        ions=crystal.ions,
     )
 
 

@@ -12,8 +12,15 @@ from ase_dkl.errors import Refused
 from ase_dkl.mechanics.propagation import covariance_root, propagated
 from ase_dkl.mechanics.stability import smallest_eigenvalue
 from ase_dkl.shown import Shown
-from ase_dkl.wording import AVERAGED, concise
+from ase_dkl.wording import concise, plus_minus
 
+LABELS = {
+    "bulk_modulus_GPa": ("bulk modulus (Hill)", "GPa"),
+    "shear_modulus_GPa": ("shear modulus (Hill)", "GPa"),
+    "young_modulus_GPa": ("Young's modulus (Hill)", "GPa"),
+    "poisson_ratio": ("Poisson's ratio", ""),
+    "universal_anisotropy": ("universal anisotropy", ""),
+}
 SECOND_STEP = 0.05
 """Step of second differences, in standard deviations."""
 
@@ -58,10 +65,17 @@ class Moduli(Shown):
     shear_modulus_voigt_GPa_std: float
     shear_modulus_reuss_GPa_std: float
 
+    def words(self) -> dict[str, str]:
+        """Hill's averages."""
+        return self._in_words(plus_minus)
+
     def _summary(self) -> tuple[str, dict[str, str]]:
-        return "Polycrystal (Hill)", {
-            label: concise(getattr(self, name), getattr(self, f"{name}_std"), unit)
-            for name, (label, unit) in AVERAGED.items()
+        return "Polycrystal", self._in_words(concise)
+
+    def _in_words(self, in_words: Callable[[float, float, str], str]) -> dict[str, str]:
+        return {
+            label: in_words(getattr(self, name), getattr(self, f"{name}_std"), unit)
+            for name, (label, unit) in LABELS.items()
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -37,6 +38,12 @@ class Points(Shown):
     coordinate: Floats
     energies: Floats
     errors: Floats
+
+    def table(self, names: Sequence[str]) -> dict[str, Floats]:
+        """Columns of a table, each of shape (n,), the coordinates under the names given."""
+        coordinates = self.coordinate.reshape(-1, len(names)).T
+        labels = {"energy_eV": self.energies, "error_meV": 1e3 * self.errors}
+        return {**dict(zip(names, coordinates, strict=True)), **labels}
 
     def _summary(self) -> tuple[str, dict[str, str]]:
         rows = {"structures": str(len(self.energies))}

@@ -16,7 +16,7 @@ from ase_dkl.crystal.lattice import flat, metric, volumes
 from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.mechanics.paths import ANGLES, LENGTHS, STRAINS, BadScan
 from ase_dkl.shown import Shown
-from ase_dkl.tables import as_csv, rows_of
+from ase_dkl.tables import rows_of, write_csv
 from ase_dkl.wording import number
 
 if TYPE_CHECKING:
@@ -143,6 +143,10 @@ class Scanned(Shown, ABC):
             found |= _six("stress_{}_uncertainty_N_per_m", stress.std * height)
         return {**found, "outside_domain": self.outside.ravel()}
 
+    def _record(self) -> dict[str, Any]:
+        """The rows of the table."""
+        return {"scan": rows_of(self.table())}
+
     def to_csv(self, path: str | Path) -> None:
         """Write the table to a file, which appears only once it is complete.
 
@@ -152,7 +156,7 @@ class Scanned(Shown, ABC):
         path = Path(path)
         check_outputs(path, overwrite=True)
         with written_whole(path) as beside:
-            beside.write_text(as_csv(rows_of(self.table())), encoding="utf-8", newline="")
+            write_csv(beside, rows_of(self.table()))
 
     def to_atoms(self) -> list[Atoms]:
         """The strained crystals, with energies and stresses attached.

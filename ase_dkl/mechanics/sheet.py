@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import Any
 
 import numpy as np
 from ase.units import J, m
@@ -16,15 +17,19 @@ from ase_dkl.mechanics.elastic import (
     in_standard_frame,
     stiffness,
     undetermined,
+    undetermined_in_words,
 )
 from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium
 from ase_dkl.mechanics.propagation import propagated
+from ase_dkl.mechanics.stability import probability_in_words, stable_probability
 from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
+from ase_dkl.wording import plus_minus
 
-if TYPE_CHECKING:
-    pass
-
+CONVENTION = (
+    "C_N_per_m: second derivatives of the energy by the strain over the area. Order xx yy xy, shear engineering, the "
+    "sheet in the xy plane with its first periodic vector along x"
+)
 N_PER_M = J / m**2
 """1 N/m in eV/Å²."""
 
@@ -70,6 +75,50 @@ class SheetConstants(Shown):
     def undetermined(self) -> tuple[str, ...]:
         """Names of the constants of which the training data say nothing, such as "C66"."""
         return undetermined(self.C_N_per_m, self.covariance)
+
+    @property
+    def missing(self) -> str:
+        """Why moduli mean nothing, in words; empty where they do."""
+        return undetermined_in_words(self.undetermined)
+
+    @cached_property
+    def stable_probability(self) -> tuple[float, float]:
+        """How probable it is that the sheet withstands every small strain, and the error of the sampling."""
+        return stable_probability(self.C_N_per_m, self.covariance)
+
+    def words(self) -> dict[str, str]:
+        """Moduli, stability and the lattice."""
+        if self.undetermined:
+            return self.equilibrium.lattice_words()
+        young = zip("xy", self.young_moduli_N_per_m.tolist(), self.young_moduli_std_N_per_m.tolist(), strict=True)
+        return {
+            **{f"Young's modulus along {axis}": plus_minus(value, std, "N/m") for axis, value, std in young},
+            "shear modulus": plus_minus(self.shear_modulus_N_per_m, self.shear_modulus_std_N_per_m, "N/m"),
+            "area modulus": plus_minus(self.area_modulus_N_per_m, self.area_modulus_std_N_per_m, "N/m"),
+            "Poisson's ratio": plus_minus(self.poisson_ratio, self.poisson_ratio_std),
+            **probability_in_words(*self.stable_probability),
+            **self.equilibrium.lattice_words(),
+        }
+
+    def _record(self) -> dict[str, Any]:
+        """Constants, moduli, stability and the lattice."""
+        probability, error = self.stable_probability
+        found = {
+            "C_N_per_m": self.C_N_per_m,
+            "C_N_per_m_std": self.C_std_N_per_m,
+            "young_moduli_N_per_m": self.young_moduli_N_per_m,
+            "young_moduli_N_per_m_std": self.young_moduli_std_N_per_m,
+            "shear_modulus_N_per_m": self.shear_modulus_N_per_m,
+            "shear_modulus_N_per_m_std": self.shear_modulus_std_N_per_m,
+            "area_modulus_N_per_m": self.area_modulus_N_per_m,
+            "area_modulus_N_per_m_std": self.area_modulus_std_N_per_m,
+            "poisson_ratio": self.poisson_ratio,
+            "poisson_ratio_std": self.poisson_ratio_std,
+            "stable_probability": probability,
+            "stable_probability_std": error,
+            "undetermined": self.undetermined,
+        }
+        return {**found, **self.equilibrium.lattice_record(), "convention": CONVENTION}
 
     def _summary(self) -> tuple[str, dict[str, str]]:
         rows = constants_in_words(self.C_N_per_m, self.C_std_N_per_m, self.undetermined, "N/m")

@@ -11,8 +11,9 @@ from ase_dkl.arrays import Floats
 from ase_dkl.mechanics.frame import LaueClass
 from ase_dkl.mechanics.propagation import covariance_root, propagated
 from ase_dkl.shown import Shown
-from ase_dkl.wording import POWERS_OF_GPA, concise
+from ase_dkl.wording import concise, plus_minus
 
+POWERS_OF_GPA = ("", "GPa", "GPa²", "GPa³")
 SAMPLES = 4096
 """Draws of the constants: probabilities closer to 0 or 1 than one in so many are not told apart from them."""
 
@@ -98,6 +99,10 @@ class BornCondition(Shown):
     value: float
     std: float
 
+    def words(self) -> dict[str, str]:
+        """What must be above zero."""
+        return {f"{self.expression} > 0": plus_minus(self.value, self.std, POWERS_OF_GPA[self.power])}
+
     def _summary(self) -> tuple[str, dict[str, str]]:
         holds = "holds" if self.value > 0 else "does not hold"
         return f"Born's condition {self.expression} > 0 {holds}", {
@@ -158,6 +163,14 @@ class Stability(Shown):
     stable_probability: float
     stable_probability_std: float
 
+    def words(self) -> dict[str, str]:
+        """Born's criterion."""
+        eigenvalue = plus_minus(self.smallest_eigenvalue_GPa, self.smallest_eigenvalue_GPa_std, "GPa")
+        return {
+            "smallest eigenvalue of C as a Mandel matrix": eigenvalue,
+            **probability_in_words(self.stable_probability, self.stable_probability_std),
+        }
+
     def _summary(self) -> tuple[str, dict[str, str]]:
         eigenvalue = concise(self.smallest_eigenvalue_GPa, self.smallest_eigenvalue_GPa_std, "GPa")
         return "Stable" if self.smallest_eigenvalue_GPa > 0 else "Not stable", {
@@ -186,6 +199,11 @@ def stable_probability(C: Floats, covariance: Floats) -> tuple[float, float]:
         covariance: of `C.ravel()`, in the square of their unit.
     """
     return _part_above_zero(_lowest_of_draws(C, covariance))
+
+
+def probability_in_words(stable: float, std: float) -> dict[str, str]:
+    """How probable it is that a crystal withstands every small strain."""
+    return {"probability of stability": f"{stable:.4f} ± {std:.4f}"}
 
 
 def _part_above_zero(lowest: Floats) -> tuple[float, float]:

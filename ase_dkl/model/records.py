@@ -164,6 +164,34 @@ class Evaluation(Shown):
     n_outside_domain: int | None
     energy_rms_z: float | None = None
 
+    def words(self) -> dict[str, str]:
+        """Errors and calibration; the latter only where there are rows enough."""
+
+        def shown(value: float | None, form: str = "", unit: str = "") -> str:
+            if value is None:
+                return "nothing to compare"
+            return f"{value:{form}}{unit}" if form else f"{number(value, 3)}{unit}"
+
+        rows = {"structures": f"{self.n}"}
+        if self.n_outside_domain is not None:
+            rows["of them extrapolations"] = f"{self.n_outside_domain}"
+        rows |= {
+            "energy error, RMS": shown(self.energy_rmse_meV, unit=" meV per cell"),
+            "energy error, mean size": shown(self.energy_mae_meV, unit=" meV per cell"),
+            "energy error, largest": shown(self.energy_max_meV, unit=" meV per cell"),
+            "stress error, RMS": shown(self.stress_rmse_GPa, unit=" GPa"),
+        }
+        if self.coverage_95 is None:
+            return rows | {"error bars": "not judged by so few structures"}
+        return rows | {
+            "labels in the 68 % band": shown(self.coverage_68, ".1%"),
+            "labels in the 95 % band": shown(self.coverage_95, ".1%"),
+            "stresses in the 95 % band": shown(self.stress_coverage_95, ".1%"),
+            "miscalibration area": shown(self.miscalibration_area, ".3f", "  (0 is perfect, 0.5 the worst)"),
+            "rank correlation of error and uncertainty": shown(self.spearman, ".2f"),
+            "negative log likelihood": shown(self.energy_nll, ".2f", " nats (energies in eV)"),
+        }
+
     def _summary(self) -> tuple[str, dict[str, str]]:
         rows = {
             "energy RMSE": f"{number(self.energy_rmse_meV, 3)} meV per cell",

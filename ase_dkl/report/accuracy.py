@@ -15,7 +15,7 @@ from ase_dkl.report.blocks import Section, facts, figure, side_by_side
 from ase_dkl.report.calibration import calibration_figure, coverage_figure
 from ase_dkl.report.compared import Compared, compared
 from ase_dkl.report.figures import DECADES, LOG_TICKS, empty_figure
-from ase_dkl.wording import number, of_evaluation
+from ase_dkl.wording import number
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -66,7 +66,7 @@ def accuracy(surrogate: Surrogate, dataset: Dataset | None) -> Section:
         section.warnings.append(words_of_labels)
     quantities = compared(surrogate, dataset)
     counted = [(q, judged[q.row]) for q in quantities]
-    numbers = facts(of_evaluation(evaluation))
+    numbers = facts(evaluation.words())
     section.parts.append(side_by_side(numbers, calibration_figure(counted)) if enough else numbers)
     thinned = np.arange(0, len(dataset), max(1, -(-len(dataset) // SHOWN)))
     drawn = [draw(q, dataset.ids, kind, thinned) for draw in (_parity, _errors_against_uncertainty) for q in quantities]
@@ -100,7 +100,7 @@ def _as_trained(section: Section, surrogate: Surrogate) -> None:
         words = f"Each of the {errors.n} rows, predicted by the one network that was trained without it from all others"
     section.parts.append(f"<p>{words}, σ being the model's uncertainty and the labels' noise together:</p>")
     section.headlines = _headlines(errors)
-    section.parts.append(facts(of_evaluation(errors)))
+    section.parts.append(facts(errors.words()))
     section.missing.append(reason)
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from typing import TypeVar
 
-from ase_dkl.errors import Refused
+from ase_dkl.errors import Refused, warnings_in_words
 from ase_dkl.report.blocks import Section
 
 T = TypeVar("T")
@@ -23,15 +22,10 @@ def attempt(section: Section, compute: Callable[[], T]) -> T | None:
         What was computed, or None.
     """
     found = None
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always", UserWarning)
+    with warnings_in_words() as told:
         try:
             found = compute()
         except Refused as refusal:
             section.missing.append(str(refusal))
-    for each in caught:
-        if not issubclass(each.category, UserWarning):
-            warnings.warn_explicit(each.message, each.category, each.filename, each.lineno)
-        elif str(each.message) not in section.warnings:
-            section.warnings.append(str(each.message))
+    section.warnings += [words for words in told if words not in section.warnings]
     return found

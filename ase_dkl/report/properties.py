@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,30 +10,15 @@ import plotly.graph_objects as go
 
 from ase_dkl.arrays import Floats
 from ase_dkl.figures.plots import BLUE, ORANGE
-from ase_dkl.mechanics.chain import chain_stiffness
+from ase_dkl.mechanics.chain import ChainStiffness, chain_stiffness
 from ase_dkl.mechanics.elastic import ElasticConstants, elastic_constants
 from ase_dkl.mechanics.eos import EquationOfState, equation_of_state
-from ase_dkl.mechanics.equilibrium import Equilibrium
-from ase_dkl.mechanics.frame import laue_class
-from ase_dkl.mechanics.moduli import moduli
 from ase_dkl.mechanics.points import points_on_line
 from ase_dkl.mechanics.sheet import SheetConstants, sheet_constants
-from ase_dkl.mechanics.stability import born_conditions, stability, stable_probability
 from ase_dkl.report.attempt import attempt
 from ase_dkl.report.blocks import Section, facts, figure, measured, side_by_side
 from ase_dkl.report.figures import banded, empty_figure
-from ase_dkl.wording import (
-    number,
-    of_born_conditions,
-    of_chain,
-    of_equilibrium,
-    of_moduli,
-    of_probability,
-    of_sheet,
-    of_stability,
-    of_state,
-    of_undetermined,
-)
+from ase_dkl.wording import number
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -45,7 +31,7 @@ def state(surrogate: Surrogate, dataset: Dataset | None) -> Section:
     fitted = attempt(section, lambda: equation_of_state(surrogate))
     if fitted is None:
         return section
-    rows = of_state(fitted)
+    rows = fitted.words()
     section.headlines = {name: rows[name] for name in rows if "modulus" in name}
     words = "<p>The lattice in equilibrium is scaled without changing its shape. ± follows from the joint posterior of "
     words += "the energies, not from how well the curve fits.</p>"
@@ -91,52 +77,33 @@ def _curve(surrogate: Surrogate, fitted: EquationOfState, dataset: Dataset | Non
 def elasticity(surrogate: Surrogate) -> Section:
     """Elastic constants and moduli, of a bulk crystal in GPa, of a sheet in N/m."""
     section = Section("Elasticity", "Elastic constants")
-    crystal = surrogate.crystal
-    words: dict[str, str] = {}
-    if crystal.dimension == 1:
-        chain = attempt(section, lambda: chain_stiffness(surrogate))
-        if chain is not None:
-            section.headlines = of_chain(chain)
-            section.parts.append(facts({**of_chain(chain), **_lattice(chain.equilibrium), "ions": chain.ions}))
-        return section
-    if crystal.dimension == 2:
-        found = attempt(section, lambda: sheet_constants(surrogate))
-        if found is not None:
-            if not found.undetermined:
-                words = of_sheet(found) | of_probability(*stable_probability(found.C_N_per_m, found.covariance))
-            _show(section, found, found.C_N_per_m, found.C_std_N_per_m, "N/m", words)
-        return section
-    constants = attempt(section, lambda: elastic_constants(surrogate))
-    if constants is not None:
-        C, covariance = constants.C_GPa, constants.covariance
-        if not constants.undetermined:
-            words = attempt(section, lambda: _of_bulk(constants)) or {}
-            words |= of_stability(stability(C, covariance))
-            words |= of_born_conditions(born_conditions(C, covariance, laue_class(crystal, constants.equilibrium.cell)))
-        _show(section, constants, C, constants.C_std_GPa, "GPa", words)
+    by_dimension: dict[int, Callable[[Surrogate], ElasticConstants | SheetConstants | ChainStiffness]]
+    by_dimension = {1: chain_stiffness, 2: sheet_constants, 3: elastic_constants}
+    constants = by_dimension[surrogate.crystal.dimension]
+    found = attempt(section, lambda: constants(surrogate))
+    if isinstance(found, ElasticConstants):
+        _show(section, found, found.C_GPa, found.C_std_GPa, "GPa")
+    elif isinstance(found, SheetConstants):
+        _show(section, found, found.C_N_per_m, found.C_std_N_per_m, "N/m")
+    elif found is not None:
+        words = found.words()
+        section.headlines = {"stiffness": words["stiffness"]}
+        section.parts.append(facts({**words, "ions": found.ions}))
     return section
 
 
-def _lattice(found: Equilibrium) -> dict[str, str]:
-    return {f"equilibrium {names}": text for names, text in of_equilibrium(found).items()}
-
-
-def _show(
-    section: Section, found: ElasticConstants | SheetConstants, C: Floats, std: Floats, unit: str, words: dict[str, str]
-) -> None:
+def _show(section: Section, found: ElasticConstants | SheetConstants, C: Floats, std: Floats, unit: str) -> None:
     where = "in its plane, first lattice vector along x" if len(C) == 3 else "in the frame of IEEE Standard 176 (1987)"
     section.parts.append(
         f"<p>C<sub>ij</sub> = ∂σ<sub>i</sub>/∂ε<sub>j</sub> at the lattice without stress, {where}. ± follows from the "
         "joint posterior of stresses, and contains what the equilibrium's own uncertainty adds.</p>"
     )
-    lattice = of_equilibrium(found.equilibrium)
+    lattice = found.equilibrium.lattice_words()
     section.headlines = {f"lattice: {names}": text for names, text in list(lattice.items())[:1]}
-    rows = {**_lattice(found.equilibrium), **words, "ions": found.ions}
-    if found.undetermined:
-        section.warnings.append(of_undetermined(found.undetermined))
-        section.parts.append(facts(rows))
-    else:
-        section.parts.append(side_by_side(_stiffness(C, std, unit), facts(rows)))
+    if found.missing:
+        section.warnings.append(found.missing)
+    rows = facts({**found.words(), "ions": found.ions})
+    section.parts.append(rows if found.undetermined else side_by_side(_stiffness(C, std, unit), rows))
 
 
 def _stiffness(C: Floats, std: Floats, unit: str) -> str:
@@ -174,8 +141,3 @@ def _stiffness(C: Floats, std: Floats, unit: str) -> str:
     return figure(
         "elastic-constants", drawn, f"Elastic constants in {unit}, each with its standard deviation; 0 by symmetry."
     )
-
-
-def _of_bulk(constants: ElasticConstants) -> dict[str, str]:
-    averages = of_moduli(moduli(constants.C_GPa, constants.covariance))
-    return {f"{name} (Hill)" if "modulus" in name else name: words for name, words in averages.items()}

@@ -7,12 +7,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import plotly.graph_objects as go
 
-from ase_dkl.crystal.lattice import unit_of
+from ase_dkl.crystal.lattice import GREEK, unit_of
 from ase_dkl.figures.plots import BLUE, GREY, ORANGE
 from ase_dkl.model.domain import MARGIN
 from ase_dkl.report.blocks import Section, facts, figure, side_by_side, table
 from ase_dkl.report.figures import empty_figure
-from ase_dkl.wording import GREEK
 
 if TYPE_CHECKING:
     from ase_dkl.model.surrogate import Surrogate
