@@ -11,7 +11,8 @@ from ase_dkl.cli.options import Databases, Json, Overwrite, Pbc, Select
 from ase_dkl.cli.output import print_json
 from ase_dkl.cli.terminal import bars, in_words, note, warn
 from ase_dkl.files import check_outputs
-from ase_dkl.model.records import MeanName, StressLabels, TrainConfig
+from ase_dkl.model.mean import MeanName
+from ase_dkl.model.records import StressLabels, TrainConfig
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset

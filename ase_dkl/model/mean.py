@@ -6,14 +6,16 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from functools import cached_property
-from typing import Any, ClassVar, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
-from ase_dkl.crystal.invariants import UNIT, Invariants
-from ase_dkl.model.space import Lattice, Seen
+
+if TYPE_CHECKING:
+    from ase_dkl.crystal.invariants import Invariants
+    from ase_dkl.model.space import Lattice, Seen
 
 MeanName = Literal["sextic", "cubic", "quadratic", "constant"]
 
@@ -135,6 +137,8 @@ class Sextic(Mean):
 
     @cached_property
     def _invariants(self) -> Invariants:
+        from ase_dkl.crystal.invariants import Invariants
+
         if self.space.metric is None:
             raise ValueError("Without a metric there are no strains.")
         return Invariants.of(self.space.metric, self.space.frame.images, 6)
@@ -159,6 +163,8 @@ class Sextic(Mean):
             {"first": each.first.tolist(), "rest": each.rest.tolist(), "mixing": each.mixing}
             for each in self._invariants.degrees
         ]
+        from ase_dkl.crystal.invariants import UNIT
+
         return {"strain": {"root": self._invariants.root.tolist(), "unit": UNIT, "degrees": degrees}}
 
 

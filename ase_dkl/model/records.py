@@ -10,6 +10,7 @@ from types import NoneType, UnionType
 from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from ase_dkl.errors import Refused
+from ase_dkl.model.mean import MeanName
 from ase_dkl.shown import Shown
 from ase_dkl.wording import number
 
@@ -18,7 +19,6 @@ T = TypeVar("T")
 Start = Literal["fuzzy", "kmeans", "random"]
 """Where inducing points start."""
 Kernel = Literal["rbf", "matern52"]
-MeanName = Literal["sextic", "cubic", "quadratic", "constant"]
 StressLabels = Literal["auto", "use", "ignore"]
 Bound = Literal["auto", "collapsed", "stochastic"]
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)
