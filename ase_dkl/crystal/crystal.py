@@ -16,6 +16,7 @@ from ase_dkl.crystal.equivalent import Neighbourhood
 from ase_dkl.crystal.lattice import GREEK, NAMES, lattice_parameters, metric, unit_of
 from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE, DisplacedIons, NotThisCrystal, Target
 from ase_dkl.crystal.motif import LOOSEST, Floats, Integers, Motif, normals, unusable
+from ase_dkl.crystal.operations import Operations
 from ase_dkl.crystal.periodicity import in_dimension
 from ase_dkl.crystal.reference import mean_crystal
 from ase_dkl.crystal.relabelling import distortion
@@ -282,6 +283,11 @@ class Crystal(Shown):
             for name, value in zip(self.parameters, parameters, strict=True)
         }
         return self._description, rows
+
+    @cached_property
+    def operations(self) -> Operations:
+        """Isometries of space that lay the reference crystal on itself, by all of which its energy is the same."""
+        return Operations.of(Motif.from_atoms(self.atoms()), self.images, CLAMPED_TOLERANCE / 2)
 
     @cached_property
     def _target(self) -> Target:

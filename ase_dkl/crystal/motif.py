@@ -47,7 +47,7 @@ class Placement:
     """One way in which a motif lies on another.
 
     Attributes:
-        partners: site of the other motif on which each site lies, shape (n,).
+        partners: site of this motif on which each site of the other one lies, shape (n,).
         shift: translation of the sites, in the coordinates of `Motif.sites`, shape (3,).
         displacements: what is left after the best translation, in the coordinates of `Motif.sites`, shape (n, 3).
         distances: lengths of the displacements, Å, shape (n,).
