@@ -36,7 +36,6 @@ from .mechanics.chain import ChainStiffness as ChainStiffness
 from .mechanics.chain import chain_stiffness as chain_stiffness
 from .mechanics.directional import directional_young_modulus as directional_young_modulus
 from .mechanics.directional import extreme_young_moduli as extreme_young_moduli
-from .mechanics.elastic import BadElasticity as BadElasticity
 from .mechanics.elastic import ElasticConstants as ElasticConstants
 from .mechanics.elastic import elastic_constants as elastic_constants
 from .mechanics.eos import EquationOfState as EquationOfState
@@ -67,6 +66,7 @@ from .mechanics.stability import BornCondition as BornCondition
 from .mechanics.stability import Stability as Stability
 from .mechanics.stability import born_conditions as born_conditions
 from .mechanics.stability import stability as stability
+from .mechanics.stiffness import BadElasticity as BadElasticity
 from .mechanics.strength import IdealStrength as IdealStrength
 from .mechanics.strength import ideal_strength as ideal_strength
 from .mechanics.third_order import PressureDerivatives as PressureDerivatives

@@ -18,8 +18,8 @@ from ase_dkl import (
 )
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import strained
-from ase_dkl.mechanics.elastic import in_standard_frame, refuse_all_but_bulk, stiffness
 from ase_dkl.mechanics.equilibrium import equilibrium
+from ase_dkl.mechanics.stiffness import in_standard_frame, refuse_all_but, stiffness
 
 Moved = Callable[[Surrogate, float], Surrogate]
 
@@ -133,4 +133,4 @@ def test_pymatgen_takes_them(constants: ElasticConstants) -> None:
 
 def test_a_sheet_is_sent_elsewhere() -> None:
     with pytest.raises(BadElasticity, match=r"MoS2 has 2 periodic axes.*sheet_constants"):
-        refuse_all_but_bulk(Crystal.from_atoms(mx2("MoS2", vacuum=6.0)))
+        refuse_all_but(3, Crystal.from_atoms(mx2("MoS2", vacuum=6.0)))

@@ -16,8 +16,8 @@ from ase_dkl.active.retraining import due
 from ase_dkl.active.stopping import JUDGED, Stage, StopReason, calibration, over_box
 from ase_dkl.arrays import Floats
 from ase_dkl.dataset import Dataset
-from ase_dkl.mechanics.elastic import BadElasticity
 from ase_dkl.mechanics.equilibrium import BadEquilibrium
+from ase_dkl.mechanics.stiffness import BadElasticity
 from ase_dkl.model.conditioning import conditioned
 from ase_dkl.model.surrogate import Surrogate
 from ase_dkl.training.fit import fit

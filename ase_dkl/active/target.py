@@ -13,10 +13,10 @@ from ase.units import GPa
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.errors import Refused
-from ase_dkl.mechanics.elastic import COMPONENTS, in_standard_frame, linearised, stiffness
 from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium, lattice_tangents
 from ase_dkl.mechanics.linear import Linear
 from ase_dkl.mechanics.sheet import N_PER_M
+from ase_dkl.mechanics.stiffness import COMPONENTS, in_standard_frame, linearised, stiffness
 
 if TYPE_CHECKING:
     from ase_dkl.crystal import Crystal
@@ -111,7 +111,7 @@ class Target:
         crystal = surrogate.crystal
         components = COMPONENTS[crystal.dimension]
         n = len(components)
-        mean, linear = linearised(surrogate, found, lambda cell: stiffness(crystal, cell))
+        mean, linear = linearised(surrogate, found, stiffness)
         unit = GPa if n == 6 else N_PER_M
         constants = mean.reshape(n, n) / unit
         if constant := re.fullmatch(r"C(\d)(\d)", self.name):

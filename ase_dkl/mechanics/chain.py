@@ -7,8 +7,8 @@ from typing import Any, ClassVar
 
 from ase.units import J, m
 
-from ase_dkl.mechanics.elastic import BadElasticity, at_equilibrium, in_standard_frame, stiffness
-from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium
+from ase_dkl.mechanics.equilibrium import Equilibrium
+from ase_dkl.mechanics.stiffness import at_equilibrium, in_equilibrium, stiffness
 from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
 from ase_dkl.wording import concise, plus_minus
@@ -63,12 +63,6 @@ def chain_stiffness(surrogate: Model) -> ChainStiffness:
         ExtrapolationWarning: the equilibrium lies outside the training data.
     """
     surrogate = as_surrogate(surrogate)
-    crystal = surrogate.crystal
-    if crystal.dimension != 1:
-        raise BadElasticity(
-            f"{crystal.formula} has {crystal.dimension} periodic axes and is no chain. "
-            "elastic_constants gives the constants of a bulk crystal, sheet_constants those of a sheet or slab."
-        )
-    found = in_standard_frame(crystal, equilibrium(surrogate))
-    mean, covariance = at_equilibrium(surrogate, found, lambda cell: stiffness(crystal, cell))
-    return ChainStiffness(found, crystal.ions, float(mean[0]) / NN, float(covariance[0, 0]) ** 0.5 / NN)
+    found = in_equilibrium(surrogate, 1)
+    mean, covariance = at_equilibrium(surrogate, found, stiffness)
+    return ChainStiffness(found, surrogate.crystal.ions, float(mean[0]) / NN, float(covariance[0, 0]) ** 0.5 / NN)

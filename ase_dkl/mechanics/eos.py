@@ -16,6 +16,7 @@ from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.crystal.lattice import metric
 from ase_dkl.mechanics.equilibrium import BadEquilibrium, equilibrium
 from ase_dkl.mechanics.forms import FEWEST, BadEquationOfState, Form, Kind, check_fit
+from ase_dkl.mechanics.propagation import deviations
 from ase_dkl.mechanics.strains import invariant_strains
 from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
@@ -94,7 +95,7 @@ class EquationOfState(Shown):
     @property
     def std(self) -> Floats:
         """Standard deviations of the values, shape (4,)."""
-        return np.asarray(np.sqrt(np.maximum(np.diagonal(self.covariance), 0)))
+        return deviations(self.covariance)
 
     @property
     def correlation(self) -> Floats:

@@ -15,6 +15,7 @@ from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.crystal import lattice
 from ase_dkl.crystal.lattice import GREEK, strained, unit_of, volumes
 from ase_dkl.errors import Refused
+from ase_dkl.mechanics.propagation import deviations
 from ase_dkl.mechanics.strains import invariant_strains
 from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
@@ -84,7 +85,7 @@ class Equilibrium(Shown):
     @property
     def lattice_parameters_std(self) -> Floats:
         """Å and degrees, shape (p,)."""
-        return np.sqrt(np.maximum(np.diagonal(self.lattice_parameters_covariance), 0))
+        return deviations(self.lattice_parameters_covariance)
 
     def words(self) -> dict[str, str]:
         """The crystal, its lattice, size and energy."""

@@ -37,8 +37,13 @@ def propagated(function: Callable[[Floats], Floats], mean: Floats, covariance: F
 def covariance_root(covariance: Floats) -> Floats:
     """R with covariance = R Rᵀ and as many columns as the covariance has rank, shape (n, r)."""
     # Correlations have the root: next to 100 GPa, 1e-5 eV would be lost. What is zero but for rounding keeps its size.
-    scale = np.sqrt(np.maximum(np.diagonal(covariance), 0))
+    scale = deviations(covariance)
     scale = np.maximum(scale, 1e-12 * scale.max() or 1.0)
     variances, directions = np.linalg.eigh(covariance / np.outer(scale, scale))
     uncertain = variances > 1e-12 * variances[-1]
     return np.asarray(scale[:, None] * directions[:, uncertain] * np.sqrt(variances[uncertain]))
+
+
+def deviations(covariance: Floats) -> Floats:
+    """Standard deviations of n quantities, whose variances rounding may have left below zero, shape (n,)."""
+    return np.sqrt(np.maximum(np.diagonal(covariance), 0))

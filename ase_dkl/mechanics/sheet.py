@@ -10,18 +10,17 @@ import numpy as np
 from ase.units import J, m
 
 from ase_dkl.arrays import Floats
-from ase_dkl.mechanics.elastic import (
-    BadElasticity,
+from ase_dkl.mechanics.equilibrium import Equilibrium
+from ase_dkl.mechanics.propagation import deviations, propagated
+from ase_dkl.mechanics.stability import probability_in_words, stable_probability
+from ase_dkl.mechanics.stiffness import (
     at_equilibrium,
     constants_in_words,
-    in_standard_frame,
+    in_equilibrium,
     stiffness,
     undetermined,
     undetermined_in_words,
 )
-from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium
-from ase_dkl.mechanics.propagation import propagated
-from ase_dkl.mechanics.stability import probability_in_words, stable_probability
 from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
 from ase_dkl.wording import plus_minus
@@ -69,7 +68,7 @@ class SheetConstants(Shown):
     @property
     def C_std_N_per_m(self) -> Floats:
         """Standard deviation of every constant, shape (3, 3)."""
-        return np.sqrt(np.maximum(np.diagonal(self.covariance), 0)).reshape(3, 3)
+        return deviations(self.covariance).reshape(3, 3)
 
     @property
     def undetermined(self) -> tuple[str, ...]:
@@ -143,20 +142,14 @@ def sheet_constants(surrogate: Model, *, symmetric: bool = True) -> SheetConstan
         ExtrapolationWarning: the equilibrium lies outside the training data.
     """
     surrogate = as_surrogate(surrogate)
-    crystal = surrogate.crystal
-    if crystal.dimension != 2:
-        raise BadElasticity(
-            f"{crystal.formula} has {crystal.dimension} periodic axes and is no sheet. "
-            "elastic_constants gives the constants of a bulk crystal, in GPa, chain_stiffness that of a chain, in nN."
-        )
-    found = in_standard_frame(crystal, equilibrium(surrogate, symmetric=symmetric))
-    mean, covariance = at_equilibrium(surrogate, found, lambda cell: stiffness(crystal, cell))
+    found = in_equilibrium(surrogate, 2, symmetric=symmetric)
+    mean, covariance = at_equilibrium(surrogate, found, stiffness)
     mean, covariance = mean / N_PER_M, covariance / N_PER_M**2
     moduli, of_moduli = propagated(_moduli, mean, covariance)
-    std = np.sqrt(np.maximum(np.diagonal(of_moduli), 0))
+    std = deviations(of_moduli)
     return SheetConstants(
         found,
-        crystal.ions,
+        surrogate.crystal.ions,
         mean.reshape(3, 3),
         covariance,
         moduli[:2],

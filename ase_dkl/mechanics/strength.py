@@ -11,10 +11,11 @@ from ase.units import GPa
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import VOIGT, strained
-from ase_dkl.mechanics.elastic import refuse_all_but_bulk
 from ase_dkl.mechanics.equilibrium import STEP, Equilibrium, equilibrium
 from ase_dkl.mechanics.linear import Linear
 from ase_dkl.mechanics.loading import BadLoading, Shear, Tension
+from ase_dkl.mechanics.propagation import deviations
+from ase_dkl.mechanics.stiffness import refuse_all_but
 from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
 from ase_dkl.wording import concise
@@ -71,7 +72,7 @@ class IdealStrength(Shown):
     @property
     def stress_std_GPa(self) -> Floats:
         """Standard deviation of the stress, shape (n,)."""
-        return np.sqrt(np.maximum(np.diagonal(self.covariance), 0))
+        return deviations(self.covariance)
 
     def _summary(self) -> tuple[str, dict[str, str]]:
         heading = f"{self.formula}, {self.loading}{'' if self.relaxed else ', other strains zero'}"
@@ -109,7 +110,7 @@ def ideal_strength(surrogate: Model, loading: Tension | Shear, *, relaxed: bool 
     Source: D. Roundy, C. R. Krenn, M. L. Cohen, J. W. Morris, Phys. Rev. Lett. 82, 2713 (1999).
     """
     surrogate = as_surrogate(surrogate)
-    refuse_all_but_bulk(surrogate.crystal)
+    refuse_all_but(3, surrogate.crystal)
     found = equilibrium(surrogate)
     path = _Path(surrogate, found, loading, relaxed)
     points, ending = path.follow()

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import combinations
-from typing import TYPE_CHECKING
 
 import numpy as np
 from ase.units import GPa
@@ -13,17 +13,14 @@ from ase.units import GPa
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
 from ase_dkl.crystal.lattice import STRAIN_GENERATORS, on_strains, strained, volumes
-from ase_dkl.mechanics.elastic import at_equilibrium, in_standard_frame, refuse_all_but_bulk, stiffness
-from ase_dkl.mechanics.equilibrium import ISOTROPIC, Equilibrium, equilibrium
+from ase_dkl.mechanics.equilibrium import ISOTROPIC, Equilibrium
 from ase_dkl.mechanics.linear import Linear
-from ase_dkl.mechanics.propagation import propagated
+from ase_dkl.mechanics.propagation import deviations, propagated
+from ase_dkl.mechanics.stiffness import at_equilibrium, in_equilibrium, stiffness
 from ase_dkl.mechanics.strains import laue_group
 from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.shown import Shown
 from ase_dkl.wording import concise
-
-if TYPE_CHECKING:
-    pass
 
 STEP = 4e-3
 """Strain of second differences, whose error is of order STEP²."""
@@ -99,17 +96,15 @@ def third_order_constants(surrogate: Model, *, symmetric: bool = True) -> ThirdO
         K. Brugger, Phys. Rev. 133, A1611 (1964), for the definition.
     """
     surrogate = as_surrogate(surrogate)
-    crystal = surrogate.crystal
-    refuse_all_but_bulk(crystal)
-    found = in_standard_frame(crystal, equilibrium(surrogate, symmetric=symmetric))
-    mean, covariance = at_equilibrium(surrogate, found, lambda cell: _third_derivatives(crystal, cell))
+    found = in_equilibrium(surrogate, 3, symmetric=symmetric)
+    mean, covariance = at_equilibrium(surrogate, found, _third_derivatives)
     place = np.empty((6, 6, 6), dtype=int)
     for index, (i, j, k) in enumerate(TRIPLES):
         for permuted in ((i, j, k), (i, k, j), (j, i, k), (j, k, i), (k, i, j), (k, j, i)):
             place[permuted] = index
     covariance = covariance / GPa**2
-    std = np.sqrt(np.maximum(np.diagonal(covariance), 0))
-    return ThirdOrderConstants(found, crystal.ions, mean[place] / GPa, std[place], covariance)
+    std = deviations(covariance)
+    return ThirdOrderConstants(found, surrogate.crystal.ions, mean[place] / GPa, std[place], covariance)
 
 
 def pressure_derivatives(surrogate: Model, *, pressure_GPa: float = 0.0, symmetric: bool = True) -> PressureDerivatives:
@@ -128,14 +123,10 @@ def pressure_derivatives(surrogate: Model, *, pressure_GPa: float = 0.0, symmetr
         ExtrapolationWarning: the equilibrium lies outside the training data.
     """
     surrogate = as_surrogate(surrogate)
-    crystal = surrogate.crystal
-    refuse_all_but_bulk(crystal)
-    found = in_standard_frame(crystal, equilibrium(surrogate, pressure_GPa=pressure_GPa, symmetric=symmetric))
-    mean, covariance = at_equilibrium(
-        surrogate, found, lambda cell: _stiffness_and_slopes(crystal, cell, found.strains)
-    )
+    found = in_equilibrium(surrogate, 3, pressure_GPa=pressure_GPa, symmetric=symmetric)
+    mean, covariance = at_equilibrium(surrogate, found, partial(_stiffness_and_slopes, strains=found.strains))
     value, covariance = propagated(lambda constants: _along_pressure(constants, found.strains), mean, covariance)
-    std = np.sqrt(np.maximum(np.diagonal(covariance), 0))
+    std = deviations(covariance)
     return PressureDerivatives(found, value.reshape(6, 6), std.reshape(6, 6))
 
 
