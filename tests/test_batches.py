@@ -25,10 +25,10 @@ def test_labels_are_energies_and_then_strain_derivatives(mixed: Dataset) -> None
     data, units = TrainingData(labels, CONFIG), labels.units
     batch = data.all()
     assert data.n_labels == len(batch.labels) == len(batch.basis) == 10 + 4 * 6
-    energies = batch.labels[:10].numpy() * units.energy_scale + units.energy_shift
+    energies = batch.labels[:10].numpy() * units.scale + units.shift
     assert energies == pytest.approx(mixed.energies)
     volumes = np.linalg.det(mixed.cells[:4])[:, None]
-    slopes = batch.labels[10:].numpy().reshape(4, 6) * units.energy_scale
+    slopes = batch.labels[10:].numpy().reshape(4, 6) * units.scale
     assert slopes / volumes == pytest.approx(mixed.stresses[:4])
 
 

@@ -60,7 +60,7 @@ def test_each_row_is_judged_by_the_network_that_was_trained_without_it(mixed: Da
     labels = Labels.of(mixed, model.space, model.units)
     means, _ = model.process.left_out(*observed(model, labels), labels.together(), labels.rows)
     fold = TrainingData(labels, TWO).fold(TWO.seed)
-    errors = model.units.energy_scale * (means[fold, np.arange(12), 0] - labels.values)
+    errors = model.units.scale * (means[fold, np.arange(12), 0] - labels.values)
     found = model.report.left_out
     assert found is not None
     assert found.n == 12

@@ -295,6 +295,6 @@ def test_the_spread_of_networks_is_part_of_the_joint_posterior_unless_it_shall_n
     whole, within = model.posterior(cells), model.posterior(cells, spread=False)
     assert np.array_equal(whole.mean, within.mean)
     _, covariances = model.process.joint(*model._observe(cells, True))
-    assert within.covariance == pytest.approx(covariances.mean(axis=0) * model.units.energy_scale**2)
+    assert within.covariance == pytest.approx(covariances.mean(axis=0) * model.units.scale**2)
     left = whole.covariance - within.covariance
     assert np.linalg.matrix_rank(left, tol=1e-9 * np.abs(left).max()) == 2

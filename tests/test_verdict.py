@@ -48,7 +48,7 @@ def test_nothing_is_the_matter_with_a_good_model(surrogate: Surrogate, unseen: D
 
 
 def test_noise_that_is_not_small_against_the_spread(surrogate: Surrogate) -> None:
-    spread = surrogate.units.energy_scale
+    spread = surrogate.units.scale
     (sentence,) = faults(with_report(surrogate, noise={"value": 0.16 * spread}))
     assert "16% of their spread" in sentence
     assert faults(with_report(surrogate, noise={"value": 0.01 * spread})) == ()
@@ -72,7 +72,7 @@ def test_coverage_is_judged_by_what_chance_does(
 
 
 def test_errors_as_large_as_the_spread(surrogate: Surrogate, unseen: Dataset) -> None:
-    found = errors(surrogate, unseen, energy_rmse_meV=500 * surrogate.units.energy_scale)
+    found = errors(surrogate, unseen, energy_rmse_meV=500 * surrogate.units.scale)
     (sentence,) = faults(with_report(surrogate, test=found))
     assert "learnt little" in sentence
 
@@ -90,7 +90,7 @@ def test_every_command_that_uses_a_model_warns_of_it(
     surrogate: Surrogate, tmp_path: Path, command: str, structure: Path
 ) -> None:
     model = tmp_path / "noisy.dkl"
-    with_report(surrogate, noise={"value": 0.2 * surrogate.units.energy_scale}).save(model)
+    with_report(surrogate, noise={"value": 0.2 * surrogate.units.scale}).save(model)
     options: dict[str, list[object]] = {
         "scan": ["--along", "a", "--range", "-0.02", "0.02", "-n", "3"],
         "predict": [structure],
@@ -109,7 +109,7 @@ def structure(surrogate: Surrogate, tmp_path: Path) -> Path:
 
 
 def test_the_page_says_it_too(surrogate: Surrogate) -> None:
-    noisy = with_report(surrogate, noise={"value": 0.2 * surrogate.units.energy_scale})
+    noisy = with_report(surrogate, noise={"value": 0.2 * surrogate.units.scale})
     assert "20% of their spread" in page(noisy, "noisy.dkl", [], None)
 
 

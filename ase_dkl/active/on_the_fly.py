@@ -196,7 +196,7 @@ class ActiveCalculator(DKLCalculator):
         row = Dataset.from_atoms([atoms], reference=self.surrogate.crystal, stress=judged)
         new = replace(row, cells=cell[None])
         energy = float(new.energies[0])
-        misfit = MISFIT * np.hypot(self.surrogate.units.energy_scale, total)
+        misfit = MISFIT * np.hypot(self.surrogate.units.scale, total)
         if abs(energy - expected) > misfit and self._outside(cell) is None:
             raise NoLabel(
                 f"The reference calculator ({name_of(self.reference)}) gives {energy:.4f} eV per cell {place(atoms)}, "

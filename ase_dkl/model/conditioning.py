@@ -45,7 +45,7 @@ def conditioned(surrogate: Surrogate, dataset: Dataset) -> Surrogate:
         test=None,
     )
     if "strain" in report.noise:
-        to_GPa = surrogate.units.energy_scale / float(volumes(surrogate.crystal.cell)) / GPa
+        to_GPa = surrogate.units.scale / float(volumes(surrogate.crystal.cell)) / GPa
         offset, offset_std = label_offset(process)
         report = replace(report, stress_offset_GPa=offset * to_GPa, stress_offset_std_GPa=offset_std * to_GPa)
     cells = np.concatenate([surrogate.cells, dataset.cells])

@@ -23,20 +23,20 @@ LEAST_SCALE = 1e-6
 
 @dataclass(frozen=True)
 class Units:
-    """Units of energies: eV ↔ scaled ones.
+    """Units that a model computes in: its values are (y − shift) / scale.
 
     Attributes:
-        energy_shift: the energy that is zero, eV.
-        energy_scale: the energy that is one above it, eV.
+        shift: the value that is zero, eV where it is an energy.
+        scale: by how much the value that is one is above it.
     """
 
-    energy_shift: float
-    energy_scale: float
+    shift: float
+    scale: float
 
     @classmethod
-    def standardising(cls, energies: Floats) -> Self:
-        """Units in which some energies, eV, have mean 0 and variance 1."""
-        return cls(float(energies.mean()), max(float(energies.std()), LEAST_SCALE))
+    def standardising(cls, values: Floats) -> Self:
+        """Units in which some values have mean 0 and variance 1."""
+        return cls(float(values.mean()), max(float(values.std()), LEAST_SCALE))
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,10 +67,10 @@ class Labels:
         space = space or Lattice.of(dataset.crystal, dataset.cells)
         units = units or Units.standardising(dataset.energies)
         directions = space.directions(dataset.cells[:m])
-        values = (dataset.energies - units.energy_shift) / units.energy_scale
+        values = (dataset.energies - units.shift) / units.scale
         # ∂E/∂ε = V σ
         virial = ENERGY.slopes["strain"].per_label(dataset.cells[:m]) * dataset.stresses[:m]
-        slopes = (directions @ virial[..., None])[..., 0] / units.energy_scale
+        slopes = (directions @ virial[..., None])[..., 0] / units.scale
         return cls(space, units, dataset.cells, directions, values, slopes)
 
     def part(self, index: NDArray[np.int_]) -> Self:

@@ -41,9 +41,9 @@ def left_out(surrogate: Surrogate, dataset: Dataset, fold: NDArray[np.int_]) -> 
     mean, covariance = (each[fold, np.arange(n)] for each in (means, covariances))
     apart = means - means.mean(axis=0)
     covariance += np.einsum("kni,knj->nij", apart, apart) / (networks - 1) * spread_factor(networks)
-    scale, strain = surrogate.units.energy_scale, columns(surrogate.space.blocks)["strain"]
+    scale, strain = surrogate.units.scale, columns(surrogate.space.blocks)["strain"]
     numbers, stds = np.full((2, n, strain.stop if m else 1), np.nan)
-    numbers[:, 0] = surrogate.units.energy_shift + scale * mean[:, 0]
+    numbers[:, 0] = surrogate.units.shift + scale * mean[:, 0]
     stds[:, 0] = scale * np.sqrt(covariance[:, 0, 0])
     if m:
         # Slopes are along strains of the lattice alone; these are the ∂E/∂ε that have them.

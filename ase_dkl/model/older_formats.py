@@ -31,7 +31,8 @@ def modern(
     report["noise"] = {kind: noise for kind, noise in noises.items() if noise is not None}
     for kind, name in (("value", "value_noise"), ("strain", "derivative_noise")):
         tensors[f"posterior.noise.{kind}"] = tensors.pop(f"posterior.{name}")
-    return {**header, "report": report, "quantity": "energy"}, tensors
+    units = {name.removeprefix("energy_"): number for name, number in header["energy"].items()}
+    return {**header, "report": report, "scaling": units}, tensors
 
 
 def _second(header: dict[str, Any], tensors: dict[str, Floats]) -> tuple[dict[str, Any], dict[str, Floats]]:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_o
 
 from ase_dkl.errors import Refused
 from ase_dkl.model.mean import MeanName
+from ase_dkl.model.quantity import ENERGY, QUANTITIES
 from ase_dkl.shown import Shown
 from ase_dkl.wording import number
 
@@ -64,6 +65,7 @@ class TrainConfig:
         weight_decay: of the network weights, decoupled from the gradient (AdamW). Over more than 600 steps it
             is spread, and with more than 2,000 structures it falls with their number.
         seed: of every random number.
+        quantity: what the labels are of, and what is predicted.
     """
 
     networks: int = 4
@@ -87,8 +89,11 @@ class TrainConfig:
     gp_rate: float = 5.0
     weight_decay: float = 1.2
     seed: int = 0
+    quantity: str = ENERGY.name
 
     def __post_init__(self) -> None:
+        if self.quantity not in QUANTITIES:
+            raise BadTraining(f"quantity is {self.quantity!r}; choose one of {', '.join(QUANTITIES)}.")
         for name in ("networks", "n_inducing", "n_features", "width", "depth", "steps", "epochs", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:

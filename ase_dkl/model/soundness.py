@@ -41,8 +41,8 @@ def _check(surrogate: Surrogate) -> None:
     space, frame, process = surrogate.space, surrogate.space.frame, surrogate.process
     d = _check_crystal(crystal)
     p, k = d * (d + 1) // 2, config.networks
-    _expect("energy_shift", np.array(surrogate.units.energy_shift, dtype=float))
-    _expect("energy_scale", np.array(surrogate.units.energy_scale, dtype=float), positive=True)
+    _expect("units.shift", np.array(surrogate.units.shift, dtype=float))
+    _expect("units.scale", np.array(surrogate.units.scale, dtype=float), positive=True)
     _expect("scaling.centre", frame.centre, p)
     _expect("scaling.scale", frame.scale, p, positive=True)
     _expect("scaling.images", frame.images, -1, d, d)

@@ -27,7 +27,7 @@ from ase_dkl.model.mean import MEANS, Mean
 from ase_dkl.model.model_file import BadModelFile, checksum, pack, unpack, writer
 from ase_dkl.model.posterior import Posterior
 from ase_dkl.model.prediction import JointPosterior, Normal, Prediction, as_cells
-from ase_dkl.model.quantity import ENERGY, QUANTITIES, Quantity
+from ase_dkl.model.quantity import QUANTITIES, Quantity
 from ase_dkl.model.records import TrainConfig, TrainingReport, from_json
 from ase_dkl.model.rows import VALUE, Rows, columns
 from ase_dkl.model.soundness import check
@@ -50,13 +50,12 @@ class Surrogate(Shown):
 
     Attributes:
         space: what moves.
-        units: of the energies inside.
+        units: of what is predicted, inside.
         config: how the model was trained.
         report: what training found.
         cells: training lattices in the reference's basis, shape (n, 3, 3), Å.
         layers: of the networks, weights and biases.
         process: the Gaussian processes on the features.
-        quantity: what is predicted.
         calibration: what held-out rows say of the error bars; None where nobody asked. Predictions are the same.
         written: the version of ase_dkl that wrote the file that the model was read from, and when; None where there is
             none, or it is older than such records.
@@ -71,16 +70,19 @@ class Surrogate(Shown):
         cells: Floats,
         layers: Layers,
         process: Posterior,
-        quantity: Quantity = ENERGY,
     ) -> None:
         self.space, self.units = space, units
         self.config = config
         self.report = report
         self.cells = cells
         self.layers, self.process = layers, process
-        self.quantity = quantity
         self.calibration: Calibration | None = None
         self.written: str | None = None
+
+    @property
+    def quantity(self) -> Quantity:
+        """What is predicted."""
+        return QUANTITIES[self.config.quantity]
 
     @property
     def crystal(self) -> Crystal:
@@ -141,9 +143,9 @@ class Surrogate(Shown):
         if networks > 1 and spread:
             covariance += np.cov(means, rowvar=False) * spread_factor(networks)
         rows = self._rows(len(given), derivatives)
-        mean *= self.units.energy_scale
-        mean[: rows.n] += self.units.energy_shift
-        return JointPosterior(mean, covariance * self.units.energy_scale**2, rows)
+        mean *= self.units.scale
+        mean[: rows.n] += self.units.shift
+        return JointPosterior(mean, covariance * self.units.scale**2, rows)
 
     def extrapolation(self, cells: ArrayLike) -> Extrapolation:
         """Compare cells in the reference's basis, shape (n, 3, 3), Å, with the training lattices."""
@@ -243,24 +245,19 @@ class Surrogate(Shown):
         frame = Coordinates(*(tensors[f"scaling.{name}"] for name in _FRAME))
         # Models from before there were means of the strain have no metric.
         space = Lattice(crystal.near(tensors["cells"]), frame, tensors.get("scaling.metric"))
-        units = Units(**header["energy"])
+        units = Units(**header["scaling"])
         layers = [(tensors[f"layer{i}.weight"], tensors[f"layer{i}.bias"]) for i in range(config.depth + 2)]
-        quantity = QUANTITIES[header["quantity"]]
-        noise = {kind: tensors[f"posterior.noise.{kind}"] for kind in (VALUE, *quantity.slopes)}
+        kinds = (VALUE, *QUANTITIES[config.quantity].slopes)
+        noise = {kind: tensors[f"posterior.noise.{kind}"] for kind in kinds}
         process = Posterior(config.kernel, noise, *(tensors[f"posterior.{name}"] for name in _POSTERIOR))
-        surrogate = cls(space, units, config, report, tensors["cells"], layers, process, quantity)
+        surrogate = cls(space, units, config, report, tensors["cells"], layers, process)
         if header.get("calibration") is not None:
             surrogate.calibration = Calibration.from_file(header["calibration"], tensors)
         check(surrogate)
         return surrogate
 
     def _identity(self) -> dict[str, Any]:
-        return {
-            "crystal": self.crystal.to_dict(),
-            "config": asdict(self.config),
-            "quantity": self.quantity.name,
-            "energy": asdict(self.units),
-        }
+        return {"crystal": self.crystal.to_dict(), "config": asdict(self.config), "scaling": asdict(self.units)}
 
     def _tensors(self) -> dict[str, Floats]:
         scaling = {f"scaling.{name}": getattr(self.space.frame, name) for name in _FRAME}
@@ -333,9 +330,9 @@ class Surrogate(Shown):
             part = slice(start, start + size)
             known = None if coordinates is None else coordinates[part]
             expected[part], uncertainty[part] = self._marginals(cells[part], stress, known)
-        expected *= self.units.energy_scale
-        uncertainty *= self.units.energy_scale
-        expected[:, 0] += self.units.energy_shift
+        expected *= self.units.scale
+        uncertainty *= self.units.scale
+        expected[:, 0] += self.units.shift
         return expected, uncertainty
 
     def _marginals(self, cells: Floats, stress: bool, coordinates: Floats | None) -> tuple[Floats, Floats]:

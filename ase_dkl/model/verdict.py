@@ -51,7 +51,7 @@ def warn_of(surrogate: Surrogate) -> None:
 
 def faults(surrogate: Surrogate) -> tuple[str, ...]:
     """What is the matter with a model, from what its training found; nothing where it is as it should be."""
-    report, spread = surrogate.report, 1e3 * surrogate.units.energy_scale
+    report, spread = surrogate.report, 1e3 * surrogate.units.scale
     found = [_of_contradictions(report)] if report.contradictions else []
     noise = 1e3 * report.energy_noise
     if noise > NOISY * spread:

@@ -88,7 +88,7 @@ def model_data(surrogate: Surrogate) -> dict[str, Any]:
         **_encoded_within(surrogate.mean.constants()),
         "spread_factor": spread_factor(config.networks) if config.networks > 1 else 0.0,
         "reach": surrogate.extrapolation(crystal.cell[None]).reach,
-        **header["energy"],
+        "units": header["scaling"],
         **{name: _encoded(array) for name, array in arrays.items()},
         "layers": [[_encoded(weight), _encoded(bias)] for weight, bias in layers],
         "posterior": {name: _encoded(tensors[f"posterior.{stored}"]) for name, stored in names.items()},

@@ -214,8 +214,8 @@ class Surrogate {
       const mean = each.reduce((sum, rows) => sum + rows[r].mean, 0) / K;
       const spread = each.reduce((sum, rows) => sum + (rows[r].mean - mean) ** 2, 0) / Math.max(K - 1, 1);
       const variance = each.reduce((sum, rows) => sum + rows[r].variance, 0) / K + spread * this.spread_factor;
-      const value = mean * this.energy_scale + (r ? 0 : this.energy_shift);
-      return { value, std: Math.sqrt(variance) * this.energy_scale };
+      const value = mean * this.units.scale + (r ? 0 : this.units.shift);
+      return { value, std: Math.sqrt(variance) * this.units.scale };
     });
   }
 

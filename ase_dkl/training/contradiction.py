@@ -139,7 +139,7 @@ class _Problem:
             together[:m, 1:], known[:m, 1:] = labels.slopes, True
         degrees = np.repeat(np.arange(degree + 1), [1, *(each.mixing.shape[1] for each in invariants.degrees)])
         spread = np.array([1.0, np.sqrt(np.mean(labels.slopes**2)) if m else 1.0])
-        scales = labels.units.energy_scale, labels.units.energy_shift
+        scales = labels.units.scale, labels.units.shift
         return cls(*scales, functions, np.append(degrees, 0), together, known, labels.directions, spread)
 
     @property

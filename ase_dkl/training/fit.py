@@ -28,7 +28,7 @@ from ase_dkl.model.evaluation import evaluate
 from ase_dkl.model.labels import Labels
 from ase_dkl.model.left_out import left_out
 from ase_dkl.model.posterior import Posterior
-from ase_dkl.model.quantity import ENERGY
+from ase_dkl.model.quantity import QUANTITIES
 from ase_dkl.model.records import BadTraining, Evaluation, TrainConfig, TrainingReport
 from ase_dkl.model.space import Lattice
 from ase_dkl.model.surrogate import Surrogate, label_offset
@@ -90,7 +90,7 @@ def fit(
     """
     config = config or TrainConfig()
     began = time.perf_counter()
-    if config.stress == "ignore":
+    if config.stress == "ignore" or not QUANTITIES[config.quantity].slopes:
         dataset = dataset.without_stresses()
     elif config.stress == "use" and not dataset.has_stress.any():
         raise BadTraining('No row has a stress label, and stress="use" demands some. Use "auto" or "ignore".')
@@ -124,7 +124,7 @@ def fit(
     notes = list(dataset.warnings)
     if not converged:
         notes.append(f"The bound was still rising after {steps} steps; train longer for smaller errors.")
-    if not data.n_stress:
+    if not data.n_stress and QUANTITIES[config.quantity].slopes:
         notes.append(
             "No stress labels: standard deviations of the stress, and of what follows from slopes of the energy, may "
             "be too small by half."
@@ -140,7 +140,7 @@ def fit(
         notes.append("Fuzzy c-means centres lie on the mean with every fuzzifier; ask for fewer features.")
     layers = [layer.numpy() for layer in model.extractor.layers]
     offset, offset_std = label_offset(posterior)
-    scale = labels.units.energy_scale
+    scale = labels.units.scale
     to_GPa = scale / float(volumes(crystal.cell)) / GPa if data.n_stress else 0.0
     report = TrainingReport(
         n_rows=len(dataset),
@@ -219,7 +219,9 @@ def _initialise(data: TrainingData, config: TrainConfig, start: Surrogate | None
     points = torch.tensor(np.array([each.points for each in centres]))
     spread = features.std(dim=1, keepdim=True).mean(dim=-1, keepdim=True)
     lengthscale = LENGTH_SCALE * config.n_features**0.5 * spread
-    gp = SparseGP(points, RadialKernel(config.kernel, lengthscale.log()), ENERGY.slopes, data.learnt())
+    gp = SparseGP(
+        points, RadialKernel(config.kernel, lengthscale.log()), QUANTITIES[config.quantity].slopes, data.learnt()
+    )
     if start is not None:
         gp.go_on_from(start.process, start.report.mean_breadth)
     return _Model(extractor, gp, centres)

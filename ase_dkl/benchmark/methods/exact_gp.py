@@ -56,9 +56,9 @@ class ExactModel:
         for start in range(0, len(given), size):
             part = slice(start, start + size)
             answers[:, part] = self._marginals(given[part], stress)
-        units = self.units.energy_scale * np.array([1.0, *[self.slope_unit] * 6])[:kinds]
+        units = self.units.scale * np.array([1.0, *[self.slope_unit] * 6])[:kinds]
         mean, uncertainty = answers * units
-        mean[:, 0] += self.units.energy_shift
+        mean[:, 0] += self.units.shift
         found = self.process.noises()
         noise = units * np.pad(found, (0, 2 - len(found)))[[0, *[1] * (kinds - 1)]]
         return Prediction.of(given, Normal(mean, uncertainty, np.broadcast_to(noise, mean.shape)))
@@ -100,7 +100,7 @@ def _fit(dataset: Dataset, settings: Settings) -> Model:
     process.maximise_evidence(settings["steps"], np.concatenate([np.arange(n)[::step], with_slopes]))
     # The offset's column is the last basis function, and its coefficient the posterior mean of an observation of it.
     offset = BASIS_SCALE**2 * float(basis[:, -1] @ process.explained())
-    return ExactModel(space, labels.units, mean, process, slope_unit, offset * labels.units.energy_scale)
+    return ExactModel(space, labels.units, mean, process, slope_unit, offset * labels.units.scale)
 
 
 def _of_energies(dataset: Dataset, settings: Settings, _: int) -> Model:

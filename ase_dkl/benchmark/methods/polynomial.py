@@ -109,8 +109,8 @@ class PolynomialModel:
             rows = self._rows(given[part], stress)
             answers[0, part] = rows @ self.coefficients
             answers[1, part] = np.sqrt(np.maximum(((rows @ self.root) ** 2).sum(-1), LEAST_VARIANCE))
-        mean, uncertainty = answers * self.units.energy_scale
-        mean[:, 0] += self.units.energy_shift
+        mean, uncertainty = answers * self.units.scale
+        mean[:, 0] += self.units.shift
         noise = np.broadcast_to([self.noises[0], *[self.noises[1]] * (mean.shape[1] - 1)], mean.shape)
         return Prediction.of(given, Normal(mean, uncertainty, noise))
 
@@ -145,7 +145,7 @@ def _fit(dataset: Dataset, settings: Settings, _: int) -> Model:
         rows = np.concatenate([np.pad(rows, ((0, 0), (0, 1))), slope_rows])
     regression, noises = _regression(rows, labels.together(), len(labels.values))
 
-    P, scale = len(monomials.powers), labels.units.energy_scale
+    P, scale = len(monomials.powers), labels.units.scale
     variances, axes = np.linalg.eigh(regression.sigma_[:P, :P])
     root = axes * np.sqrt(np.maximum(variances, 0))
     offset = float(regression.coef_[P]) * scale if m else 0.0

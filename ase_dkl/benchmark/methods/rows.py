@@ -67,8 +67,8 @@ class Frame:
         if tangents is not None:
             tangents = tangents * self.slope_unit
         functions = self.mean.functions(Seen(coordinates, None, coordinates, tangents))
-        values = functions @ self.trend * self.units.energy_scale
-        values[:n] += self.units.energy_shift
+        values = functions @ self.trend * self.units.scale
+        values[:n] += self.units.shift
         return np.column_stack([values[:n], values[n:].reshape(n, -1)])
 
 
@@ -123,7 +123,7 @@ class Rows:
         left = labels - polynomials @ trend
         unit = _size(left[:n])
         slope_unit = _size(left[n:]) / unit if slopes.size else _size(space.seen_along_all(given.points).tangents)
-        energy_scale = given.units.energy_scale
+        energy_scale = given.units.scale
         frame = Frame(
             space,
             given.units,
