@@ -7,7 +7,6 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
 
 import ase.db
 import ase.io
@@ -16,27 +15,15 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.units import GPa
-from typer.testing import CliRunner, Result
+from commands import Command
 
 from ase_dkl import Dataset, Evaluation, Surrogate, srtio3
 from ase_dkl.cli import app
 from ase_dkl.mechanics.scan import ALONG
 from ase_dkl.wording import plus_minus
 
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def succeed(*arguments: object) -> Result:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def numbers(*arguments: object) -> Any:
-    """What --json leaves on stdout, all of it."""
-    return json.loads(succeed(*arguments, "--json").stdout)
+COMMAND = Command()
+run, succeed, numbers = COMMAND.run, COMMAND.succeed, COMMAND.numbers
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import ase.db
 import ase.io
 import pytest
 from ase.build import bulk
+from commands import Command
 from matplotlib.image import imread
 from typer.testing import CliRunner, Result
 
@@ -72,19 +73,16 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def run(*arguments: object) -> Result:
-    trust = ["--trust"] if arguments[0] in ("run", "label") and "--help" not in arguments else []
-    return CliRunner().invoke(active, [*(str(argument) for argument in arguments), *trust])
+class Trusted(Command):
+    """The code that a campaign's file names may run."""
+
+    def run(self, *arguments: object) -> Result:
+        trust = ["--trust"] if arguments[0] in ("run", "label") and "--help" not in arguments else []
+        return super().run(*arguments, *trust)
 
 
-def succeed(*arguments: object) -> Result:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def numbers(*arguments: object) -> Any:
-    return json.loads(succeed(*arguments, "--json").stdout)
+COMMAND = Trusted("active")
+run, succeed, numbers = COMMAND.run, COMMAND.succeed, COMMAND.numbers
 
 
 class TestInit:

@@ -3,28 +3,19 @@
 import json
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import ase.db
 import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from typer.testing import CliRunner, Result
+from commands import Command
 
 from ase_dkl import Surrogate, srtio3
-from ase_dkl.cli import app
 from ase_dkl.model.calibration import Calibration, Scores
 
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
-
-
-def numbers(*arguments: object) -> Any:
-    result = run(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+COMMAND = Command()
+run, numbers = COMMAND.run, COMMAND.numbers
 
 
 @pytest.fixture(scope="module")

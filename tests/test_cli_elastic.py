@@ -1,6 +1,6 @@
 import json
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import ase.io
 import numpy as np
@@ -9,10 +9,9 @@ from ase import Atoms
 from ase.build import bulk, fcc111
 from ase.calculators.emt import EMT
 from ase.units import J, m
-from typer.testing import CliRunner, Result
+from commands import Command
 
 from ase_dkl import Dataset, Surrogate, TrainConfig, fit
-from ase_dkl.cli import app
 from ase_dkl.mechanics.elastic import elastic_constants
 from ase_dkl.mechanics.moduli import moduli
 from ase_dkl.mechanics.sheet import sheet_constants
@@ -20,19 +19,8 @@ from ase_dkl.mechanics.stability import stability
 from ase_dkl.mechanics.third_order import pressure_derivatives, third_order_constants
 from ase_dkl.wording import plus_minus
 
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["elastic", *(str(argument) for argument in arguments)])
-
-
-def succeed(*arguments: object) -> Result:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def numbers(*arguments: object) -> Any:
-    return json.loads(succeed(*arguments, "--json").stdout)
+COMMAND = Command("elastic")
+run, succeed, numbers = COMMAND.run, COMMAND.succeed, COMMAND.numbers
 
 
 def trained(structures: list[Atoms], folder: Path, stress: Literal["auto", "ignore"] = "auto") -> Path:

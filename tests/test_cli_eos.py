@@ -1,29 +1,16 @@
 import csv
 import json
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
-from typer.testing import CliRunner, Result
+from commands import Command
 
 from ase_dkl import Surrogate
-from ase_dkl.cli import app
 from ase_dkl.mechanics.eos import equation_of_state
 
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["eos", *(str(argument) for argument in arguments)])
-
-
-def succeed(*arguments: object) -> Result:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def numbers(*arguments: object) -> Any:
-    return json.loads(succeed(*arguments, "--json").stdout)
+COMMAND = Command("eos")
+run, succeed, numbers = COMMAND.run, COMMAND.succeed, COMMAND.numbers
 
 
 def test_json_agrees_with_the_library(model_file: Path, surrogate: Surrogate) -> None:

@@ -1,30 +1,17 @@
 import json
 from pathlib import Path
-from typing import Any
 
 import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from typer.testing import CliRunner, Result
+from commands import Command
 
 from ase_dkl import Surrogate
-from ase_dkl.cli import app
 from ase_dkl.mechanics.equilibrium import equilibrium
 
-
-def run(*arguments: object) -> Result:
-    return CliRunner().invoke(app, ["relax", *(str(argument) for argument in arguments)])
-
-
-def succeed(*arguments: object) -> Result:
-    result = run(*arguments)
-    assert result.exit_code == 0, result.output
-    return result
-
-
-def numbers(*arguments: object) -> Any:
-    return json.loads(succeed(*arguments, "--json").stdout)
+COMMAND = Command("relax")
+run, succeed, numbers = COMMAND.run, COMMAND.succeed, COMMAND.numbers
 
 
 @pytest.mark.parametrize("pressure", [0.0, 5.0, -3.0])

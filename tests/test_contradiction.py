@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from ase.calculators.emt import EMT
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.units import GPa
+from made import labelled
 
 from ase_dkl import Dataset, Surrogate, mgo_slab, mos2, silicon, srtio3, srtio3_direct
 from ase_dkl.crystal.lattice import strained
@@ -46,10 +45,7 @@ def copper(n: int, seed: int) -> list[Atoms]:
     for strain in rng.uniform(-0.05, 0.05, (n, 6)):
         atoms = bulk("Cu", cubic=True)
         atoms.set_cell(strained(atoms.cell.array, strain), scale_atoms=True)
-        atoms.calc = EMT()
-        results = {"energy": atoms.get_potential_energy(), "stress": atoms.get_stress()}
-        atoms.calc = SinglePointCalculator(atoms, **results)
-        structures.append(atoms)
+        structures.append(labelled(atoms))
     return structures
 
 

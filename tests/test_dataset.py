@@ -9,20 +9,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, make_supercell
-from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from made import labelled
 
 from ase_dkl.crystal import BadReference
 from ase_dkl.dataset import BadDataset, Dataset, mgo_slab, mos2, silicon, srtio3, srtio3_direct
 
 Rows = list[Atoms]
-
-
-def labelled(atoms: Atoms) -> Atoms:
-    atoms.calc = EMT()
-    results = {"energy": atoms.get_potential_energy(), "stress": atoms.get_stress()}
-    atoms.calc = SinglePointCalculator(atoms, **results)
-    return atoms
 
 
 def copper(strain: np.ndarray) -> Atoms:

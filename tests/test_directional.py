@@ -2,24 +2,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from made import cubic, triclinic
 from pymatgen.analysis.elasticity.elastic import ElasticTensor
 
 from ase_dkl.arrays import Floats
 from ase_dkl.mechanics.directional import directional_young_modulus, extreme_young_moduli
 
 CERTAIN = np.zeros((36, 36))
-
-
-def cubic(C11: float, C12: float, C44: float) -> Floats:
-    C = np.zeros((6, 6))
-    C[:3, :3] = C12
-    np.fill_diagonal(C, [C11] * 3 + [C44] * 3)
-    return C
-
-
-def triclinic() -> Floats:
-    noise = np.random.default_rng(3).normal(scale=12, size=(6, 6))
-    return cubic(250, 90, 70) + noise + noise.T
 
 
 def random_directions(n: int) -> Floats:
@@ -39,7 +28,7 @@ def test_cubic_crystals_follow_the_textbook(C11: float, C12: float, C44: float) 
 
 
 def test_modulus_is_that_of_pymatgens_compliance() -> None:
-    C, directions = triclinic(), random_directions(5)
+    C, directions = triclinic(3), random_directions(5)
     compliance = ElasticTensor.from_voigt(C).compliance_tensor
     unit = directions / np.linalg.norm(directions, axis=1, keepdims=True)
     expected = 1 / np.einsum("ijkl,ni,nj,nk,nl->n", np.asarray(compliance), unit, unit, unit, unit)
@@ -47,7 +36,7 @@ def test_modulus_is_that_of_pymatgens_compliance() -> None:
 
 
 def test_error_bars_are_the_spread_of_samples() -> None:
-    C, rng = triclinic(), np.random.default_rng(0)
+    C, rng = triclinic(3), np.random.default_rng(0)
     factor = rng.normal(scale=0.25, size=(6, 6, 5))
     factor = (factor + factor.transpose(1, 0, 2)).reshape(36, 5)
     directions = random_directions(4)
@@ -72,7 +61,7 @@ def test_copper_is_stiffest_along_the_diagonal() -> None:
 
 
 def test_extremes_between_the_axes_are_found() -> None:
-    C = triclinic()
+    C = triclinic(3)
     moduli, _ = directional_young_modulus(C, CERTAIN, random_directions(200_000))
     softest, stiffest = extreme_young_moduli(C, CERTAIN)
     assert softest.young_modulus_GPa <= moduli.min()

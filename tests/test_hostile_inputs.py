@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, graphene, molecule
-from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from made import labelled
 from typer.testing import CliRunner, Result
 
 from ase_dkl.cli import app
@@ -31,15 +31,6 @@ def copper(n: int = 12, *, size: float = 0.03) -> list[Atoms]:
         atoms.set_cell(atoms.cell.array @ (np.eye(3) + (strain + strain.T) / 2), scale_atoms=True)
         rows.append(labelled(atoms))
     return rows
-
-
-def labelled(atoms: Atoms) -> Atoms:
-    atoms.calc = EMT()
-    results = {"energy": atoms.get_potential_energy()}
-    if atoms.pbc.all():
-        results["stress"] = atoms.get_stress()
-    atoms.calc = SinglePointCalculator(atoms, **results)
-    return atoms
 
 
 def written(folder: Path, rows: list[Atoms], name: str = "rows.traj") -> Path:

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
+from made import labelled
 
 from ase_dkl import BadDataset, Crystal, Dataset, TrainConfig, elastic_constants, fit, silicon
+
+LABELS = ("energy", "stress", "forces")
 
 CASES = Path(__file__).parent / "cases"
 
@@ -26,17 +28,8 @@ def copper(shaken: float = 0.0, *, every: int = 1, size: float = 0.03, forces: b
         atoms.set_cell(atoms.cell.array @ (np.eye(3) + (strain + strain.T) / 2), scale_atoms=True)
         if i % every == 0:
             atoms.positions += rng.normal(0, shaken, (4, 3))
-        structures.append(labelled(atoms, forces=forces))
+        structures.append(labelled(atoms, *LABELS[: 2 + forces]))
     return structures
-
-
-def labelled(atoms: Atoms, *, forces: bool = True) -> Atoms:
-    atoms.calc = EMT()
-    results = {"energy": atoms.get_potential_energy(), "stress": atoms.get_stress()}
-    if forces:
-        results["forces"] = atoms.get_forces()
-    atoms.calc = SinglePointCalculator(atoms, **results)
-    return atoms
 
 
 def frames_of_silicon(ions: str) -> list[Atoms]:
@@ -90,7 +83,7 @@ class TestDisplacedIonsAndStrains:
         assert (rest.crystal.ions, rest.crystal.space_group) == ("clamped", "P6_3/mmc (194)")
 
     def test_with_forces(self) -> None:
-        structures = [labelled(atoms) for atoms in ase.io.iread(self.CASE)]
+        structures = [labelled(atoms, *LABELS) for atoms in ase.io.iread(self.CASE)]
         with pytest.raises(BadDataset, match=r"12 rows: 1, 2, .* eV/Å"):
             Dataset.from_atoms(structures)
 

@@ -9,8 +9,7 @@ import pytest
 import torch
 from ase import Atoms
 from ase.build import bulk
-from ase.calculators.emt import EMT
-from ase.calculators.singlepoint import SinglePointCalculator
+from made import labelled
 
 from ase_dkl import Dataset
 from ase_dkl.arrays import Floats
@@ -35,17 +34,15 @@ def copper(size: float, n: int, seed: int) -> Dataset:
     """Copper with lengths and angles up to some size off those of its cubic cell."""
     rng = np.random.default_rng(seed)
     return Dataset.from_atoms(
-        [labelled(point) for point in size * rng.uniform(-1, 1, (n, 6))], reference=bulk("Cu", "fcc", a=3.6, cubic=True)
+        [copper_at(point) for point in size * rng.uniform(-1, 1, (n, 6))],
+        reference=bulk("Cu", "fcc", a=3.6, cubic=True),
     )
 
 
-def labelled(point: Floats) -> Atoms:
+def copper_at(point: Floats) -> Atoms:
     atoms = bulk("Cu", "fcc", a=3.6, cubic=True)
     atoms.set_cell(np.hstack([3.6 * (1 + point[:3]), 90 + 100 * point[3:]]), scale_atoms=True)
-    atoms.calc = EMT()
-    energy, stress = atoms.get_potential_energy(), atoms.get_stress()
-    atoms.calc = SinglePointCalculator(atoms, energy=energy, stress=stress)
-    return atoms
+    return labelled(atoms)
 
 
 @pytest.fixture(scope="module")

@@ -3,24 +3,12 @@ from dataclasses import asdict, fields
 
 import numpy as np
 import pytest
+from made import cubic, triclinic
 
 from ase_dkl.arrays import Floats
 from ase_dkl.mechanics.moduli import Moduli, NotStiff, moduli
 
 CERTAIN = np.zeros((36, 36))
-
-
-def cubic(C11: float, C12: float, C44: float) -> Floats:
-    C = np.zeros((6, 6))
-    C[:3, :3] = C12
-    np.fill_diagonal(C, [C11] * 3 + [C44] * 3)
-    return C
-
-
-def triclinic(seed: int) -> Floats:
-    """A stable crystal without symmetry."""
-    noise = np.random.default_rng(seed).normal(scale=12, size=(6, 6))
-    return cubic(250, 90, 70) + noise + noise.T
 
 
 def cubic_covariance(*stds: float) -> Floats:

@@ -14,13 +14,13 @@ from ase.build import bulk, make_supercell
 from ase.calculators.calculator import all_changes
 from ase.calculators.emt import EMT
 from ase.calculators.fd import calculate_numerical_stress
-from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db import connect
 from ase.eos import calculate_eos
 from ase.filters import StrainFilter
 from ase.optimize import BFGS
 from ase.stress import full_3x3_to_voigt_6_stress, voigt_6_to_full_3x3_stress
 from ase.units import GPa, kB
+from made import labelled
 
 from ase_dkl import Crystal, Dataset, DKLCalculator, NotThisCrystal, Surrogate, TrainConfig, fit, mos2, silicon
 from ase_dkl.active.box import Box
@@ -92,10 +92,7 @@ def labels(crystal: Crystal, reference: Copper) -> Dataset:
     structures = []
     for cell in Box((-0.04, 0.04), (-4, 4)).design(crystal, 12):
         atoms = crystal.atoms(cell)
-        atoms.calc = reference
-        results = {"energy": atoms.get_potential_energy(), "stress": atoms.get_stress()}
-        atoms.calc = SinglePointCalculator(atoms, **results)
-        structures.append(atoms)
+        structures.append(labelled(atoms, by=reference))
     return Dataset.from_atoms(structures, reference=crystal)
 
 

@@ -11,7 +11,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 from ase.calculators.emt import EMT
-from ase.calculators.singlepoint import SinglePointCalculator
+from made import labelled
 
 from ase_dkl.dataset import BadDataset, srtio3
 from ase_dkl.dataset.sources import content_hash, read_rows, rows_of
@@ -24,11 +24,8 @@ def copper() -> list[Atoms]:
     structures = []
     for index, length in enumerate((3.5, 3.6, 3.7)):
         atoms = bulk("Cu", a=length, cubic=True)
-        atoms.calc = EMT()
-        results = {"energy": atoms.get_potential_energy(), "stress": atoms.get_stress()}
-        atoms.calc = SinglePointCalculator(atoms, **results)
         atoms.info = {"set": "wide" if index else "narrow", "number": index}
-        structures.append(atoms)
+        structures.append(labelled(atoms))
     return structures
 
 

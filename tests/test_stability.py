@@ -1,17 +1,11 @@
 import numpy as np
 import pytest
+from made import cubic
 from scipy.stats import norm
 
 from ase_dkl.arrays import Floats
 from ase_dkl.mechanics.frame import LaueClass
 from ase_dkl.mechanics.stability import SAMPLES, born_conditions, smallest_eigenvalue, stability, stable_probability
-
-
-def cubic(C11: float, C12: float, C44: float) -> Floats:
-    C = np.zeros((6, 6))
-    C[:3, :3] = C12
-    np.fill_diagonal(C, [C11] * 3 + [C44] * 3)
-    return C
 
 
 def shear_covariance(std: float) -> Floats:

@@ -11,14 +11,16 @@ import numpy as np
 import pytest
 from ase.db import connect
 from ase.units import GPa, Ry
-from typer.testing import CliRunner, Result
+from commands import Command
 
 from ase_dkl import Dataset, Surrogate, evaluate, srtio3
-from ase_dkl.cli import app
 from ase_dkl.model.records import Contradiction, Evaluation
 from ase_dkl.model.verdict import disagreement, faults
 from ase_dkl.report.accuracy import accuracy
 from ase_dkl.report.page import page
+
+COMMAND = Command()
+run = COMMAND.succeed
 
 
 @pytest.fixture(scope="module")
@@ -34,12 +36,6 @@ def with_report(surrogate: Surrogate, **changes: Any) -> Surrogate:
 
 def errors(surrogate: Surrogate, unseen: Dataset, **changes: Any) -> Evaluation:
     return replace(evaluate(surrogate, unseen), **changes)
-
-
-def run(*arguments: object) -> Result:
-    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
-    assert result.exit_code == 0, result.output
-    return result
 
 
 def test_nothing_is_the_matter_with_a_good_model(surrogate: Surrogate, unseen: Dataset) -> None:
