@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 Array = TypeVar("Array", Floats, "Tensor")
 
 

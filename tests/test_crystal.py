@@ -23,7 +23,7 @@ from scipy.stats import qmc
 
 from ase_dkl import srtio3
 from ase_dkl.crystal import BadReference, Crystal, NotThisCrystal
-from ase_dkl.crystal.motif import unusable
+from ase_dkl.crystal.unusable import unusable
 
 Floats = NDArray[np.float64]
 seeds = st.integers(0, 2**32 - 1)

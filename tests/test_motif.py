@@ -5,7 +5,9 @@ from ase.build import bulk, make_supercell
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ase_dkl.crystal.motif import Motif, normals, unusable
+from ase_dkl.crystal.lattice import normals
+from ase_dkl.crystal.motif import Motif
+from ase_dkl.crystal.unusable import unusable
 
 seeds = st.integers(0, 2**32 - 1)
 repeatable = settings(derandomize=True, deadline=None, database=None, max_examples=25)

@@ -12,10 +12,11 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
+from ase_dkl.arrays import Floats, Integers
 from ase_dkl.crystal.equivalent import Neighbourhood
-from ase_dkl.crystal.lattice import GREEK, NAMES, lattice_parameters, metric, unit_of
+from ase_dkl.crystal.lattice import GREEK, NAMES, lattice_parameters, metric, normals, unit_of
 from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE, DisplacedIons, NotThisCrystal, Target
-from ase_dkl.crystal.motif import LOOSEST, Floats, Integers, Motif, normals, unusable
+from ase_dkl.crystal.motif import LOOSEST, Motif
 from ase_dkl.crystal.operations import Operations
 from ase_dkl.crystal.periodicity import in_dimension
 from ase_dkl.crystal.reference import mean_crystal
@@ -23,6 +24,7 @@ from ase_dkl.crystal.relabelling import distortion
 from ase_dkl.crystal.setting import Setting
 from ase_dkl.crystal.structures import Structure, as_atoms
 from ase_dkl.crystal.symmetry import BadReference, Symmetry, find_symmetry
+from ase_dkl.crystal.unusable import unusable
 from ase_dkl.shown import Shown
 from ase_dkl.wording import number
 

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.spatial import KDTree
 
+from ase_dkl.arrays import Floats
 from ase_dkl.crystal.coordinates import Coordinates
-from ase_dkl.crystal.motif import Floats
 from ase_dkl.crystal.relabelling import SURE_DISTORTION, reach_of
 
 if TYPE_CHECKING:

@@ -29,9 +29,8 @@ from itertools import combinations_with_replacement
 from typing import Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from ase_dkl.arrays import Floats
+from ase_dkl.arrays import Floats, Integers
 from ase_dkl.crystal import lattice
 
 UNIT = 1 / 16
@@ -40,8 +39,6 @@ DECAY = 0.1
 """Decay of the prior from degree to degree, beyond the second: crystals are nearly harmonic."""
 NOTHING = 1e-6
 """Norm of what is left of a polynomial that is a combination of others."""
-
-Integers = NDArray[np.int_]
 
 
 @dataclass(frozen=True, eq=False)

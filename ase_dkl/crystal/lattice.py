@@ -71,6 +71,14 @@ def strained(cell: Array, strain: Array) -> Array:
     return cell + cell @ xp.einsum("...j,jkl->...kl", strain, xp.asarray(STRAIN_GENERATORS))
 
 
+def normals(lattice: Floats) -> Floats:
+    """Unit vectors normal to the periodic lattice vectors, shape (3 − d, 3)."""
+    if len(lattice) == 2:
+        normal = np.cross(lattice[0], lattice[1])
+        return np.asarray(normal / np.linalg.norm(normal))[None]
+    return np.asarray(np.linalg.svd(lattice)[2][len(lattice) :])
+
+
 def volumes(cells: Floats) -> Floats:
     """Volumes of cells of three lattice vectors, shape (..., 3, 3) → (...), Å³."""
     return np.abs(np.linalg.det(cells))

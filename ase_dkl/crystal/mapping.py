@@ -8,8 +8,10 @@ from functools import cached_property
 import numpy as np
 from ase import Atoms
 
-from ase_dkl.crystal.motif import LOOSEST, Floats, Motif, unusable
+from ase_dkl.arrays import Floats
+from ase_dkl.crystal.motif import LOOSEST, Motif
 from ase_dkl.crystal.relabelling import SURE_DISTORTION, distortion, distortion_at, isometries, near_bases
+from ase_dkl.crystal.unusable import unusable
 from ase_dkl.errors import Refused
 
 CLAMPED_TOLERANCE = 2e-3

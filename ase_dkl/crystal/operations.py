@@ -7,7 +7,9 @@ from typing import Self
 
 import numpy as np
 
-from ase_dkl.crystal.motif import Floats, Integers, Motif, normals
+from ase_dkl.arrays import Floats, Integers
+from ase_dkl.crystal.lattice import normals
+from ase_dkl.crystal.motif import Motif
 from ase_dkl.crystal.relabelling import isometries
 
 

@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ase_dkl.crystal.motif import LOOSEST, Floats, Motif
+from ase_dkl.arrays import Floats
+from ase_dkl.crystal.motif import LOOSEST, Motif
 from ase_dkl.crystal.symmetry import with_metric
 
 

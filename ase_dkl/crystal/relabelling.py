@@ -7,7 +7,8 @@ from itertools import product
 
 import numpy as np
 
-from ase_dkl.crystal.motif import Floats, Integers, Motif
+from ase_dkl.arrays import Floats, Integers
+from ase_dkl.crystal.motif import Motif
 
 SURE_DISTORTION = 0.05
 """Up to this distortion a structure's own basis is kept. More may mean a skewed basis of the same lattice: shears that

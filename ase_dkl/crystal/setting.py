@@ -11,8 +11,9 @@ import numpy as np
 from ase import Atoms
 from numpy.typing import NDArray
 
-from ase_dkl.crystal.motif import FLAT, Floats, Integers
+from ase_dkl.arrays import Floats, Integers
 from ase_dkl.crystal.relabelling import SURE_DISTORTION
+from ase_dkl.crystal.unusable import FLAT
 
 
 class Setting:

@@ -17,7 +17,9 @@ import spglib
 from ase.geometry import minkowski_reduce
 from scipy.special import fdtri
 
-from ase_dkl.crystal.motif import Floats, Integers, Motif, Placement, normals
+from ase_dkl.arrays import Floats, Integers
+from ase_dkl.crystal.lattice import normals
+from ase_dkl.crystal.motif import Motif, Placement
 from ase_dkl.crystal.relabelling import isometries, near_bases, one_of_each_sign
 from ase_dkl.errors import Refused
 

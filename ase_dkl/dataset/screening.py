@@ -7,8 +7,8 @@ import numpy as np
 from ase import Atoms
 
 from ase_dkl.crystal import Crystal, DisplacedIons, Mapped, NotThisCrystal
-from ase_dkl.crystal.motif import unusable
 from ase_dkl.crystal.periodicity import VACUUM, vacuum_that_never_varies
+from ase_dkl.crystal.unusable import unusable
 from ase_dkl.dataset.columns import Columns, reduced_formula
 from ase_dkl.dataset.consistency import (
     SAME_ENERGY,

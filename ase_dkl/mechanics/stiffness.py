@@ -11,8 +11,7 @@ import numpy as np
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
-from ase_dkl.crystal.lattice import metric, on_strains, strained
-from ase_dkl.crystal.motif import normals
+from ase_dkl.crystal.lattice import metric, normals, on_strains, strained
 from ase_dkl.errors import Refused
 from ase_dkl.mechanics.equilibrium import STEP, Equilibrium, equilibrium
 from ase_dkl.mechanics.frame import standard_frame

@@ -6,8 +6,7 @@ import numpy as np
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal, lattice
-from ase_dkl.crystal.lattice import on_strains
-from ase_dkl.crystal.motif import normals
+from ase_dkl.crystal.lattice import normals, on_strains
 
 SYMMETRIC = 1e-6
 """Difference of an image's metric, relative to its largest element, up to which it is the same lattice."""

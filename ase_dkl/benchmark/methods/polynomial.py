@@ -15,9 +15,8 @@ from numpy.typing import ArrayLike
 from sklearn.linear_model import BayesianRidge
 from sklearn.preprocessing import PolynomialFeatures
 
-from ase_dkl.arrays import Floats
+from ase_dkl.arrays import Floats, Integers
 from ase_dkl.benchmark.methods.method import BadMethod, Method, Model, Settings
-from ase_dkl.crystal.motif import Integers
 from ase_dkl.dataset import Dataset
 from ase_dkl.model.labels import Labels, Units
 from ase_dkl.model.prediction import Normal, Prediction, as_cells
