@@ -6,8 +6,8 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet --constr
 PINS := pyproject.toml $(CONSTRAINTS)
 PACKAGES := chromium postgresql g++ libxc-dev libopenblas-dev python3-dev
 # A fast part of the tests that touches every library which is called.
-TOUCHING := methods_exact_gp calculator calibration cli clients columns executors inducing lattice metrics \
-	model_file plots plots_elastic requirements surrogate symmetry variational
+TOUCHING := adapter benchmark_metrics methods_exact_gp calculator calibration cli clients columns executors inducing lattice \
+	metrics model_file plots plots_elastic requirements store surrogate symmetry variational
 # Two processes of one thread each beat one process whose threads wait for each other on matrices this small.
 PYTEST ?= OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2
 
