@@ -121,10 +121,10 @@ def test_databases_keep_everything(scan: Scan, tmp_path: Path) -> None:
     np.testing.assert_array_equal(rows[0].data["stress_uncertainty"], scan.stress_std[0])
 
 
-def test_structures_are_the_crystal(grid: Grid) -> None:
+def test_structures_are_the_crystal(surrogate: Surrogate, grid: Grid) -> None:
     frames = grid.to_atoms()
     assert len(frames) == 13 * 11
-    prediction = grid.surrogate.predict(frames[17], stress=False)
+    prediction = surrogate.predict(frames[17], stress=False)
     assert prediction.energy[0] == pytest.approx(grid.energy.flat[17], abs=1e-9)
     assert "stress" not in frames[17].calc.results
 

@@ -9,7 +9,7 @@ from ase.units import J, m
 
 from ase_dkl.mechanics.equilibrium import Equilibrium
 from ase_dkl.mechanics.stiffness import at_equilibrium, in_equilibrium, stiffness
-from ase_dkl.model.accepted import Model, as_surrogate
+from ase_dkl.model.accepted import Energy, as_energy
 from ase_dkl.shown import Shown
 from ase_dkl.wording import concise, plus_minus
 
@@ -49,7 +49,7 @@ class ChainStiffness(Shown):
         return self.equilibrium.formula, {"stiffness": concise(self.stiffness_nN, self.stiffness_nN_std, "nN")}
 
 
-def chain_stiffness(surrogate: Model) -> ChainStiffness:
+def chain_stiffness(surrogate: Energy) -> ChainStiffness:
     """Find the equilibrium length of a chain and its stiffness.
 
     Args:
@@ -62,7 +62,7 @@ def chain_stiffness(surrogate: Model) -> ChainStiffness:
     Warns:
         ExtrapolationWarning: the equilibrium lies outside the training data.
     """
-    surrogate = as_surrogate(surrogate)
+    surrogate = as_energy(surrogate)
     found = in_equilibrium(surrogate, 1)
     mean, covariance = at_equilibrium(surrogate, found, stiffness)
     return ChainStiffness(found, surrogate.crystal.ions, float(mean[0]) / NN, float(covariance[0, 0]) ** 0.5 / NN)

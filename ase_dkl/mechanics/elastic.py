@@ -23,7 +23,7 @@ from ase_dkl.mechanics.stiffness import (
     undetermined,
     undetermined_in_words,
 )
-from ase_dkl.model.accepted import Model, as_surrogate
+from ase_dkl.model.accepted import Energy, as_energy
 from ase_dkl.shown import Shown
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class ElasticConstants(Shown):
         return ("C_std_GPa", "lagrangian_GPa", "undetermined")
 
 
-def elastic_constants(surrogate: Model, *, pressure_GPa: float = 0.0, symmetric: bool = True) -> ElasticConstants:
+def elastic_constants(surrogate: Energy, *, pressure_GPa: float = 0.0, symmetric: bool = True) -> ElasticConstants:
     """Find the equilibrium lattice and its elastic constants.
 
     Args:
@@ -161,7 +161,7 @@ def elastic_constants(surrogate: Model, *, pressure_GPa: float = 0.0, symmetric:
     Warns:
         ExtrapolationWarning: the equilibrium lies outside the training data.
     """
-    surrogate = as_surrogate(surrogate)
+    surrogate = as_energy(surrogate)
     found = in_equilibrium(surrogate, 3, pressure_GPa=pressure_GPa, symmetric=symmetric)
     mean, covariance = at_equilibrium(surrogate, found, stiffness)
     laue = laue_class(surrogate.crystal, found.cell)

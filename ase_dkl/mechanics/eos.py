@@ -18,12 +18,12 @@ from ase_dkl.mechanics.equilibrium import BadEquilibrium, equilibrium
 from ase_dkl.mechanics.forms import FEWEST, BadEquationOfState, Form, Kind, check_fit
 from ase_dkl.mechanics.propagation import deviations
 from ase_dkl.mechanics.strains import invariant_strains
-from ase_dkl.model.accepted import Model, as_surrogate
+from ase_dkl.model.accepted import Energy, as_energy
 from ase_dkl.shown import Shown
 from ase_dkl.wording import concise, number, plus_minus
 
 if TYPE_CHECKING:
-    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.lattice_energy import LatticeEnergy
 
 LABELS = {
     "V0_A3": ("volume V₀", "Å³"),
@@ -37,6 +37,8 @@ ONE_SHAPE = 1e-4
 """Lattices are of one shape when no component of their metrics, scaled to one size, differs by more than this."""
 MISFIT = 2.0
 """Standard deviations by which a value may move in half the range, before a warning says that the form does not fit."""
+_ROUNDING = 1e-9
+"""Of a value: what is known better is known exactly."""
 BOUNDS = (-0.08, 0.08)
 """Change of volume on either side, in fractions of it."""
 NARROWEST = 0.01
@@ -174,7 +176,7 @@ class EquationOfState(Shown):
 
 
 def equation_of_state(
-    surrogate: Model,
+    surrogate: Energy,
     *,
     kind: Kind = "birchmurnaghan",
     bounds: tuple[float, float] | None = None,
@@ -209,7 +211,7 @@ def equation_of_state(
         ExtrapolationWarning: some volumes lie outside the training data, or the minimum lies outside the bounds.
         MisfitWarning: some value depends on the bounds by more than its error bar.
     """
-    surrogate = as_surrogate(surrogate)
+    surrogate = as_energy(surrogate)
     periodic = list(surrogate.crystal.periodic)
     if len(periodic) == 1:
         raise BadEquationOfState(
@@ -249,7 +251,7 @@ def equation_of_state(
     return fitted
 
 
-def _path(surrogate: Surrogate, bounds: tuple[float, float] | None) -> tuple[Floats, tuple[float, float]]:
+def _path(surrogate: LatticeEnergy, bounds: tuple[float, float] | None) -> tuple[Floats, tuple[float, float]]:
     """The cell that is scaled, and how far."""
     crystal = surrogate.crystal
     metrics = metric(crystal.vectors(surrogate.cells))
@@ -311,7 +313,7 @@ def fit_equation(
     )
 
 
-def _warn_of_extrapolation(surrogate: Surrogate, cells: Floats) -> None:
+def _warn_of_extrapolation(surrogate: LatticeEnergy, cells: Floats) -> None:
     extrapolation = surrogate.extrapolation(cells)
     outside = np.flatnonzero(extrapolation.outside)
     if len(outside):
@@ -335,7 +337,7 @@ def _warn_of_misfit(fitted: EquationOfState) -> None:
         narrow = fit_equation(kind, volumes, energies, covariance, dimensions=dimensions)
     except BadEquationOfState:
         return
-    moved = np.abs(narrow.values - fitted.values) / fitted.std
+    moved = np.abs(narrow.values - fitted.values) / np.maximum(fitted.std, _ROUNDING * np.abs(fitted.values))
     worst = int(moved.argmax())
     if moved[worst] > MISFIT:
         near, far = (plus_minus(float(each.values[worst]), float(each.std[worst])) for each in (narrow, fitted))

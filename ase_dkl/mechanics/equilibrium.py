@@ -17,12 +17,12 @@ from ase_dkl.crystal.lattice import GREEK, strained, unit_of, volumes
 from ase_dkl.errors import Refused
 from ase_dkl.mechanics.propagation import deviations
 from ase_dkl.mechanics.strains import invariant_strains
-from ase_dkl.model.accepted import Model, as_surrogate
+from ase_dkl.model.accepted import Energy, as_energy
 from ase_dkl.shown import Shown
 from ase_dkl.wording import concise, plus_minus
 
 if TYPE_CHECKING:
-    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.lattice_energy import LatticeEnergy
 
 STEP = 1e-3
 """Strain of finite differences: their error is of order STEP², some 10⁻⁵ of an elastic constant."""
@@ -132,7 +132,7 @@ class Equilibrium(Shown):
 
 
 def equilibrium(
-    surrogate: Model, *, pressure_GPa: float = 0.0, symmetric: bool = True, start: Floats | None = None
+    surrogate: Energy, *, pressure_GPa: float = 0.0, symmetric: bool = True, start: Floats | None = None
 ) -> Equilibrium:
     """Find the lattice of lowest enthalpy E + P V, where the stress is −P.
 
@@ -150,7 +150,7 @@ def equilibrium(
     Warns:
         ExtrapolationWarning: the minimum lies outside the training data.
     """
-    surrogate = as_surrogate(surrogate)
+    surrogate = as_energy(surrogate)
     crystal = surrogate.crystal
     periodic = list(crystal.periodic)
     if pressure_GPa and len(periodic) < 3:
@@ -182,7 +182,9 @@ def equilibrium(
     )
 
 
-def _slope_and_curvature(surrogate: Surrogate, cell: Floats, strains: Floats, pressure: float) -> tuple[Floats, Floats]:
+def _slope_and_curvature(
+    surrogate: LatticeEnergy, cell: Floats, strains: Floats, pressure: float
+) -> tuple[Floats, Floats]:
     """First derivatives of the enthalpy along the free strains, eV, shape (d,), and second ones, shape (d, d)."""
     d = len(strains)
     cells = strained(cell[None], np.concatenate([np.zeros((1, 6)), STEP * strains, -STEP * strains]))
@@ -199,7 +201,9 @@ def _newton_step(slope: Floats, curvature: Floats) -> Floats:
     return np.asarray(step * min(1.0, LONGEST / max(np.abs(step).max(), 1e-300)))
 
 
-def _found(surrogate: Surrogate, cell: Floats, pressure_GPa: float, strains: Floats, curvature: Floats) -> Equilibrium:
+def _found(
+    surrogate: LatticeEnergy, cell: Floats, pressure_GPa: float, strains: Floats, curvature: Floats
+) -> Equilibrium:
     crystal = surrogate.crystal
     extrapolation = surrogate.extrapolation(cell[None])
     outside = bool(extrapolation.outside[0])

@@ -13,7 +13,7 @@ from ase_dkl.mechanics.along import Along, path_along
 from ase_dkl.mechanics.paths import ANGLES, PARAMETERS, BadScan
 from ase_dkl.mechanics.scan import offsets_of
 from ase_dkl.mechanics.scanned import Scanned, column, predict
-from ase_dkl.model.accepted import Model, as_surrogate
+from ase_dkl.model.accepted import Energy, as_energy
 
 if TYPE_CHECKING:
     pass
@@ -51,7 +51,7 @@ class Grid(Scanned):
 
 
 def scan_grid(
-    surrogate: Model,
+    surrogate: Energy,
     along: tuple[Along, Along],
     offsets: tuple[ArrayLike, ArrayLike],
     *,
@@ -74,7 +74,7 @@ def scan_grid(
         BadScan: offsets leave no lattice or no grid, the crystal does not have what is scanned, or the two do not go
             together.
     """
-    surrogate = as_surrogate(surrogate)
+    surrogate = as_energy(surrogate)
     path = path_along(surrogate.crystal, along, start)
     first, second = (offsets_of(values) for values in offsets)
     if min(len(first), len(second)) < 2:

@@ -10,8 +10,8 @@ import numpy as np
 from ase_dkl.arrays import Floats
 
 if TYPE_CHECKING:
+    from ase_dkl.model.lattice_energy import LatticeEnergy
     from ase_dkl.model.prediction import JointPosterior
-    from ase_dkl.model.surrogate import Surrogate
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,11 +26,11 @@ class Linear:
     cells: Floats
     weights: Floats
 
-    def mean(self, surrogate: Surrogate) -> Floats:
+    def mean(self, surrogate: LatticeEnergy) -> Floats:
         """Expected values, shape (p,)."""
         return np.tensordot(self.weights, surrogate.derivatives(self.cells), axes=2)
 
-    def posterior(self, surrogate: Surrogate) -> tuple[Floats, Floats]:
+    def posterior(self, surrogate: LatticeEnergy) -> tuple[Floats, Floats]:
         """Expected values, shape (p,), and their covariance L Σ Lᵀ, shape (p, p)."""
         return self.under(surrogate.posterior(self.cells))
 

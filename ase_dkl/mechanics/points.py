@@ -13,13 +13,13 @@ from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import metric
 from ase_dkl.mechanics.along import Along, path_along
 from ase_dkl.mechanics.paths import LatticePath
-from ase_dkl.model.accepted import Model, as_surrogate
+from ase_dkl.model.accepted import Energy, as_energy
 from ase_dkl.shown import Shown
 from ase_dkl.wording import number
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
-    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.lattice_energy import LatticeEnergy
 
 TOLERANCE = 2e-3
 """The largest strain off a line or plane."""
@@ -53,7 +53,7 @@ class Points(Shown):
 
 
 def points_on_line(
-    surrogate: Model,
+    surrogate: Energy,
     along: Along,
     dataset: Dataset,
     *,
@@ -69,13 +69,13 @@ def points_on_line(
         tolerance: the largest strain off the line.
         start: as in `scan_along`.
     """
-    surrogate = as_surrogate(surrogate)
+    surrogate = as_energy(surrogate)
     points = _points(surrogate, path_along(surrogate.crystal, [along], start), dataset, tolerance)
     return replace(points, coordinate=points.coordinate[:, 0])
 
 
 def points_on_plane(
-    surrogate: Model,
+    surrogate: Energy,
     along: tuple[Along, Along],
     dataset: Dataset,
     *,
@@ -91,11 +91,11 @@ def points_on_plane(
         tolerance: the largest strain off the plane.
         start: as in `scan_grid`.
     """
-    surrogate = as_surrogate(surrogate)
+    surrogate = as_energy(surrogate)
     return _points(surrogate, path_along(surrogate.crystal, along, start), dataset, tolerance)
 
 
-def _points(surrogate: Surrogate, path: LatticePath, dataset: Dataset, tolerance: float) -> Points:
+def _points(surrogate: LatticeEnergy, path: LatticePath, dataset: Dataset, tolerance: float) -> Points:
     """Pick the rows of a dataset that lie on a path to a strain of `tolerance`, in any of their symmetry images."""
     indices, offsets = rows_on(path, surrogate.crystal.images, dataset.cells, tolerance)
     rows = dataset.subset(indices)

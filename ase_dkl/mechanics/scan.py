@@ -14,7 +14,7 @@ from ase_dkl.mechanics.along import Along, as_words, check_in_plane, path_along,
 from ase_dkl.mechanics.paths import ALONG, ANGLES, LENGTHS, STRAINS, BadScan, deformations
 from ase_dkl.mechanics.points import Points, points_on_line
 from ase_dkl.mechanics.scanned import Scanned, column, predict
-from ase_dkl.model.accepted import Model, as_surrogate
+from ase_dkl.model.accepted import Energy, as_energy
 
 if TYPE_CHECKING:
     pass
@@ -52,7 +52,7 @@ class Scan(Scanned):
 
 
 def scan_along(
-    surrogate: Model, along: Along, offsets: ArrayLike, *, stress: bool = True, start: ArrayLike | None = None
+    surrogate: Energy, along: Along, offsets: ArrayLike, *, stress: bool = True, start: ArrayLike | None = None
 ) -> Scan:
     """Predict along one lattice parameter, the volume or one strain, all else as at the start.
 
@@ -68,7 +68,7 @@ def scan_along(
     Raises:
         BadScan: an offset leaves no lattice, or the crystal does not have what is scanned.
     """
-    surrogate = as_surrogate(surrogate)
+    surrogate = as_energy(surrogate)
     path = path_along(surrogate.crystal, [along], start)
     given = offsets_of(offsets)
     cells = path.cells(given[:, None])
@@ -77,7 +77,7 @@ def scan_along(
     return Scan(surrogate, cells, prediction, outside, path.names[0], given, coordinate)
 
 
-def scan_path(surrogate: Model, strains: ArrayLike, *, stress: bool = True, start: ArrayLike | None = None) -> Scan:
+def scan_path(surrogate: Energy, strains: ArrayLike, *, stress: bool = True, start: ArrayLike | None = None) -> Scan:
     """Predict along any path in the space of strains.
 
     Args:
@@ -92,7 +92,7 @@ def scan_path(surrogate: Model, strains: ArrayLike, *, stress: bool = True, star
     Raises:
         BadScan: a strain leaves no lattice, or reaches out of a sheet's plane.
     """
-    surrogate = as_surrogate(surrogate)
+    surrogate = as_energy(surrogate)
     given = np.array(strains, dtype=float)
     if given.ndim != 2 or given.shape[1] != 6 or not np.isfinite(given).all():
         raise BadScan(

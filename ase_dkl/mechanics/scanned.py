@@ -22,8 +22,8 @@ from ase_dkl.wording import number
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from ase_dkl.model.lattice_energy import LatticeEnergy
     from ase_dkl.model.prediction import Prediction
-    from ase_dkl.model.surrogate import Surrogate
 
 _TOGETHER = 128
 """Points whose covariance with one other is found at once."""
@@ -46,7 +46,7 @@ class Scanned(Shown, ABC):
         outside: where the surrogate extrapolates, of the shape.
     """
 
-    surrogate: Surrogate
+    surrogate: LatticeEnergy
     cells: Floats
     prediction: Prediction
     outside: NDArray[np.bool_]
@@ -208,7 +208,7 @@ def columns(prediction: Prediction) -> dict[str, Floats]:
     return energies | _six("stress_{}_GPa", stress.mean / GPa) | _six("stress_{}_uncertainty_GPa", stress.std / GPa)
 
 
-def predict(surrogate: Surrogate, cells: Floats, stress: bool) -> tuple[Prediction, NDArray[np.bool_]]:
+def predict(surrogate: LatticeEnergy, cells: Floats, stress: bool) -> tuple[Prediction, NDArray[np.bool_]]:
     """Predictions for cells, shape (n, 3, 3), and where they are extrapolations.
 
     Raises:

@@ -21,7 +21,7 @@ from ase_dkl.mechanics.stiffness import (
     undetermined,
     undetermined_in_words,
 )
-from ase_dkl.model.accepted import Model, as_surrogate
+from ase_dkl.model.accepted import Energy, as_energy
 from ase_dkl.shown import Shown
 from ase_dkl.wording import plus_minus
 
@@ -127,7 +127,7 @@ class SheetConstants(Shown):
         return ("C_std_N_per_m", "undetermined")
 
 
-def sheet_constants(surrogate: Model, *, symmetric: bool = True) -> SheetConstants:
+def sheet_constants(surrogate: Energy, *, symmetric: bool = True) -> SheetConstants:
     """Find the equilibrium lattice of a sheet or slab and its elastic constants.
 
     Args:
@@ -141,7 +141,7 @@ def sheet_constants(surrogate: Model, *, symmetric: bool = True) -> SheetConstan
     Warns:
         ExtrapolationWarning: the equilibrium lies outside the training data.
     """
-    surrogate = as_surrogate(surrogate)
+    surrogate = as_energy(surrogate)
     found = in_equilibrium(surrogate, 2, symmetric=symmetric)
     mean, covariance = at_equilibrium(surrogate, found, stiffness)
     mean, covariance = mean / N_PER_M, covariance / N_PER_M**2

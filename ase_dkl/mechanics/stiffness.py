@@ -21,7 +21,7 @@ from ase_dkl.mechanics.strains import laue_group
 from ase_dkl.wording import NOT_KNOWN, concise
 
 if TYPE_CHECKING:
-    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.lattice_energy import LatticeEnergy
 
 COMPONENTS = {1: [0], 2: [0, 1, 5], 3: [0, 1, 2, 3, 4, 5]}
 """Voigt components in which chains along x, sheets in the xy plane, and bulk crystals have stresses."""
@@ -49,7 +49,7 @@ def refuse_all_but(dimension: int, crystal: Crystal) -> None:
 
 
 def in_equilibrium(
-    surrogate: Surrogate, dimension: int, *, pressure_GPa: float = 0.0, symmetric: bool = True
+    surrogate: LatticeEnergy, dimension: int, *, pressure_GPa: float = 0.0, symmetric: bool = True
 ) -> Equilibrium:
     """The equilibrium of a crystal with a number of periodic axes, in the Cartesian frame of its constants.
 
@@ -117,7 +117,7 @@ def in_standard_frame(crystal: Crystal, found: Equilibrium) -> Equilibrium:
 
 
 def at_equilibrium(
-    surrogate: Surrogate, found: Equilibrium, quantities: Callable[[Crystal, Floats], Linear]
+    surrogate: LatticeEnergy, found: Equilibrium, quantities: Callable[[Crystal, Floats], Linear]
 ) -> tuple[Floats, Floats]:
     """Means, shape (p,), and covariance, shape (p, p), of quantities at an equilibrium; arguments as `linearised`."""
     mean, linear = linearised(surrogate, found, quantities)
@@ -125,7 +125,7 @@ def at_equilibrium(
 
 
 def linearised(
-    surrogate: Surrogate, found: Equilibrium, quantities: Callable[[Crystal, Floats], Linear]
+    surrogate: LatticeEnergy, found: Equilibrium, quantities: Callable[[Crystal, Floats], Linear]
 ) -> tuple[Floats, Linear]:
     """Quantities at an equilibrium, and what they are of ∂E/∂ε to first order, the equilibrium's own shift included.
 

@@ -16,12 +16,12 @@ from ase_dkl.mechanics.linear import Linear
 from ase_dkl.mechanics.loading import BadLoading, Shear, Tension
 from ase_dkl.mechanics.propagation import deviations
 from ase_dkl.mechanics.stiffness import refuse_all_but
-from ase_dkl.model.accepted import Model, as_surrogate
+from ase_dkl.model.accepted import Energy, as_energy
 from ase_dkl.shown import Shown
 from ase_dkl.wording import concise
 
 if TYPE_CHECKING:
-    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.lattice_energy import LatticeEnergy
 
 SPACING = 0.005
 """Strain between the points of a path."""
@@ -88,7 +88,7 @@ class IdealStrength(Shown):
         return ("stress_std_GPa",)
 
 
-def ideal_strength(surrogate: Model, loading: Tension | Shear, *, relaxed: bool = True) -> IdealStrength:
+def ideal_strength(surrogate: Energy, loading: Tension | Shear, *, relaxed: bool = True) -> IdealStrength:
     """Strain a crystal from its equilibrium at no pressure as far as the model knows it, and find the largest stress.
 
     Only the lattice is strained. A crystal that fails earlier, by a phonon or by ions that were held in place in the
@@ -109,7 +109,7 @@ def ideal_strength(surrogate: Model, loading: Tension | Shear, *, relaxed: bool 
 
     Source: D. Roundy, C. R. Krenn, M. L. Cohen, J. W. Morris, Phys. Rev. Lett. 82, 2713 (1999).
     """
-    surrogate = as_surrogate(surrogate)
+    surrogate = as_energy(surrogate)
     refuse_all_but(3, surrogate.crystal)
     found = equilibrium(surrogate)
     path = _Path(surrogate, found, loading, relaxed)
@@ -175,7 +175,7 @@ class _PathEnds(Exception):
 class _Path:
     """Lattices that begin at an equilibrium and are strained further and further."""
 
-    def __init__(self, surrogate: Surrogate, found: Equilibrium, loading: Tension | Shear, relaxed: bool) -> None:
+    def __init__(self, surrogate: LatticeEnergy, found: Equilibrium, loading: Tension | Shear, relaxed: bool) -> None:
         self._surrogate, self._found, self._loading = surrogate, found, loading
         self._component = loading.component
         self._free = [i for i in range(6) if relaxed and i != self._component]

@@ -18,7 +18,7 @@ from ase_dkl.mechanics.linear import Linear
 from ase_dkl.mechanics.propagation import deviations, propagated
 from ase_dkl.mechanics.stiffness import at_equilibrium, in_equilibrium, stiffness
 from ase_dkl.mechanics.strains import laue_group
-from ase_dkl.model.accepted import Model, as_surrogate
+from ase_dkl.model.accepted import Energy, as_energy
 from ase_dkl.shown import Shown
 from ase_dkl.wording import concise
 
@@ -76,7 +76,7 @@ def _in_words(name: str, values: Floats, std: Floats, components: Sequence[str],
     return {each: concise(float(values[at]), float(std[at]), unit) for each, at in places.items()}
 
 
-def third_order_constants(surrogate: Model, *, symmetric: bool = True) -> ThirdOrderConstants:
+def third_order_constants(surrogate: Energy, *, symmetric: bool = True) -> ThirdOrderConstants:
     """Find the third-order elastic constants without pressure.
 
     They are second derivatives of the second Piola–Kirchhoff stress S, which is linear in the posterior of ∂E/∂ε.
@@ -95,7 +95,7 @@ def third_order_constants(surrogate: Model, *, symmetric: bool = True) -> ThirdO
     Source:
         K. Brugger, Phys. Rev. 133, A1611 (1964), for the definition.
     """
-    surrogate = as_surrogate(surrogate)
+    surrogate = as_energy(surrogate)
     found = in_equilibrium(surrogate, 3, symmetric=symmetric)
     mean, covariance = at_equilibrium(surrogate, found, _third_derivatives)
     place = np.empty((6, 6, 6), dtype=int)
@@ -107,7 +107,9 @@ def third_order_constants(surrogate: Model, *, symmetric: bool = True) -> ThirdO
     return ThirdOrderConstants(found, surrogate.crystal.ions, mean[place] / GPa, std[place], covariance)
 
 
-def pressure_derivatives(surrogate: Model, *, pressure_GPa: float = 0.0, symmetric: bool = True) -> PressureDerivatives:
+def pressure_derivatives(
+    surrogate: Energy, *, pressure_GPa: float = 0.0, symmetric: bool = True
+) -> PressureDerivatives:
     """Find by how much each elastic constant changes with pressure.
 
     Args:
@@ -122,7 +124,7 @@ def pressure_derivatives(surrogate: Model, *, pressure_GPa: float = 0.0, symmetr
     Warns:
         ExtrapolationWarning: the equilibrium lies outside the training data.
     """
-    surrogate = as_surrogate(surrogate)
+    surrogate = as_energy(surrogate)
     found = in_equilibrium(surrogate, 3, pressure_GPa=pressure_GPa, symmetric=symmetric)
     mean, covariance = at_equilibrium(surrogate, found, partial(_stiffness_and_slopes, strains=found.strains))
     value, covariance = propagated(lambda constants: _along_pressure(constants, found.strains), mean, covariance)

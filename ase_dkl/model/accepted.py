@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from ase_dkl.model.lattice_energy import LatticeEnergy
 from ase_dkl.model.surrogate import Surrogate
 
 
@@ -18,6 +19,15 @@ class Answering(Protocol):
 
 Model: TypeAlias = Surrogate | Answering | str | Path
 """A surrogate, a calculator that answers from one (the one it has at the time), or a model file."""
+
+
+Energy: TypeAlias = LatticeEnergy | Answering | str | Path
+"""The same, or whatever else knows the energy of a strained crystal and how sure it is."""
+
+
+def as_energy(model: Energy) -> LatticeEnergy:
+    """What knows the energy; raises what `as_surrogate` does."""
+    return model if isinstance(model, LatticeEnergy) else as_surrogate(model)
 
 
 def as_surrogate(model: Model) -> Surrogate:

@@ -24,7 +24,7 @@ class LatticeEnergy(Protocol):
         """The reference crystal."""
 
     @property
-    def known(self) -> Floats:
+    def cells(self) -> Floats:
         """Cells at which the energy is known best, such as training lattices, shape (n, 3, 3), Å."""
 
     def predict_cells(self, cells: ArrayLike, *, stress: bool = True) -> Prediction:
