@@ -110,7 +110,9 @@ def test_coverage_that_folds_are_too_few_for() -> None:
 
 def test_intervals_lie_around_the_prediction() -> None:
     scores = scores_of(np.arange(1.0, 20.0))
-    found = Calibration(scores, scores_of(np.arange(1.0, 20.0) / 2)).intervals(prediction_of(2), 0.9)
+    found = Calibration({"value": scores, "strain": scores_of(np.arange(1.0, 20.0) / 2)}).intervals(
+        prediction_of(2), 0.9
+    )
     assert found.energy == pytest.approx(np.array([[2 - 90, 2 + 90]] * 2))
     assert found.stress is not None
     assert found.stress.shape == (2, 6, 2)
@@ -120,7 +122,7 @@ def test_intervals_lie_around_the_prediction() -> None:
 def test_extrapolations_have_no_interval() -> None:
     scores = scores_of(np.arange(1.0, 20.0))
     outside = np.array([False, True])
-    found = Calibration(scores, scores).intervals(prediction_of(2), 0.9, outside=outside)
+    found = Calibration({"value": scores, "strain": scores}).intervals(prediction_of(2), 0.9, outside=outside)
     assert found.stress is not None
     assert np.array_equal(np.isnan(found.energy).all(axis=1), outside)
     assert np.array_equal(np.isnan(found.stress).all(axis=(1, 2)), outside)
@@ -128,14 +130,16 @@ def test_extrapolations_have_no_interval() -> None:
 
 def test_stresses_without_scores_or_predictions() -> None:
     scores = scores_of(np.arange(1.0, 20.0))
-    assert Calibration(scores, None).intervals(prediction_of(1), 0.9).stress is None
-    assert Calibration(scores, scores).intervals(prediction_of(1, stress=False), 0.9).stress is None
+    assert Calibration({"value": scores}).intervals(prediction_of(1), 0.9).stress is None
+    assert (
+        Calibration({"value": scores, "strain": scores}).intervals(prediction_of(1, stress=False), 0.9).stress is None
+    )
 
 
 @pytest.mark.parametrize("level", [0, 1, 95])
 def test_levels_are_fractions(level: float) -> None:
     with pytest.raises(BadCalibration, match="give a fraction"):
-        Calibration(scores_of(np.arange(9.0)), None).intervals(prediction_of(1), level)
+        Calibration({"value": scores_of(np.arange(9.0))}).intervals(prediction_of(1), level)
 
 
 def test_every_row_is_held_out_once(calibration: Calibration, rows: Dataset) -> None:

@@ -24,7 +24,7 @@ def calibrated(surrogate: Surrogate, tmp_path_factory: pytest.TempPathFactory) -
     model = Surrogate.from_bytes(surrogate.to_bytes())
     fold = np.arange(30) % 5
     energy, stress = (Scores(rng.normal(size=(30, k)), fold) for k in (1, 6))
-    model.calibration = Calibration(energy, stress, ("Rows were chosen.",))
+    model.calibration = Calibration({"value": energy, "strain": stress}, ("Rows were chosen.",))
     path = tmp_path_factory.mktemp("calibrated") / "x.dkl"
     model.save(path)
     return path
@@ -88,7 +88,7 @@ def test_predict_adds_intervals_where_the_model_knows(calibrated: Path, structur
 def test_models_without_stress_scores(calibrated: Path, structures: Path, tmp_path: Path) -> None:
     model = Surrogate.load(calibrated)
     assert model.calibration is not None
-    model.calibration = replace(model.calibration, stress=None)
+    model.calibration = replace(model.calibration, scores={"value": model.calibration.energy})
     model.save(tmp_path / "x.dkl")
     assert "stress_xy_low_GPa" not in numbers("predict", tmp_path / "x.dkl", structures, "--level", 0.9)[0]
     assert numbers("info", tmp_path / "x.dkl")["calibration"]["stress"] is None

@@ -10,7 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.db.row import AtomsRow
 
 from ase_dkl.dataset.columns import Columns, reduced_formula, setting_words
-from ase_dkl.dataset.sources import rows_of
+from ase_dkl.dataset.sources import rows_in_memory
 
 VOIGT = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
 FULL = np.array([[1.0, 6.0, 5.0], [6.0, 2.0, 4.0], [5.0, 4.0, 3.0]])
@@ -53,7 +53,7 @@ def test_energies_that_are_missing_or_not_finite_are_nan(energy: float | None) -
 def test_atoms_keep_their_magnetic_moments() -> None:
     atoms = bulk("NaCl", "rocksalt", a=5.6)
     atoms.set_initial_magnetic_moments([1.0, -1.0])
-    (structure,) = Columns.of(rows_of([atoms])).structures
+    (structure,) = Columns.of(rows_in_memory([atoms])).structures
     assert structure.get_initial_magnetic_moments() == pytest.approx([1.0, -1.0])
     assert structure == atoms
 
@@ -71,14 +71,14 @@ def test_parameters_written_by_a_calculator_are_read() -> None:
     atoms = bulk("Cu", a=3.6)
     atoms.calc = EMT()
     atoms.get_potential_energy()
-    (settings,) = Columns.of(rows_of([atoms])).settings
+    (settings,) = Columns.of(rows_in_memory([atoms])).settings
     assert settings == {"calculator": "emt"}
 
 
 def test_a_calculator_without_a_name_is_no_setting() -> None:
     atoms = bulk("Cu", a=3.6)
     atoms.calc = SinglePointCalculator(atoms, energy=-0.1)
-    assert Columns.of(rows_of([atoms])).settings == [{}]
+    assert Columns.of(rows_in_memory([atoms])).settings == [{}]
 
 
 def test_setting_words_leave_units_out() -> None:
@@ -108,5 +108,5 @@ def test_settings_are_json() -> None:
     atoms = bulk("Cu", a=3.6)
     atoms.calc = SinglePointCalculator(atoms, energy=-0.1)
     atoms.info = {"kpts": np.int64(4), "ecut": np.float64(500.0), "spinpol": True}
-    (settings,) = Columns.of(rows_of([atoms])).settings
+    (settings,) = Columns.of(rows_in_memory([atoms])).settings
     assert json.loads(json.dumps(settings)) == {"kpts": "4", "ecut": "500", "spinpol": "True"}

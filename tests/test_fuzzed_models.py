@@ -52,10 +52,10 @@ SPOILT: dict[str, Callable[[Floats], Any]] = {
 }
 HARMLESS = {
     # What may have any sign, or any value.
-    "calibration.energy:negative",
-    "calibration.energy:zero",
-    "calibration.stress:negative",
-    "calibration.stress:zero",
+    "calibration.value:negative",
+    "calibration.value:zero",
+    "calibration.strain:negative",
+    "calibration.strain:zero",
     "cells:negative",
     "scaling.centre:negative",
     "scaling.centre:zero",

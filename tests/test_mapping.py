@@ -5,7 +5,7 @@ import pytest
 from ase import Atoms
 from ase.build import bulk
 
-from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE, NotThisCrystal, Target
+from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE, NotThisCrystal, Pattern
 from ase_dkl.crystal.motif import Motif
 
 PEROVSKITE = Atoms(
@@ -16,8 +16,8 @@ PEROVSKITE = Atoms(
 )
 
 
-def target(atoms: Atoms = PEROVSKITE, ions: str = "clamped", tolerance: float = CLAMPED_TOLERANCE) -> Target:
-    return Target(Motif.from_atoms(atoms), "SrTiO3 (Pm-3m (221))", ions, tolerance)
+def target(atoms: Atoms = PEROVSKITE, ions: str = "clamped", tolerance: float = CLAMPED_TOLERANCE) -> Pattern:
+    return Pattern(Motif.from_atoms(atoms), "SrTiO3 (Pm-3m (221))", ions, tolerance)
 
 
 def moved(index: int, distance: float) -> Callable[[Atoms], Atoms]:

@@ -6,7 +6,7 @@ import torch
 from ase_dkl import Dataset
 from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.methods import BadMethod, checked, method
-from ase_dkl.benchmark.methods.process import LARGEST_MATRIX, ExactProcess, ImageKernel, rows_of
+from ase_dkl.benchmark.methods.process import LARGEST_MATRIX, ExactProcess, ImageKernel, kernel_rows
 from ase_dkl.dataset import mos2
 from ase_dkl.model.records import BadTraining
 from ase_dkl.model.space import Lattice
@@ -34,7 +34,7 @@ def coordinates(srtio3_dataset: Dataset) -> Floats:
 
 def test_without_symmetry_it_is_the_stock_process(coordinates: Floats) -> None:
     labels = np.sin(coordinates[:, 0]).sum(axis=1)
-    rows = rows_of(coordinates, None, np.ones((24, 1)))
+    rows = kernel_rows(coordinates, None, np.ones((24, 1)))
     process = ExactProcess(rows[:16], labels[:16], ImageKernel("rbf", np.eye(3)[None]))
     process.maximise_evidence(3, np.arange(16))
     points = torch.tensor(coordinates[:, 0])
@@ -60,7 +60,7 @@ def test_sums_over_images_are_invariant_covariances(srtio3_dataset: Dataset, kin
     kernel = ImageKernel(kind, space.frame.images)
     assert kernel.one_sided == one_sided
     seen = space.seen_along_all(cells)
-    rows = rows_of(seen.coordinates, seen.tangents, np.zeros((56, 1)))
+    rows = kernel_rows(seen.coordinates, seen.tangents, np.zeros((56, 1)))
     with torch.no_grad():
         covariances = kernel(rows, rows).to_dense()
         diagonal = kernel(rows, rows, diag=True)
@@ -69,7 +69,7 @@ def test_sums_over_images_are_invariant_covariances(srtio3_dataset: Dataset, kin
     assert torch.linalg.eigvalsh(covariances).min() > -1e-9 * covariances.abs().max()
 
     turned = space.frame.of(crystal.images[-1] @ crystal.vectors(cells))
-    image_rows = rows_of(turned, None, np.zeros((8, 1)))
+    image_rows = kernel_rows(turned, None, np.zeros((8, 1)))
     with torch.no_grad():
         np.testing.assert_allclose(kernel(image_rows, rows).to_dense(), covariances[:8], atol=1e-9)
 

@@ -14,7 +14,7 @@ from ase_dkl import BadDataset, Dataset
 from ase_dkl.dataset.columns import Columns
 from ase_dkl.dataset.mixtures import Findings
 from ase_dkl.dataset.moments import check_moments
-from ase_dkl.dataset.sources import rows_of
+from ase_dkl.dataset.sources import rows_in_memory
 
 CASES = Path(__file__).parent / "cases"
 
@@ -28,7 +28,7 @@ def iron(i: int, **moments: Any) -> Atoms:
 
 def states(structures: list[Atoms]) -> tuple[list[bool], list[str]]:
     findings = Findings()
-    keep = check_moments(Columns.of(rows_of(structures)), findings)
+    keep = check_moments(Columns.of(rows_in_memory(structures)), findings)
     return keep.tolist(), findings.problems
 
 

@@ -21,7 +21,7 @@ from ase_dkl.dataset.screening import (
     leave_out_unlabelled,
     map_rows,
 )
-from ase_dkl.dataset.sources import rows_of
+from ase_dkl.dataset.sources import rows_in_memory
 
 
 def salts(count: int = 8) -> list[Atoms]:
@@ -37,7 +37,7 @@ def salts(count: int = 8) -> list[Atoms]:
 
 
 def columns_of(structures: list[Atoms]) -> Columns:
-    return Columns.of(rows_of(structures))
+    return Columns.of(rows_in_memory(structures))
 
 
 def test_rows_without_energy_are_left_out_and_named() -> None:

@@ -14,7 +14,7 @@ from ase.calculators.emt import EMT
 from made import labelled
 
 from ase_dkl.dataset import BadDataset, srtio3
-from ase_dkl.dataset.sources import content_hash, read_rows, rows_of
+from ase_dkl.dataset.sources import content_hash, read_rows, rows_in_memory
 
 ASE_DATA = Path(ase.test.__file__).parent / "testdata"
 
@@ -148,7 +148,7 @@ def test_live_calculators_answer_without_calculating(copper: list[Atoms]) -> Non
         atoms.calc = EMT()
         atoms.get_potential_energy()
     moved.set_cell(1.01 * moved.cell.array, scale_atoms=True)
-    energies = [row.get("energy") for row in rows_of([labelled, moved, bare])]
+    energies = [row.get("energy") for row in rows_in_memory([labelled, moved, bare])]
     assert energies == [pytest.approx(copper[0].calc.results["energy"]), None, None]
 
 

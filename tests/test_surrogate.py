@@ -13,7 +13,7 @@ from ase_dkl import BadModelFile, Dataset, NotThisCrystal, Prediction, Surrogate
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import strained
 from ase_dkl.model.model_file import pack, unpack
-from ase_dkl.model.surrogate import spread_factor, spread_variance
+from ase_dkl.model.posterior import spread_factor, spread_variance
 
 FIELDS = tuple(f"{name}{ending}" for name in ("energy", "stress") for ending in ("", "_uncertainty", "_noise"))
 

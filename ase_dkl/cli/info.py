@@ -63,7 +63,7 @@ def print_model(name: str, surrogate: "Surrogate") -> None:
         title = f"\nErrors on all rows, each predicted by the one of {config.networks} networks trained without it"
         print_table(title, report.left_out.words())
     if surrogate.calibration is not None:
-        _print_calibration(surrogate.calibration.summary())
+        _print_calibration(surrogate.calibration.summary(surrogate.quantity))
 
 
 def tell(surrogate: "Surrogate", known: Iterable[str] = ()) -> None:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from ase_dkl.arrays import Floats, Integers
 from ase_dkl.crystal.equivalent import Neighbourhood
 from ase_dkl.crystal.lattice import GREEK, NAMES, lattice_parameters, metric, normals, unit_of
-from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE, DisplacedIons, NotThisCrystal, Target
+from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE, DisplacedIons, NotThisCrystal, Pattern
 from ase_dkl.crystal.motif import LOOSEST, Motif
 from ase_dkl.crystal.operations import Operations
 from ase_dkl.crystal.periodicity import in_dimension
@@ -218,7 +218,7 @@ class Crystal(Shown):
         if displacement is not None:
             cell, multiplicity = atoms.cell.array.copy(), 1.0
         else:
-            basis, displacement = self._target.lay(atoms)
+            basis, displacement = self._pattern.lay(atoms)
             cell, multiplicity = np.empty((3, 3)), len(atoms) / len(self.numbers)
             cell[self.pbc] = basis @ atoms.cell.array[atoms.pbc]
             cell[~self.pbc] = atoms.cell.array[~atoms.pbc]
@@ -248,7 +248,7 @@ class Crystal(Shown):
             The identity, then one matrix W for all products with images, shape (k, d, d). Centred cells may have
             fractions. Where the crystal's symmetry is not to be used there is the identity alone.
         """
-        matrices = self._target.equivalents(reach)
+        matrices = self._pattern.equivalents(reach)
         lattice = self.cell[self.pbc]
         own = lattice @ lattice.T
         moved = distortion(matrices @ own @ matrices.swapaxes(1, 2), own) > 1e-6
@@ -292,8 +292,8 @@ class Crystal(Shown):
         return Operations.of(Motif.from_atoms(self.atoms()), self.images, CLAMPED_TOLERANCE / 2)
 
     @cached_property
-    def _target(self) -> Target:
-        return Target(Motif.from_atoms(self.atoms()), self._description, self.ions, self.tolerance)
+    def _pattern(self) -> Pattern:
+        return Pattern(Motif.from_atoms(self.atoms()), self._description, self.ions, self.tolerance)
 
     @cached_property
     def _neighbourhood(self) -> Neighbourhood:

@@ -46,7 +46,7 @@ class DisplacedIons(NotThisCrystal):
 
 
 @dataclass(frozen=True, eq=False)
-class Target:
+class Pattern:
     """What structures are laid on.
 
     Attributes:

@@ -31,7 +31,7 @@ from ase_dkl.dataset.screening import (
     map_rows,
     vacuum_hint,
 )
-from ase_dkl.dataset.sources import BadDataset, read, rows_of
+from ase_dkl.dataset.sources import BadDataset, read, rows_in_memory
 from ase_dkl.shown import Shown
 
 _log = logging.getLogger(__name__)
@@ -129,7 +129,7 @@ class Dataset(Shown):
         Structures of pymatgen's keep the calculator (`calc`) that they had as atoms.
         """
         axes = None if pbc is None else periodic_axes(pbc)
-        rows = rows_of(map(as_atoms, structures), select)
+        rows = rows_in_memory(map(as_atoms, structures), select)
         provenance = {"source": "structures in memory", "select": select, "sha256": None}
         given = _reference(reference, axes)
         return cls._of(rows, "The given structures", select, given, symmetry, axes, stress, provenance, (), progress)

@@ -176,7 +176,7 @@ def _table(place: Place) -> tuple[Database | _Rows, str | None]:
         raise BadDataset(place.name, [_unreadable(error)]) from error
 
 
-def rows_of(structures: Iterable[Atoms], select: str | None = None) -> list[AtomsRow]:
+def rows_in_memory(structures: Iterable[Atoms], select: str | None = None) -> list[AtomsRow]:
     """Rows of structures in memory, as `read_rows` makes them of a file's frames."""
     return _selected(_frames(structures), "The given structures", select)
 

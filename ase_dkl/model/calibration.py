@@ -26,6 +26,8 @@ from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
 from ase_dkl.errors import Refused
+from ase_dkl.model.quantity import ENERGY, Quantity
+from ase_dkl.model.rows import VALUE
 
 if TYPE_CHECKING:
     from ase_dkl.model.prediction import Normal, Prediction
@@ -107,13 +109,21 @@ class Intervals:
 
     Attributes:
         level: the fraction.
-        energy: lower and upper ends, eV, shape (n, 2).
-        stress: the same, eV/Å³, shape (n, 6, 2), for labels less their offset (Pulay stress); None without stresses.
+        ends: lower and upper ends, by the kind of label, shape (n, 2) of values and (n, t, 2) of slopes.
     """
 
     level: float
-    energy: Floats
-    stress: Floats | None
+    ends: Mapping[str, Floats]
+
+    @property
+    def energy(self) -> Floats:
+        """Lower and upper ends, eV, shape (n, 2)."""
+        return self.ends[VALUE]
+
+    @property
+    def stress(self) -> Floats | None:
+        """The same, eV/Å³, shape (n, 6, 2), for labels less their offset (Pulay stress); None without stresses."""
+        return self.ends.get("strain")
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,14 +131,22 @@ class Calibration:
     """What held-out folds of its training rows say of a model's error bars. Made by `ase_dkl.calibrate`.
 
     Attributes:
-        energy: scores of the energies.
-        stress: scores of the stress components; None without stress labels.
+        scores: by the kind of label, of those that there were.
         notes: what stands against taking new structures for more of the same.
     """
 
-    energy: Scores
-    stress: Scores | None
+    scores: Mapping[str, Scores]
     notes: tuple[str, ...] = ()
+
+    @property
+    def energy(self) -> Scores:
+        """Scores of the energies."""
+        return self.scores[VALUE]
+
+    @property
+    def stress(self) -> Scores | None:
+        """Scores of the stress components; None without stress labels."""
+        return self.scores.get("strain")
 
     def intervals(self, prediction: Prediction, level: float, *, outside: NDArray[np.bool_] | None = None) -> Intervals:
         """Conformal intervals of the model that was calibrated.
@@ -145,35 +163,31 @@ class Calibration:
         if not 0 < level < 1:
             raise BadCalibration(f"{level} is no level for intervals; give a fraction of the labels, such as 0.95.")
         nowhere = np.zeros(len(prediction.value.mean), dtype=bool) if outside is None else outside
-        energy = _around(prediction.value, self.energy, level, nowhere)
-        stress = prediction.slopes.get("strain")
-        if stress is None or self.stress is None:
-            return Intervals(level, energy, None)
-        return Intervals(level, energy, _around(stress, self.stress, level, nowhere))
+        predicted = prediction.by_kind
+        kinds = [kind for kind in self.scores if kind in predicted]
+        return Intervals(level, {kind: _around(predicted[kind], self.scores[kind], level, nowhere) for kind in kinds})
 
     def to_file(self) -> tuple[dict[str, Any], dict[str, Floats]]:
         """What a model file holds of it: values for JSON, and arrays."""
-        kinds = {"energy": self.energy, "stress": self.stress}
-        arrays = {f"calibration.{name}": scores.z for name, scores in kinds.items() if scores is not None}
-        folds = {name: scores.fold.tolist() for name, scores in kinds.items() if scores is not None}
+        arrays = {f"calibration.{kind}": scores.z for kind, scores in self.scores.items()}
+        folds = {kind: scores.fold.tolist() for kind, scores in self.scores.items()}
         return {"folds": folds, "notes": list(self.notes)}, arrays
 
     @classmethod
     def from_file(cls, header: dict[str, Any], arrays: Mapping[str, Floats]) -> Self:
         """Rebuild a calibration from `to_file`."""
-        scores = {name: Scores(arrays[f"calibration.{name}"], np.array(fold)) for name, fold in header["folds"].items()}
-        return cls(scores["energy"], scores.get("stress"), tuple(header["notes"]))
+        scores = {kind: Scores(arrays[f"calibration.{kind}"], np.array(fold)) for kind, fold in header["folds"].items()}
+        return cls(scores, tuple(header["notes"]))
 
-    def summary(self) -> dict[str, Any]:
+    def summary(self, quantity: Quantity = ENERGY) -> dict[str, Any]:
         """Rows, factors and coverages of the 95 % interval, for JSON."""
-        kinds = {"energy": self.energy, "stress": self.stress}
         found = {
             name: None
-            if scores is None
+            if (scores := self.scores.get(kind)) is None
             else {"rows": len(scores.z), "factor": scores.factor, "coverage_95": scores.coverage(0.95)}
-            for name, scores in kinds.items()
+            for kind, name in quantity.names.items()
         }
-        return {"folds": len(np.unique(self.energy.fold)), **found, "notes": list(self.notes)}
+        return {"folds": len(np.unique(self.scores[VALUE].fold)), **found, "notes": list(self.notes)}
 
 
 def _around(predicted: Normal, scores: Scores, level: float, nowhere: NDArray[np.bool_]) -> Floats:

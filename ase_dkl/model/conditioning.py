@@ -9,14 +9,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from ase.units import GPa
 
 from ase_dkl.arrays import Floats
-from ase_dkl.crystal.lattice import volumes
 from ase_dkl.dataset import Dataset
 from ase_dkl.model.features import propagate, silu
 from ase_dkl.model.labels import Labels
-from ase_dkl.model.surrogate import Surrogate, label_offset
+from ase_dkl.model.surrogate import Surrogate, stress_offset_GPa
 
 
 def conditioned(surrogate: Surrogate, dataset: Dataset) -> Surrogate:
@@ -45,9 +43,8 @@ def conditioned(surrogate: Surrogate, dataset: Dataset) -> Surrogate:
         test=None,
     )
     if "strain" in report.noise:
-        to_GPa = surrogate.units.scale / float(volumes(surrogate.crystal.cell)) / GPa
-        offset, offset_std = label_offset(process)
-        report = replace(report, stress_offset_GPa=offset * to_GPa, stress_offset_std_GPa=offset_std * to_GPa)
+        offset, std = stress_offset_GPa(process, surrogate.units, surrogate.crystal)
+        report = replace(report, stress_offset_GPa=offset, stress_offset_std_GPa=std)
     cells = np.concatenate([surrogate.cells, dataset.cells])
     space = surrogate.space.knowing(cells)
     return Surrogate(space, surrogate.units, surrogate.config, report, cells, surrogate.layers, process)

@@ -13,6 +13,7 @@ from ase_dkl.crystal.lattice import onto_lattice, volumes
 from ase_dkl.metrics import coverage, miscalibration_area, negative_log_likelihood, rank_correlation, rmse
 from ase_dkl.model.accepted import Model, as_surrogate
 from ase_dkl.model.records import Evaluation
+from ase_dkl.model.rows import VALUE
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -71,6 +72,12 @@ def judged(prediction: Prediction, dataset: Dataset, offset: float) -> Evaluatio
         n_outside_domain=None,
         energy_rms_z=rmse(error / total) if enough else None,
     )
+
+
+def labels_by_kind(dataset: Dataset, offset: float) -> dict[str, Floats]:
+    """Labels as predictions have them: "value", shape (n,), and "strain" where there are `stress_labels`."""
+    found = {VALUE: dataset.energies}
+    return {**found, "strain": stress_labels(dataset, offset)} if dataset.has_stress.any() else found
 
 
 def stress_labels(dataset: Dataset, offset: float) -> Floats:

@@ -9,10 +9,11 @@ from ase_dkl.dataset import Dataset
 from ase_dkl.model.conditioning import observed
 from ase_dkl.model.evaluation import judged
 from ase_dkl.model.labels import Labels
+from ase_dkl.model.posterior import spread_factor
 from ase_dkl.model.prediction import Normal, Prediction
 from ase_dkl.model.records import Evaluation
 from ase_dkl.model.rows import columns
-from ase_dkl.model.surrogate import Surrogate, spread_factor
+from ase_dkl.model.surrogate import Surrogate
 
 LARGEST = 2**25
 """Numbers in the largest array: of more rows there are enough to hold some out."""

@@ -32,7 +32,13 @@ def modern(
     for kind, name in (("value", "value_noise"), ("strain", "derivative_noise")):
         tensors[f"posterior.noise.{kind}"] = tensors.pop(f"posterior.{name}")
     units = {name.removeprefix("energy_"): number for name, number in header["energy"].items()}
-    return {**header, "report": report, "scaling": units}, tensors
+    header = {**header, "report": report, "scaling": units}
+    if header.get("calibration") is not None:
+        folds = header["calibration"]["folds"]
+        kinds = {name: {"energy": "value", "stress": "strain"}[name] for name in folds}
+        tensors |= {f"calibration.{kind}": tensors.pop(f"calibration.{name}") for name, kind in kinds.items()}
+        header["calibration"] |= {"folds": {kind: folds[name] for name, kind in kinds.items()}}
+    return header, tensors
 
 
 def _second(header: dict[str, Any], tensors: dict[str, Floats]) -> tuple[dict[str, Any], dict[str, Floats]]:

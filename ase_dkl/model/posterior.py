@@ -8,6 +8,7 @@ from functools import cached_property
 from typing import Self
 
 import numpy as np
+from scipy.special import ndtr, stdtrit
 
 from ase_dkl.arrays import Floats
 from ase_dkl.model import kernel
@@ -143,6 +144,12 @@ class Posterior:
             covariances[:, structures, :width, :width] = left @ noise - noise + np.array(prior) - whitened @ whitened.mT
         return means, covariances
 
+    def offset(self) -> tuple[float, float]:
+        """Mean and standard deviation over the mixture of the last basis function's coefficient, the labels' offset."""
+        means = self.weights[:, -1]
+        variance = (self.factor[:, -1] ** 2).sum(axis=1).mean()
+        return float(means.mean()), float(np.sqrt(variance + spread_variance(means)))
+
     def _scaled(self, features: Floats, derivatives: Floats | None) -> tuple[Floats, Floats | None]:
         inverse = 1 / self.lengthscale
         return features * inverse, None if derivatives is None else derivatives * inverse[..., None]
@@ -166,3 +173,20 @@ class Posterior:
         missing = self.factor.shape[1] - self.whitening.shape[1]
         padded = np.pad(self.whitening, ((0, 0), (0, missing), (0, 0)))
         return np.concatenate([padded, self.factor, self.weights[..., None]], axis=2)
+
+
+def spread_variance(means: Floats) -> Floats:
+    """Variance of a prediction that follows from the disagreement of K networks, from their means in the first axis."""
+    if len(means) == 1:
+        return np.zeros(means.shape[1:])
+    return np.asarray(means.var(axis=0, ddof=1) * spread_factor(len(means)))
+
+
+def spread_factor(networks: int) -> float:
+    """Variance that the disagreement of K networks tells of, over the variance of their means.
+
+    The truth is taken as one more draw from where the networks came from: it differs from the mean of K by 1 + 1/K
+    times their variance, which K numbers tell only roughly. What is left is Student's t with K − 1 degrees of freedom,
+    replaced by the Gaussian with as much probability within one standard deviation.
+    """
+    return float((1 + 1 / networks) * stdtrit(networks - 1, ndtr(1)) ** 2)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import flat
 from ase_dkl.model.quantity import ENERGY, Quantity
-from ase_dkl.model.rows import Rows, columns
+from ase_dkl.model.rows import VALUE, Rows, columns
 from ase_dkl.model.space import Lattice
 from ase_dkl.shown import Shown, plain
 from ase_dkl.wording import concise, number
@@ -124,24 +124,22 @@ class Prediction(Shown):
 
     def to_dict(self) -> dict[str, Any]:
         """Every array under its name, None in place of slopes that were not asked for."""
-        names = (self.quantity.name, *(slope.name for slope in self.quantity.slopes.values()))
         parts = {"": "mean", "_uncertainty": "std", "_noise": "noise"}
         return {
-            name + ending: plain(getattr(self._named.get(name), part, None))
-            for name in names
+            name + ending: plain(getattr(self.by_kind.get(kind), part, None))
+            for kind, name in self.quantity.names.items()
             for ending, part in parts.items()
         }
+
+    @property
+    def by_kind(self) -> dict[str, Normal]:
+        """The value and the slopes, as labels and their noise go by kinds."""
+        return {VALUE: self.value, **self.slopes}
 
     def _of(self, name: str) -> Normal:
         if name != self.quantity.name:
             raise AttributeError(f"This is a prediction of the {self.quantity.name} and has no {name}: see `value`.")
         return self.value
-
-    @property
-    def _named(self) -> dict[str, Normal]:
-        """What is predicted, by the names of its quantity's entry in the table."""
-        slopes = {self.quantity.slopes[block].name: each for block, each in self.slopes.items()}
-        return {self.quantity.name: self.value, **slopes}
 
     def _summary(self) -> tuple[str, dict[str, str]]:
         n, name, unit = len(self.value.mean), self.quantity.name, self.quantity.unit
@@ -154,7 +152,7 @@ class Prediction(Shown):
             rows = {name: f"{low} … {high} {unit}", "largest uncertainty": f"{largest} {small}"}
         else:
             rows = {}
-        slopes = {self.quantity.slopes[block].name: "yes" for block in self.slopes}
+        slopes = {self.quantity.names[block]: "yes" for block in self.slopes}
         return f"Prediction of {n} structure{'s' * (n != 1)}", rows | slopes
 
 

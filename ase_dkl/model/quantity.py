@@ -9,6 +9,7 @@ from ase.units import GPa
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import volumes
+from ase_dkl.model.rows import VALUE
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,11 @@ class Quantity:
     shown: tuple[str, float]
     extensive: bool
     slopes: Mapping[str, Slope] = field(default_factory=dict)
+
+    @property
+    def names(self) -> dict[str, str]:
+        """What it and its slopes are called, by the kind of label."""
+        return {VALUE: self.name, **{block: slope.name for block, slope in self.slopes.items()}}
 
 
 ENERGY = Quantity(

@@ -84,9 +84,10 @@ def _check(surrogate: Surrogate) -> None:
     if not isinstance(report.dataset.get("settings") or {}, dict):
         raise ValueError("the settings of the labels are no settings")
     if surrogate.calibration is not None:
-        _check_scores("energy", surrogate.calibration.energy, 1, complete=True)
-        if surrogate.calibration.stress is not None:
-            _check_scores("stress", surrogate.calibration.stress, 6, complete=d == 3)
+        labels = {VALUE: 1, **surrogate.space.blocks}
+        for kind in {VALUE, *surrogate.calibration.scores}:
+            # A sheet has no stress across it.
+            _check_scores(kind, surrogate.calibration.scores[kind], labels[kind], complete=kind == VALUE or d == 3)
     _predict(surrogate)
 
 
@@ -126,7 +127,6 @@ def _check_scores(name: str, scores: Scores, components: int, *, complete: bool)
     rows = len(scores.fold)
     if scores.fold.dtype != np.int64 or scores.fold.shape != (rows,) or (np.abs(scores.z) > _LARGEST).any():
         raise ValueError(f"the calibration of the {name} is damaged")
-    # A sheet has no stress across it.
     known = np.isfinite(scores.z).all() if complete else np.isfinite(scores.z).any()
     if scores.z.shape != (rows, components) or scores.z.dtype != np.float64 or not known:
         raise ValueError(f"the calibration of the {name} is damaged")

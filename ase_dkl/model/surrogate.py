@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from ase.units import GPa
 from numpy.typing import ArrayLike
-from scipy.special import ndtr, stdtrit
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
@@ -25,7 +24,7 @@ from ase_dkl.model.features import propagate, silu
 from ase_dkl.model.labels import Units
 from ase_dkl.model.mean import MEANS, Mean
 from ase_dkl.model.model_file import BadModelFile, checksum, pack, unpack, writer
-from ase_dkl.model.posterior import Posterior
+from ase_dkl.model.posterior import Posterior, spread_factor, spread_variance
 from ase_dkl.model.prediction import JointPosterior, Normal, Prediction, as_cells
 from ase_dkl.model.quantity import QUANTITIES, Quantity
 from ase_dkl.model.records import TrainConfig, TrainingReport, from_json
@@ -181,7 +180,7 @@ class Surrogate(Shown):
             "digest": self.digest,
             "config": plain(self.config),
             "report": self.report.to_dict(),
-            "calibration": None if self.calibration is None else self.calibration.summary(),
+            "calibration": None if self.calibration is None else self.calibration.summary(self.quantity),
         }
 
     def _summary(self) -> tuple[str, dict[str, str]]:
@@ -343,25 +342,8 @@ class Surrogate(Shown):
         return rows.by_point(means.mean(axis=0)), rows.by_point(np.sqrt(variance))
 
 
-def spread_variance(means: Floats) -> Floats:
-    """Variance of a prediction that follows from the disagreement of K networks, from their means in the first axis."""
-    if len(means) == 1:
-        return np.zeros(means.shape[1:])
-    return np.asarray(means.var(axis=0, ddof=1) * spread_factor(len(means)))
-
-
-def spread_factor(networks: int) -> float:
-    """Variance that the disagreement of K networks tells of, over the variance of their means.
-
-    The truth is taken as one more draw from where the networks came from: it differs from the mean of K by 1 + 1/K
-    times their variance, which K numbers tell only roughly. What is left is Student's t with K − 1 degrees of freedom,
-    replaced by the Gaussian with as much probability within one standard deviation.
-    """
-    return float((1 + 1 / networks) * stdtrit(networks - 1, ndtr(1)) ** 2)
-
-
-def label_offset(process: Posterior) -> tuple[float, float]:
-    """Mean and standard deviation over the networks' mixture of the last basis function's coefficient."""
-    means = process.weights[:, -1]
-    variance = (process.factor[:, -1] ** 2).sum(axis=1).mean()
-    return float(means.mean()), float(np.sqrt(variance + spread_variance(means)))
+def stress_offset_GPa(process: Posterior, units: Units, crystal: Crystal) -> tuple[float, float]:
+    """Mean and standard deviation of the labels' constant in V·σ (Pulay stress), at the reference volume, GPa."""
+    mean, std = process.offset()
+    to_GPa = units.scale / float(volumes(crystal.cell)) / GPa
+    return mean * to_GPa, std * to_GPa

@@ -11,7 +11,7 @@ from ase_dkl.arrays import Floats
 from ase_dkl.figures.plots import BLUE, GREY, ORANGE
 from ase_dkl.model.domain import MARGIN
 from ase_dkl.model.model_file import unpack
-from ase_dkl.model.surrogate import spread_factor
+from ase_dkl.model.posterior import spread_factor
 from ase_dkl.report.blocks import Section, json_script
 from ase_dkl.report.figures import LOG_TICKS, empty_figure
 

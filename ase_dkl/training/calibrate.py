@@ -9,7 +9,7 @@ from rich.progress import track
 from ase_dkl.arrays import Floats
 from ase_dkl.dataset import Dataset
 from ase_dkl.model.calibration import BadCalibration, Calibration, Scores
-from ase_dkl.model.evaluation import stress_labels
+from ase_dkl.model.evaluation import labels_by_kind
 from ase_dkl.model.records import TrainConfig
 from ase_dkl.model.surrogate import Surrogate
 from ase_dkl.training.fit import fit
@@ -45,25 +45,24 @@ def calibrate(
     if config.stress == "ignore":
         dataset = dataset.without_stresses()
     fold = np.random.default_rng(config.seed).permutation(n) % folds
-    energy, stress = np.empty((n, 1)), np.full((n, 6), np.nan)
+    scores: dict[str, Floats] = {}
     for each in track(range(folds), "calibrating", console=Console(stderr=True), disable=not progress):
         held_out = fold == each
         surrogate = fit(dataset.subset(~held_out), config, progress=False)
-        energy[held_out, 0], stress[held_out] = _scores(surrogate, dataset.subset(held_out))
-    with_stress = dataset.has_stress
+        for kind, z in _scores(surrogate, dataset.subset(held_out)).items():
+            scores.setdefault(kind, np.full((n, z.shape[1]), np.nan))[held_out] = z
     notes = () if not chosen else (_of_chosen(chosen, n),)
-    of_stress = Scores(stress[with_stress], fold[with_stress]) if with_stress.any() else None
-    return Calibration(Scores(energy, fold), of_stress, notes)
+    labelled = {kind: np.isfinite(z).any(axis=1) for kind, z in scores.items()}
+    return Calibration({kind: Scores(z[labelled[kind]], fold[labelled[kind]]) for kind, z in scores.items()}, notes)
 
 
-def _scores(surrogate: Surrogate, dataset: Dataset) -> tuple[Floats, Floats]:
-    """Scores of energies, shape (n,), and of stress components, shape (n, 6), NaN where there is no label."""
-    p = surrogate.predict_cells(dataset.cells, stress=bool(dataset.has_stress.any()))
-    of_energy = (dataset.energies - p.value.mean) / p.value.total
-    stress = p.slopes.get("strain")
-    if stress is None:
-        return of_energy, np.full((len(dataset), 6), np.nan)
-    return of_energy, (stress_labels(dataset, surrogate.stress_offset) - stress.mean) / stress.total
+def _scores(surrogate: Surrogate, dataset: Dataset) -> dict[str, Floats]:
+    """Scores by the kind of label, shape (n, 1) of values and (n, t) of slopes, NaN where there is no label."""
+    labels = labels_by_kind(dataset, surrogate.stress_offset)
+    predicted = surrogate.predict_cells(dataset.cells, stress=len(labels) > 1).by_kind
+    return {
+        kind: ((labels[kind] - each.mean) / each.total).reshape(len(dataset), -1) for kind, each in predicted.items()
+    }
 
 
 def _of_chosen(chosen: int, n: int) -> str:

@@ -15,13 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from ase.units import GPa
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from ase_dkl.crystal import Crystal
-from ase_dkl.crystal.lattice import volumes
 from ase_dkl.dataset import Dataset
 from ase_dkl.dataset.consistency import untrainable
 from ase_dkl.model.evaluation import evaluate
@@ -31,7 +29,7 @@ from ase_dkl.model.posterior import Posterior
 from ase_dkl.model.quantity import QUANTITIES
 from ase_dkl.model.records import BadTraining, Evaluation, TrainConfig, TrainingReport
 from ase_dkl.model.space import Lattice
-from ase_dkl.model.surrogate import Surrogate, label_offset
+from ase_dkl.model.surrogate import Surrogate, stress_offset_GPa
 from ase_dkl.training.batches import SUBSET, Batch, TrainingData
 from ase_dkl.training.contradiction import contradicted
 from ase_dkl.training.gp import BASIS_SCALE, Observations, RadialKernel, SparseGP
@@ -139,16 +137,14 @@ def fit(
     if fuzzifiers and min(centres.spread for centres in model.centres) < LEAST_SPREAD:
         notes.append("Fuzzy c-means centres lie on the mean with every fuzzifier; ask for fewer features.")
     layers = [layer.numpy() for layer in model.extractor.layers]
-    offset, offset_std = label_offset(posterior)
-    scale = labels.units.scale
-    to_GPa = scale / float(volumes(crystal.cell)) / GPa if data.n_stress else 0.0
+    offset, offset_std = stress_offset_GPa(posterior, labels.units, crystal) if data.n_stress else (None, None)
     report = TrainingReport(
         n_rows=len(dataset),
         n_stress=data.n_stress,
         test=None,
-        noise={kind: scale * _mean_noise(model.gp.log_noise[kind]) for kind in data.kinds},
-        stress_offset_GPa=offset * to_GPa if data.n_stress else None,
-        stress_offset_std_GPa=offset_std * to_GPa if data.n_stress else None,
+        noise={kind: labels.units.scale * _mean_noise(model.gp.log_noise[kind]) for kind in data.kinds},
+        stress_offset_GPa=offset,
+        stress_offset_std_GPa=offset_std,
         singular_values=_singular_values(model),
         centre_spread=[centres.spread for centres in model.centres],
         fuzzifier=fuzzifiers or None,

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.methods.method import BadMethod, Method, Model, Settings
-from ase_dkl.benchmark.methods.process import ExactProcess, ImageKernel, rows_of
+from ase_dkl.benchmark.methods.process import ExactProcess, ImageKernel, kernel_rows
 from ase_dkl.dataset import Dataset
 from ase_dkl.model.labels import Labels, Units
 from ase_dkl.model.mean import POLYNOMIALS, Mean
@@ -73,7 +73,7 @@ class ExactModel:
         return np.array(
             [
                 np.column_stack([numbers[:n], numbers[n:].reshape(n, -1)])
-                for numbers in self.process.marginals(rows_of(seen.coordinates, seen.tangents, basis))
+                for numbers in self.process.marginals(kernel_rows(seen.coordinates, seen.tangents, basis))
             ]
         )
 
@@ -91,7 +91,7 @@ def _fit(dataset: Dataset, settings: Settings) -> Model:
     seen, basis = labels.observed(mean)
     tangents = None if seen.tangents is None else seen.tangents / slope_unit
     basis[n:] /= slope_unit
-    rows = rows_of(seen.coordinates, tangents, basis)
+    rows = kernel_rows(seen.coordinates, tangents, basis)
     scaled = np.concatenate([labels.values, slopes.ravel() / slope_unit])
     process = ExactProcess(rows, scaled, ImageKernel(settings["kernel"], space.frame.images))
     # Evenly spaced structures, with all labels that they have.

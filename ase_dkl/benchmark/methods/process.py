@@ -51,7 +51,7 @@ LEAST_VARIANCE = 1e-14
 """Rounding may leave less, or less than nothing."""
 
 
-def rows_of(coordinates: Floats, tangents: Floats | None, basis: Floats) -> Tensor:
+def kernel_rows(coordinates: Floats, tangents: Floats | None, basis: Floats) -> Tensor:
     """What the kernel sees of observations: [derivative or not, φ, x of all images, ẋ of all images].
 
     Args:
@@ -73,7 +73,7 @@ def rows_of(coordinates: Floats, tangents: Floats | None, basis: Floats) -> Tens
 
 
 class ImageKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]
-    """The covariance in the module's docstring, between rows of `rows_of`.
+    """The covariance in the module's docstring, between rows of `kernel_rows`.
 
     Attributes:
         log_scale: log s.
@@ -135,7 +135,7 @@ class ExactProcess(gpytorch.models.ExactGP):  # type: ignore[misc]
     """GPyTorch's exact process with this kernel, and one noise for values and another for derivatives.
 
     Args:
-        rows: of `rows_of`, shape (N, ...).
+        rows: of `kernel_rows`, shape (N, ...).
         labels: shape (N,).
         covariance: the kernel.
 
