@@ -38,7 +38,7 @@ ONE_SHAPE = 1e-4
 MISFIT = 2.0
 """Standard deviations by which a value may move in half the range, before a warning says that the form does not fit."""
 _ROUNDING = 1e-9
-"""Of a value: what is known better is known exactly."""
+"""Part of a value: what is known better is known exactly."""
 BOUNDS = (-0.08, 0.08)
 """Change of volume on either side, in fractions of it."""
 NARROWEST = 0.01

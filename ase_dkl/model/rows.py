@@ -38,7 +38,7 @@ class Rows:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Of which there are rows."""
+        """Kinds of which there are rows."""
         return (VALUE, *(self.blocks if self.m else ()))
 
     @property

@@ -70,7 +70,7 @@ class TrainingData:
 
     @property
     def kinds(self) -> tuple[str, ...]:
-        """Of labels that there are."""
+        """Kinds of labels that there are."""
         return self._labels.rows.kinds
 
     def batch(self, index: NDArray[np.int_]) -> Batch:
