@@ -9,11 +9,12 @@ from ase_dkl.model.kernel import (
     variances,
 )
 from ase_dkl.model.records import KERNELS
-from ase_dkl.training.gp import Observations, RadialKernel, SparseGP
+from ase_dkl.training.gp import Observations, SparseGP
+from ase_dkl.training.variational import RadialKernel
 
 
-def kernel(kind: str) -> RadialKernel:
-    made = RadialKernel(kind, torch.tensor([[[0.3]], [[-0.2]]], dtype=torch.float64))
+def process(kind: str) -> SparseGP:
+    made = SparseGP(points(6), kind, torch.tensor([[[0.3]], [[-0.2]]], dtype=torch.float64))
     with torch.no_grad():
         made.log_scale.copy_(torch.tensor([[[0.4]], [[-0.5]]]))
     return made
@@ -26,20 +27,20 @@ def points(n: int, seed: int = 0) -> torch.Tensor:
 @pytest.mark.parametrize("kind", KERNELS)
 def test_values_are_the_textbook_kernel(kind: str) -> None:
     a, b = points(4), points(5, 1)
-    made = kernel(kind)
-    distance = torch.cdist(a, b) / made.log_lengthscale.exp()
+    gp = process(kind)
+    distance = torch.cdist(a, b) / gp.log_lengthscale.exp()
     if kind == "rbf":
         expected = torch.exp(-0.5 * distance**2)
     else:
         scaled = 5**0.5 * distance
         expected = (1 + scaled + scaled**2 / 3) * torch.exp(-scaled)
-    covariance = made.forward(functional_rows(a), functional_rows(b))
-    torch.testing.assert_close(covariance, (2 * made.log_scale).exp() * expected)
+    covariance = RadialKernel(gp).forward(functional_rows(a), functional_rows(b))
+    torch.testing.assert_close(covariance, (2 * gp.log_scale).exp() * expected)
 
 
 @pytest.mark.parametrize("kind", KERNELS)
 def test_derivatives_are_those_of_the_kernel(kind: str) -> None:
-    a, b, made = points(4), points(5, 1), kernel(kind)
+    a, b, made = points(4), points(5, 1), RadialKernel(process(kind))
     v, w = points(4, 2), points(5, 3)
     step = 1e-4
 
@@ -80,19 +81,18 @@ def test_numpy_and_torch_agree(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", KERNELS)
 def test_scale_and_length_scale_mean_the_same_everywhere(kind: str) -> None:
-    made, centres, features = kernel(kind), points(6), points(4, 1)
+    gp, features = process(kind), points(4, 1)
     derivatives = torch.randn(2, 4, 5, 3, dtype=torch.float64)
     given = Observations(features, derivatives, torch.zeros(24, 1))
-    gp = SparseGP(centres, made)
-    rows = functional_rows(features, derivatives)
-    torch.testing.assert_close(gp.cross_covariances(given), made.forward(rows, functional_rows(centres)))
+    made, rows = RadialKernel(gp), functional_rows(features, derivatives)
+    torch.testing.assert_close(gp.cross_covariances(given), made.forward(rows, functional_rows(gp.inducing_points)))
     torch.testing.assert_close(gp.prior_variances(given), made.forward(rows, rows, diag=True))
 
 
 @pytest.mark.parametrize("kind", KERNELS)
 def test_covariances_of_values_and_derivatives_are_positive(kind: str) -> None:
     rows = functional_rows(points(6), torch.randn(2, 6, 4, 3, dtype=torch.float64))
-    covariance = kernel(kind).forward(rows, rows)
+    covariance = RadialKernel(process(kind)).forward(rows, rows)
     torch.testing.assert_close(covariance, covariance.mT)
     assert torch.linalg.eigvalsh(covariance).min() > -1e-12
 

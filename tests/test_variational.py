@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from ase_dkl.training.gp import Observations, RadialKernel, SparseGP
+from ase_dkl.training.gp import Observations, SparseGP
 from ase_dkl.training.stochastic import NaturalVariational
 from ase_dkl.training.variational import VariationalGP
 
@@ -22,7 +22,7 @@ def labels() -> torch.Tensor:
 
 def process() -> SparseGP:
     points = torch.randn(2, 7, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(4))
-    return SparseGP(points, RadialKernel("rbf", torch.full((2, 1, 1), 0.3, dtype=torch.float64)), ["strain"])
+    return SparseGP(points, "rbf", torch.full((2, 1, 1), 0.3, dtype=torch.float64), ["strain"])
 
 
 def test_one_natural_step_on_all_data_gives_the_collapsed_bound(given: Observations, labels: torch.Tensor) -> None:

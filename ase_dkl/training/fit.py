@@ -32,7 +32,7 @@ from ase_dkl.model.space import Lattice
 from ase_dkl.model.surrogate import Surrogate, stress_offset_GPa
 from ase_dkl.training.batches import SUBSET, Batch, TrainingData
 from ase_dkl.training.contradiction import contradicted
-from ase_dkl.training.gp import BASIS_SCALE, Observations, RadialKernel, SparseGP
+from ase_dkl.training.gp import BASIS_SCALE, Observations, SparseGP
 from ase_dkl.training.inducing import FUZZIFIERS, LEAST_SPREAD, Centres, place
 from ase_dkl.training.network import FeatureExtractor
 from ase_dkl.training.stochastic import NaturalVariational
@@ -215,9 +215,7 @@ def _initialise(data: TrainingData, config: TrainConfig, start: Surrogate | None
     points = torch.tensor(np.array([each.points for each in centres]))
     spread = features.std(dim=1, keepdim=True).mean(dim=-1, keepdim=True)
     lengthscale = LENGTH_SCALE * config.n_features**0.5 * spread
-    gp = SparseGP(
-        points, RadialKernel(config.kernel, lengthscale.log()), QUANTITIES[config.quantity].slopes, data.learnt()
-    )
+    gp = SparseGP(points, config.kernel, lengthscale.log(), QUANTITIES[config.quantity].slopes, data.learnt())
     if start is not None:
         gp.go_on_from(start.process, start.report.mean_breadth)
     return _Model(extractor, gp, centres)

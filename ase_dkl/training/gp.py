@@ -80,48 +80,31 @@ class Observations:
         return torch.cat([values, kernel.functional_rows(self.features[:, :m], self.derivatives)[:, m:]], dim=1)
 
 
-class RadialKernel(nn.Module):
-    """s² κ(|ψ − ψ'| / ℓ) between rows [ψ, v, w]; one scale and one length scale for each network.
-
-    Attributes:
-        log_scale: log s, shape (K, 1, 1).
-        log_lengthscale: log ℓ, shape (K, 1, 1).
-    """
-
-    def __init__(self, kind: str, log_lengthscale: Tensor) -> None:
-        super().__init__()
-        self.kind = kind
-        self.log_lengthscale = nn.Parameter(log_lengthscale)
-        self.log_scale = nn.Parameter(torch.zeros_like(log_lengthscale))
-
-    def forward(self, x1: Tensor, x2: Tensor, diag: bool = False) -> Tensor:
-        """Covariances, shape (K, n, m), or (K, n) of x1's rows with the same rows of x2 (``diag=True``)."""
-        f = (x1.shape[-1] - 1) // 2
-        inverse = torch.exp(-self.log_lengthscale)
-        x1, x2 = (torch.cat([x[..., : 2 * f] * inverse, x[..., 2 * f :]], dim=-1) for x in (x1, x2))
-        variance = torch.exp(2 * self.log_scale)
-        if diag:
-            return variance.squeeze(-1) * kernel.covariances_row_by_row(self.kind, x1, x2)
-        return variance * kernel.covariances(self.kind, x1, x2)
-
-
 class SparseGP(nn.Module):
     """K sparse Gaussian processes, one for each network, on values and directional derivatives.
 
     Args:
         inducing_points: Z, shape (K, M, f).
-        kernel: shares the batch shape (K,).
+        kernel: "rbf" or "matern52".
+        log_lengthscale: log ℓ where training begins, shape (K, 1, 1).
         blocks: kinds of slopes, each with noise of its own.
         learnt: basis functions whose prior is as broad as the bound finds it, True or False, shape (P,); none by
             default.
     """
 
     def __init__(
-        self, inducing_points: Tensor, kernel: RadialKernel, blocks: Iterable[str] = (), learnt: Tensor | None = None
+        self,
+        inducing_points: Tensor,
+        kernel: str,
+        log_lengthscale: Tensor,
+        blocks: Iterable[str] = (),
+        learnt: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.inducing_points = nn.Parameter(inducing_points)
         self.kernel = kernel
+        self.inducing_points = nn.Parameter(inducing_points)
+        self.log_lengthscale = nn.Parameter(log_lengthscale)
+        self.log_scale = nn.Parameter(torch.zeros_like(log_lengthscale))
         each = inducing_points.new_ones(inducing_points.shape[:1])
         first = {VALUE: INITIAL_NOISE} | dict.fromkeys(blocks, INITIAL_SLOPE_NOISE)
         self.log_noise = nn.ParameterDict({kind: nn.Parameter(each * math.log(noise)) for kind, noise in first.items()})
@@ -135,17 +118,17 @@ class SparseGP(nn.Module):
             self.log_breadth.copy_(torch.tensor(breadth).log())
         if posterior.points.shape == self.inducing_points.shape:
             self.inducing_points.copy_(torch.tensor(posterior.points))
-        self.kernel.log_lengthscale.copy_(torch.tensor(posterior.lengthscale).log())
-        self.kernel.log_scale.copy_(torch.tensor(posterior.scale).log())
+        self.log_lengthscale.copy_(torch.tensor(posterior.lengthscale).log())
+        self.log_scale.copy_(torch.tensor(posterior.scale).log())
         for kind, log_noise in self.log_noise.items():
             log_noise.copy_(torch.tensor(posterior.noise[kind]).log())
 
     def cross_covariances(self, observations: Observations) -> Tensor:
         """K_oZ, shape (K, n + m t, M)."""
-        inverse = torch.exp(-self.kernel.log_lengthscale)
+        inverse = torch.exp(-self.log_lengthscale)
         derivatives = observations.derivatives
-        return torch.exp(2 * self.kernel.log_scale) * kernel.covariances_with_values(
-            self.kernel.kind,
+        return torch.exp(2 * self.log_scale) * kernel.covariances_with_values(
+            self.kernel,
             observations.features * inverse,
             None if derivatives is None else derivatives * inverse.unsqueeze(-1),
             self.inducing_points * inverse,
@@ -155,14 +138,14 @@ class SparseGP(nn.Module):
         """Diagonal of K_oo, shape (K, n + m t)."""
         derivatives = observations.derivatives
         if derivatives is not None:
-            derivatives = derivatives * torch.exp(-self.kernel.log_lengthscale).unsqueeze(-1)
-        variance = torch.exp(2 * self.kernel.log_scale).squeeze(-1)
-        return variance * kernel.variances(self.kernel.kind, observations.features, derivatives)
+            derivatives = derivatives * torch.exp(-self.log_lengthscale).unsqueeze(-1)
+        variance = torch.exp(2 * self.log_scale).squeeze(-1)
+        return variance * kernel.variances(self.kernel, observations.features, derivatives)
 
     def chol_inducing(self) -> Tensor:
         """L with L Lᵀ = K_ZZ + jitter, shape (K, M, M)."""
         covariance = self.cross_covariances(Observations(self.inducing_points, None, self.inducing_points))
-        variance = torch.exp(2 * self.kernel.log_scale)
+        variance = torch.exp(2 * self.log_scale)
         return cholesky(covariance + JITTER * variance * _identity(covariance))
 
     def basis_scale(self, count: int) -> Tensor:
@@ -255,14 +238,14 @@ class SparseGP(nn.Module):
         """What predictions take of this process and the distribution of its weights; see `Posterior`."""
         numbers = (
             self.inducing_points,
-            self.kernel.log_lengthscale.exp(),
-            self.kernel.log_scale.exp(),
+            self.log_lengthscale.exp(),
+            self.log_scale.exp(),
             whitening,
             factor,
             weights,
         )
         noise = {kind: _array(each.exp()) for kind, each in self.log_noise.items()}
-        return Posterior(self.kernel.kind, noise, *map(_array, numbers))
+        return Posterior(self.kernel, noise, *map(_array, numbers))
 
 
 def _array(numbers: Tensor) -> Floats:

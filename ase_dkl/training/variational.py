@@ -14,9 +14,9 @@ from gpytorch.variational import CholeskyVariationalDistribution, VariationalStr
 from linear_operator.utils.errors import NanError, NotPSDError
 from torch import Tensor, nn
 
-from ase_dkl.model.kernel import functional_rows
+from ase_dkl.model.kernel import covariances, covariances_row_by_row, functional_rows
 from ase_dkl.model.posterior import Posterior
-from ase_dkl.training.gp import JITTER, Observations, RadialKernel, SparseGP
+from ase_dkl.training.gp import JITTER, Observations, SparseGP
 
 
 class _ValueInducingStrategy(VariationalStrategy):  # type: ignore[misc]
@@ -26,16 +26,22 @@ class _ValueInducingStrategy(VariationalStrategy):  # type: ignore[misc]
         return super().forward(x, functional_rows(inducing_points), *args, **kwargs)
 
 
-class _Kernel(gpytorch.kernels.Kernel):  # type: ignore[misc]
-    """A process's kernel, for GPyTorch."""
+class RadialKernel(gpytorch.kernels.Kernel):  # type: ignore[misc]
+    """s² κ(|ψ − ψ'| / ℓ) of a process between rows [ψ, v, w], for GPyTorch."""
 
-    def __init__(self, radial: RadialKernel) -> None:
-        super().__init__(batch_shape=radial.log_lengthscale.shape[:-2])
-        self.radial = radial
+    def __init__(self, gp: SparseGP) -> None:
+        super().__init__(batch_shape=gp.log_lengthscale.shape[:-2])
+        self.gp = gp
 
     def forward(self, x1: Tensor, x2: Tensor, diag: bool = False, **_: Any) -> Tensor:
-        covariances: Tensor = self.radial(x1, x2, diag)
-        return covariances
+        """Covariances, shape (K, n, m), or (K, n) of x1's rows with the same rows of x2 (``diag=True``)."""
+        f = (x1.shape[-1] - 1) // 2
+        inverse = torch.exp(-self.gp.log_lengthscale)
+        x1, x2 = (torch.cat([x[..., : 2 * f] * inverse, x[..., 2 * f :]], dim=-1) for x in (x1, x2))
+        variance = torch.exp(2 * self.gp.log_scale)
+        if diag:
+            return variance.squeeze(-1) * covariances_row_by_row(self.gp.kernel, x1, x2)
+        return variance * covariances(self.gp.kernel, x1, x2)
 
 
 class VariationalGP(gpytorch.models.ApproximateGP):  # type: ignore[misc]
@@ -52,7 +58,7 @@ class VariationalGP(gpytorch.models.ApproximateGP):  # type: ignore[misc]
         super().__init__(_ValueInducingStrategy(self, gp.inducing_points.detach(), q, jitter_val=JITTER))
         self.gp = gp
         self._q = q
-        self._kernel = _Kernel(gp.kernel)
+        self._kernel = RadialKernel(gp)
         gp.inducing_points = self.variational_strategy.inducing_points
         self.mean = nn.Parameter(mean.expand(networks, -1).clone())
         self.double()
