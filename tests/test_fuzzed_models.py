@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from pathlib import Path
@@ -14,7 +13,7 @@ from safetensors.numpy import save
 
 from ase_dkl import BadModelFile, Surrogate
 from ase_dkl.arrays import Floats
-from ase_dkl.cli.info import print_model, summary
+from ase_dkl.cli.info import show
 from ase_dkl.model.model_file import pack, unpack
 
 MODELS = Path(__file__).parent / "models"
@@ -86,8 +85,8 @@ def read(content: bytes) -> Surrogate | None:
         return None
     with np.errstate(all="ignore"):
         assert all(np.isfinite(each).all() for each in answers(surrogate)[:1])
-    json.dumps(summary(surrogate), allow_nan=False)
-    print_model("m.dkl", surrogate)
+    show(surrogate, "m.dkl", as_json=True)
+    show(surrogate, "m.dkl", as_json=False)
     return surrogate
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from ase_dkl.active.status import Status
 from ase_dkl.active.stopping import Stage, Stop
 from ase_dkl.active.target import Target
-from ase_dkl.cli.live import picture, watching, words_of
+from ase_dkl.cli.live import picture, watching
 from ase_dkl.cli.terminal import heard
 
 FIRST = Stage(0, 8, 0, 0.006, 0.008, 0.030, 3e-4, (), (), 1.0, None, None, True, 12.0)
@@ -56,7 +56,7 @@ def shown(status: Status, width: int = 100) -> str:
 
 class TestWords:
     def test_tell_labels_uncertainty_and_what_it_is_held_against(self) -> None:
-        words = words_of(status())
+        words = status().words()
         assert words["labels"] == "12 done, 1 running, 3 waiting, 0 failed; at most 60"
         assert words["aim"] == f"RMS error at most 2 meV (95 %), {OFF}; tolerance 1 meV"
         assert words["σ over the box"] == "RMS 1.5, largest 9 meV per cell"
@@ -67,7 +67,7 @@ class TestWords:
         assert "stop" not in words
 
     def test_before_the_first_model(self) -> None:
-        words = words_of(status(stages=(), done=2))
+        words = status(stages=(), done=2).words()
         assert words["model"] == "none yet: the initial design comes first"
         assert words["to go"] == "not to be told yet"
         assert "aim" not in words
@@ -75,31 +75,31 @@ class TestWords:
     def test_a_target(self) -> None:
         known = replace(SECOND, target_value=97.234, target_std=1.31)
         aimed = status(stop=Stop(target=Target("C44", 1.0)), target_unit="GPa", stages=(FIRST, known))
-        assert words_of(aimed)["aim"] == f"C44 = 97.2 ± 1.3 GPa, {OFF}; tolerance 1 GPa"
-        assert words_of(replace(aimed, stages=(FIRST,)))["aim"] == "C44 is not known yet; tolerance 1 GPa"
+        assert aimed.words()["aim"] == f"C44 = 97.2 ± 1.3 GPa, {OFF}; tolerance 1 GPa"
+        assert replace(aimed, stages=(FIRST,)).words()["aim"] == "C44 is not known yet; tolerance 1 GPa"
 
     def test_a_budget_alone_is_no_aim(self) -> None:
-        assert "aim" not in words_of(status(stop=Stop(budget=60)))
+        assert "aim" not in status(stop=Stop(budget=60)).words()
 
     def test_stopping_and_stopped(self) -> None:
         reason = "The budget of 12 labels is spent."
-        words = words_of(status(reason=reason))
+        words = status(reason=reason).words()
         assert words["stop"] == f"{reason} What was begun is brought to its end."
         assert "to go" not in words
-        ended = words_of(status(reason=reason, waiting=0, running=0, alive=False, event=f"Stage 1. {reason}"))
+        ended = status(reason=reason, waiting=0, running=0, alive=False, event=f"Stage 1. {reason}").words()
         assert ended["stop"] == reason
         assert "last event" not in ended
         assert "process" not in ended
 
     def test_nobody_at_work(self) -> None:
-        assert "ase-dkl active run" in words_of(status(alive=False))["process"]
+        assert "ase-dkl active run" in status(alive=False).words()["process"]
 
 
 class TestPicture:
     def test_holds_all_words_and_two_bars(self) -> None:
         text = shown(status(), 120)
         assert "silicon" in text
-        for name, words in words_of(status()).items():
+        for name, words in status().words().items():
             assert f"{name}  " in text
             assert words in text
         assert text.count("━") > 20

@@ -6,11 +6,13 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from ase_dkl.active.plan import Plan
 from ase_dkl.active.stopping import Stage, Stop, StopReason, labels_to_go
 from ase_dkl.files import written_whole
+from ase_dkl.metrics import rmse
+from ase_dkl.shown import Shown
+from ase_dkl.wording import number, plus_minus
 
 PROGRESS = "progress.json"
 """The file in the campaign's folder that has what only the running campaign knows."""
@@ -44,8 +46,8 @@ class Progress:
             return cls()
 
 
-@dataclass(frozen=True)
-class Status:
+@dataclass(frozen=True, repr=False)
+class Status(Shown):
     """How far a campaign is.
 
     Attributes:
@@ -91,9 +93,60 @@ class Status:
         """Whether everything is done."""
         return self.reason is not None and not self.waiting and not self.running
 
-    def to_dict(self) -> dict[str, Any]:
-        """All of it, and what follows, for JSON."""
-        return {**asdict(self), "labels_to_go": self.labels_to_go, "finished": self.finished}
+    def words(self) -> dict[str, str]:
+        """A campaign's state, by what it is."""
+        rows = {"labels": f"{self.done} done, {self.running} running, {self.waiting} waiting, {self.failed} failed"}
+        if self.stop.budget is not None:
+            rows["labels"] += f"; at most {self.stop.budget}"
+        if self.reason is None:
+            rows["to go"] = "not to be told yet" if (n := self.labels_to_go) is None else f"about {n} labels"
+        if (stage := self.stage) is None:
+            rows["model"] = "none yet: the initial design comes first"
+        else:
+            rows |= self._of_stage(stage)
+        if self.event and (self.reason is None or self.reason not in self.event):
+            rows["last event"] = self.event
+        if self.reason is not None:
+            rows["stop"] = self.reason + ("" if self.finished else " What was begun is brought to its end.")
+        if not self.alive and not self.finished:
+            rows["process"] = "none is at work on it: ase-dkl active run begins, or goes on where it was"
+        return rows
+
+    def _summary(self) -> tuple[str, dict[str, str]]:
+        return f"Campaign {self.name}", {"labels": self.words()["labels"], "finished": str(self.finished)}
+
+    def _derived(self) -> tuple[str, ...]:
+        return ("labels_to_go", "finished")
+
+    def _of_stage(self, stage: Stage) -> dict[str, str]:
+        rows = {}
+        if (aim := self._aim(stage)) is not None:
+            rows["aim"] = aim
+        rms, largest = (number(1e3 * value, 3) for value in (stage.rms_uncertainty, stage.largest_uncertainty))
+        rows["σ over the box"] = f"RMS {rms}, largest {largest} meV per cell"
+        if stage.batch_errors:
+            off, expected = (number(1e3 * rmse(each), 2) for each in (stage.batch_errors, stage.batch_uncertainties))
+            rows["newest errors"] = f"{off} meV, where {expected} meV were expected (RMS, noise included)"
+        made = "trained" if stage.refitted else "conditioned on new labels"
+        rows["model"] = (
+            f"of {stage.labels} labels, {made} in {stage.seconds:.1f} s; noise {number(1e3 * stage.noise, 2)} meV"
+        )
+        return rows
+
+    def _aim(self, stage: Stage) -> str | None:
+        """What is held against the tolerance, and that."""
+        stop = self.stop
+        if (aim := stop.aim(stage)) is None:
+            return None
+        factor = f", with errors {stage.calibration:.2f} times as large as expected" * (stage.calibration > 1)
+        if stop.target is None:
+            what = "RMS error at most" if stop.measure == "rms" else "largest σ"
+            sure = " (95 %)" * (stop.measure == "rms")
+            return f"{what} {aim[0] / stage.calibration:.3g} meV{sure}{factor}; tolerance {aim[1]:g} meV"
+        unit, known = self.target_unit or "", f"{stop.target.name} is not known yet"
+        if stage.target_value is not None and stage.target_std is not None:
+            known = f"{stop.target.name} = {plus_minus(stage.target_value, stage.target_std, unit)}{factor}"
+        return f"{known}; tolerance {stop.target.tolerance:g} {unit}"
 
 
 def status_of(

@@ -7,10 +7,10 @@ import typer
 
 from ase_dkl.cli.inputs import read_structures
 from ase_dkl.cli.options import Json, Overwrite, Trust
-from ase_dkl.cli.output import check_endings, print_json, print_rich, print_table
+from ase_dkl.cli.output import check_endings, deliver, print_columns, print_json, save
 from ase_dkl.cli.terminal import in_words, note
 from ase_dkl.errors import Refused
-from ase_dkl.files import check_outputs, written_whole
+from ase_dkl.files import check_outputs
 
 if TYPE_CHECKING:
     from ase_dkl.active.plan import Plan
@@ -165,12 +165,8 @@ def _describe(plan: "Plan") -> None:
 
 
 def _print(found: "Status", plan: "Plan", as_json: bool) -> None:
-    from ase_dkl.cli.live import words_of
-
-    if as_json:
-        print_json({**found.to_dict(), "database": plan.database_shown, "folder": str(plan.folder)})
-    else:
-        print_table(f"Campaign {found.name}", words_of(found))
+    title = f"Campaign {found.name}"
+    deliver(found, title, as_json=as_json, database=plan.database_shown, folder=plan.folder)
 
 
 def _draw(figure: Path, found: "Status", plan: "Plan") -> None:
@@ -179,19 +175,13 @@ def _draw(figure: Path, found: "Status", plan: "Plan") -> None:
     if not found.stages:
         note("No figure: there is no model yet.")
         return
-    with written_whole(figure) as path:
-        campaign_figure(found, f"{plan.crystal.formula}: campaign {found.name}").savefig(path)
-    note(f"Figure in {figure}.")
+    save(figure, "Figure", campaign_figure(found, f"{plan.crystal.formula}: campaign {found.name}").savefig)
 
 
 def _print_labels(rows: list[dict[str, Any]]) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
-    for heading in ("file", "frame", "formula", "row", "energy (eV)", ""):
-        table.add_column(heading, justify="left" if heading in ("file", "formula", "") else "right")
+    shown = []
     for row in rows:
         energy = "" if row["energy_eV"] is None else f"{row['energy_eV']:.5f}"
         file, words = Path(row["file"]).name, row["error"] or ""
-        table.add_row(file, str(row["frame"]), row["formula"], str(row["id"]), energy, words)
-    print_rich(table)
+        shown.append((file, str(row["frame"]), row["formula"], str(row["id"]), energy, words))
+    print_columns(("file", "frame", "formula", "row", "energy (eV)", ""), shown)

@@ -1,11 +1,12 @@
 """`ase-dkl info`."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from ase_dkl.cli.options import Json, Model
-from ase_dkl.cli.output import print_json, print_table
-from ase_dkl.cli.terminal import in_words, warn, warnings_told
+from ase_dkl.cli.output import deliver, print_table
+from ase_dkl.cli.terminal import in_words, warn
 from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:
@@ -17,22 +18,28 @@ def info(model: Model, as_json: Json = False) -> None:
     """Show what a model is of, what it was trained on, and how good it was then."""
     from ase_dkl.model.surrogate import Surrogate
 
-    surrogate = Surrogate.load(model)
-    if as_json:
-        print_json(summary(surrogate))
-    else:
-        print_model(str(model), surrogate)
-    tell(surrogate)
+    show(Surrogate.load(model), str(model), as_json=as_json)
 
 
-def summary(surrogate: "Surrogate") -> dict[str, Any]:
-    """What a model is, how it came about, and what is the matter with it, for JSON."""
+def show(surrogate: "Surrogate", name: str, *, as_json: bool, known: Collection[str] = (), **further: Any) -> None:
+    """Print a model, and say on stderr what is the matter with it.
+
+    Args:
+        surrogate: the model.
+        name: of its file.
+        as_json: print JSON.
+        known: what was noted when it was trained and is told already.
+        further: what else belongs to the JSON.
+    """
     from ase_dkl.model.verdict import faults
 
-    return {**surrogate.to_dict(), "warnings": [*faults(surrogate)]}
+    found = faults(surrogate)
+    deliver(surrogate, name, as_json=as_json, words=partial(_print, name, surrogate), **further, warnings=found)
+    for words in (*(each for each in surrogate.report.warnings if each not in known), *found):
+        warn(words)
 
 
-def print_model(name: str, surrogate: "Surrogate") -> None:
+def _print(name: str, surrogate: "Surrogate") -> None:
     """Print a model's crystal, data, training and errors."""
     crystal, config, report = surrogate.crystal, surrogate.config, surrogate.report
     rows = {
@@ -64,17 +71,6 @@ def print_model(name: str, surrogate: "Surrogate") -> None:
         print_table(title, report.left_out.words())
     if surrogate.calibration is not None:
         _print_calibration(surrogate.calibration.summary(surrogate.quantity))
-
-
-def tell(surrogate: "Surrogate", known: Iterable[str] = ()) -> None:
-    """Say on stderr what is the matter with a model, and what was noted when it was trained but for what is known."""
-    from ase_dkl.model.verdict import warn_of
-
-    for words in surrogate.report.warnings:
-        if words not in known:
-            warn(words)
-    with warnings_told():
-        warn_of(surrogate)
 
 
 def _print_calibration(found: dict[str, Any]) -> None:

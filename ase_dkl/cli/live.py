@@ -1,4 +1,4 @@
-"""How far a campaign is, in words, and while it runs: a picture that changes in a terminal, lines elsewhere."""
+"""How far a campaign is while it runs: a picture that changes in a terminal, lines elsewhere."""
 
 from __future__ import annotations
 
@@ -15,12 +15,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 
 from ase_dkl.cli.terminal import bars, note
-from ase_dkl.metrics import rmse
-from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:
     from ase_dkl.active.status import Status
-    from ase_dkl.active.stopping import Stage
 
 _BAR: dict[str, Any] = {"width": 24, "complete_style": "blue", "finished_style": "green"}
 
@@ -51,7 +48,7 @@ def picture(status: Status) -> RenderableType:
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
-    for name, words in words_of(status).items():
+    for name, words in status.words().items():
         table.add_row(name, words)
         if name == "labels":
             table.add_row("", _labels_bar(status))
@@ -59,58 +56,6 @@ def picture(status: Status) -> RenderableType:
             table.add_row("", _aim_bar(status))
     style = "green" if status.finished else "blue"
     return Panel(table, title=status.name, title_align="left", border_style=style)
-
-
-def words_of(status: Status) -> dict[str, str]:
-    """A campaign's state, by what it is."""
-    rows = {"labels": f"{status.done} done, {status.running} running, {status.waiting} waiting, {status.failed} failed"}
-    if status.stop.budget is not None:
-        rows["labels"] += f"; at most {status.stop.budget}"
-    if status.reason is None:
-        rows["to go"] = "not to be told yet" if (n := status.labels_to_go) is None else f"about {n} labels"
-    if (stage := status.stage) is None:
-        rows["model"] = "none yet: the initial design comes first"
-    else:
-        rows |= _of_stage(status, stage)
-    if status.event and (status.reason is None or status.reason not in status.event):
-        rows["last event"] = status.event
-    if status.reason is not None:
-        rows["stop"] = status.reason + ("" if status.finished else " What was begun is brought to its end.")
-    if not status.alive and not status.finished:
-        rows["process"] = "none is at work on it: ase-dkl active run begins, or goes on where it was"
-    return rows
-
-
-def _of_stage(status: Status, stage: Stage) -> dict[str, str]:
-    rows = {}
-    if (aim := _aim(status, stage)) is not None:
-        rows["aim"] = aim
-    rms, largest = (number(1e3 * value, 3) for value in (stage.rms_uncertainty, stage.largest_uncertainty))
-    rows["σ over the box"] = f"RMS {rms}, largest {largest} meV per cell"
-    if stage.batch_errors:
-        off, expected = (number(1e3 * rmse(each), 2) for each in (stage.batch_errors, stage.batch_uncertainties))
-        rows["newest errors"] = f"{off} meV, where {expected} meV were expected (RMS, noise included)"
-    made = "trained" if stage.refitted else "conditioned on new labels"
-    rows["model"] = (
-        f"of {stage.labels} labels, {made} in {stage.seconds:.1f} s; noise {number(1e3 * stage.noise, 2)} meV"
-    )
-    return rows
-
-
-def _aim(status: Status, stage: Stage) -> str | None:
-    """What is held against the tolerance, and that."""
-    stop = status.stop
-    if (aim := stop.aim(stage)) is None:
-        return None
-    unit, factor = "meV", f", with errors {stage.calibration:.2f} times as large as expected" * (stage.calibration > 1)
-    if stop.target is None:
-        what = "RMS error at most" if stop.measure == "rms" else "largest σ"
-        sure = " (95 %)" * (stop.measure == "rms")
-        return f"{what} {aim[0] / stage.calibration:.3g} {unit}{sure}{factor}; tolerance {aim[1]:g} {unit}"
-    unit, known = status.target_unit or "", f"{stop.target.name} is not known yet"
-    if stage.target_value is not None and stage.target_std is not None:
-        known = f"{stop.target.name} = {plus_minus(stage.target_value, stage.target_std, unit)}{factor}"
-    return f"{known}; tolerance {stop.target.tolerance:g} {unit}"
 
 
 class _Nothing:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,6 +65,18 @@ def print_table(title: str, rows: Mapping[str, str]) -> None:
         table.add_row(name, value)
     # As a title of the table it would be broken to the table's width.
     typer.secho(title, file=sys.stdout, italic=True)
+    print_rich(table)
+
+
+def print_columns(headings: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Print columns: names of files and of substances, and what has no heading, from the left, numbers to the right."""
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False)
+    for heading in headings:
+        table.add_column(heading, justify="left" if heading in ("file", "formula", "") else "right")
+    for row in rows:
+        table.add_row(*row)
     print_rich(table)
 
 

@@ -8,7 +8,7 @@ import typer
 
 from ase_dkl.cli.inputs import opened, paths_of, read_structures
 from ase_dkl.cli.options import Append, Json, Model, Overwrite, Pbc
-from ase_dkl.cli.output import check_append, print_json, print_rich
+from ase_dkl.cli.output import check_append, print_columns, print_json
 from ase_dkl.cli.terminal import in_words, note
 from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs, written_rows, written_whole
@@ -83,11 +83,7 @@ def predict(
         for source, atoms, numbers in zip(sources, structures, predicted, strict=True)
     ]
     if output is not None:
-        if output.suffix == ".db":
-            _write_database(output, structures, prediction, append)
-        else:
-            with written_whole(output) as path:
-                _write(path, rows, structures, prediction)
+        _write(output, rows, structures, prediction, append)
         note(f"{len(rows)} predictions {'added to' if append else 'in'} {output}.")
     if as_json:
         print_json(rows)
@@ -127,72 +123,46 @@ def _intervals(surrogate: "Surrogate", prediction: "Prediction", level: float, o
     return [dict.fromkeys(row) if beyond else row for row, beyond in zip(rows_of(ends), outside, strict=True)]
 
 
-def _write(path: Path, rows: list[dict[str, Any]], structures: "list[Atoms]", prediction: "Prediction") -> None:
-    if path.suffix == ".csv":
-        write_csv(path, rows)
-    elif path.suffix == ".json":
-        path.write_text(json.dumps(rows, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    else:
-        _write_extxyz(path, structures, prediction)
-
-
-def _write_database(path: Path, structures: "list[Atoms]", prediction: "Prediction", append: bool) -> None:
-    from ase_dkl.calculator import database_fields
-
-    with written_rows(path, append=append) as database:
-        for i, atoms in enumerate(structures):
-            database.write(_labelled(atoms, prediction, i), **database_fields(_uncertainties(prediction, i)))
-
-
-def _write_extxyz(path: Path, structures: "list[Atoms]", prediction: "Prediction") -> None:
+def _write(
+    output: Path, rows: list[dict[str, Any]], structures: "list[Atoms]", prediction: "Prediction", append: bool
+) -> None:
     import ase.io
 
-    frames = [_labelled(atoms, prediction, i) for i, atoms in enumerate(structures)]
-    for i, atoms in enumerate(frames):
-        atoms.info |= _uncertainties(prediction, i)
-    ase.io.write(path, frames, format="extxyz")
+    from ase_dkl.calculator import database_fields
+    from ase_dkl.mechanics.scanned import with_predicted
 
-
-def _labelled(atoms: "Atoms", prediction: "Prediction", i: int) -> "Atoms":
-    """The structure with the predicted energy and stress attached, and none of the labels it came with."""
-    from ase import Atoms
-    from ase.calculators.singlepoint import SinglePointCalculator
-
-    bare = Atoms(atoms.symbols, positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-    energy = float(prediction.energy[i])
-    bare.calc = SinglePointCalculator(
-        bare, energy=energy, free_energy=energy, stress=prediction.slopes["strain"].mean[i]
-    )
-    bare.calc.name = "dkl"
-    return bare
-
-
-def _uncertainties(prediction: "Prediction", i: int) -> dict[str, Any]:
-    return {
-        "energy_uncertainty": float(prediction.energy_uncertainty[i]),
-        "stress_uncertainty": prediction.slopes["strain"].std[i],
-    }
+    # Without the labels that the structures came with.
+    bare = [ase.Atoms(each.symbols, positions=each.positions, cell=each.cell, pbc=each.pbc) for each in structures]
+    frames = [with_predicted(atoms, prediction, i) for i, atoms in enumerate(bare)]
+    if output.suffix == ".db":
+        with written_rows(output, append=append) as database:
+            for atoms in frames:
+                database.write(atoms, **database_fields(atoms.info))
+        return
+    with written_whole(output) as path:
+        if output.suffix == ".csv":
+            write_csv(path, rows)
+        elif output.suffix == ".json":
+            path.write_text(json.dumps(rows, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+        else:
+            ase.io.write(path, frames, format="extxyz")
 
 
 def _print(rows: list[dict[str, Any]], level: float | None) -> None:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False)
     interval = () if level is None else (f"{100 * level:.6g} % interval (eV)",)
-    for heading in ("file", "frame", "formula", "energy (eV)", *interval, "pressure (GPa)", ""):
-        table.add_column(heading, justify="left" if heading in ("file", "formula", "") else "right")
-    for row in rows:
-        pressure = -sum(row[f"stress_{c}_GPa"] for c in ("xx", "yy", "zz")) / 3
-        table.add_row(
+    shown = [
+        (
             Path(row["file"]).name,
             str(row["frame"]),
             row["formula"],
             plus_minus(row["energy_eV"], row["energy_uncertainty_eV"]),
             *(() if level is None else (_interval(row),)),
-            number(pressure, 4),
+            number(-sum(row[f"stress_{c}_GPa"] for c in ("xx", "yy", "zz")) / 3, 4),
             "extrapolation" if row["outside_domain"] else "",
         )
-    print_rich(table)
+        for row in rows
+    ]
+    print_columns(("file", "frame", "formula", "energy (eV)", *interval, "pressure (GPa)", ""), shown)
 
 
 def _interval(row: dict[str, Any]) -> str:

@@ -5,10 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ase_dkl.cli.info import print_model, summary, tell
+from ase_dkl.cli.info import show
 from ase_dkl.cli.inputs import named, paths_of
 from ase_dkl.cli.options import Databases, Json, Overwrite, Pbc, Select
-from ase_dkl.cli.output import print_json
 from ase_dkl.cli.terminal import bars, in_words, note, warn
 from ase_dkl.files import check_outputs
 from ase_dkl.model.mean import MeanName
@@ -105,11 +104,7 @@ def train(
             rows, config, chosen=_from_campaigns(rows, databases, select), progress=bars()
         )
     surrogate.save(output)
-    if as_json:
-        print_json({"model": str(output), **summary(surrogate)})
-    else:
-        print_model(str(output), surrogate)
-    tell(surrogate, known=dataset.warnings)
+    show(surrogate, str(output), as_json=as_json, known=dataset.warnings, model=output)
 
 
 def _describe(dataset: "Dataset", databases: list[str]) -> None:

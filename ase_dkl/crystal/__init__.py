@@ -1,5 +1,5 @@
 """What stands still: the reference crystal, its symmetry, and how structures are mapped onto it."""
 
-from ase_dkl.crystal.crystal import BadReference, Crystal, DisplacedIons, Mapped, NotThisCrystal
+import lazy_loader
 
-__all__ = ["BadReference", "Crystal", "DisplacedIons", "Mapped", "NotThisCrystal"]
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

@@ -164,21 +164,10 @@ class Scanned(Shown, ABC):
         Uncertainties are in `atoms.info`, as is `outside_domain`: `ase.io.write("scan.xyz", atoms)` keeps them, and
         `database.write(atoms, **ase_dkl.database_fields(atoms.info))` does so in an ASE database.
         """
-        from ase.calculators.singlepoint import SinglePointCalculator
-
-        prediction = self.prediction
         frames = []
         for i, cell in enumerate(self.cells.reshape(-1, 3, 3)):
-            atoms = self.surrogate.crystal.atoms(cell)
-            energy = float(prediction.energy[i])
-            results: dict[str, Any] = {"energy": energy, "free_energy": energy}
-            atoms.info["energy_uncertainty"] = float(prediction.energy_uncertainty[i])
-            if (stress := prediction.slopes.get("strain")) is not None:
-                results["stress"], atoms.info["stress_uncertainty"] = stress.mean[i], stress.std[i]
-            atoms.info["outside_domain"] = bool(self.outside.flat[i])
-            atoms.calc = SinglePointCalculator(atoms, **results)
-            atoms.calc.name = "dkl"
-            frames.append(atoms)
+            frames.append(with_predicted(self.surrogate.crystal.atoms(cell), self.prediction, i))
+            frames[-1].info["outside_domain"] = bool(self.outside.flat[i])
         return frames
 
     def _summary(self) -> tuple[str, dict[str, str]]:
@@ -206,6 +195,20 @@ def columns(prediction: Prediction) -> dict[str, Floats]:
     if (stress := prediction.slopes.get("strain")) is None:
         return energies
     return energies | _six("stress_{}_GPa", stress.mean / GPa) | _six("stress_{}_uncertainty_GPa", stress.std / GPa)
+
+
+def with_predicted(atoms: Atoms, prediction: Prediction, i: int) -> Atoms:
+    """Attach what is predicted of one structure as its energy and stress, with the uncertainties in `atoms.info`."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    energy = float(prediction.energy[i])
+    results: dict[str, Any] = {"energy": energy, "free_energy": energy}
+    atoms.info["energy_uncertainty"] = float(prediction.energy_uncertainty[i])
+    if (stress := prediction.slopes.get("strain")) is not None:
+        results["stress"], atoms.info["stress_uncertainty"] = stress.mean[i], stress.std[i]
+    atoms.calc = SinglePointCalculator(atoms, **results)
+    atoms.calc.name = "dkl"
+    return atoms
 
 
 def predict(surrogate: LatticeEnergy, cells: Floats, stress: bool) -> tuple[Prediction, NDArray[np.bool_]]:
