@@ -10,16 +10,15 @@ import pytest
 from ase.build import bulk
 from ase.calculators.calculator import BaseCalculator
 from ase.calculators.emt import EMT
+from commands import Command
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from test_cli_active import SETTINGS
-from typer.testing import CliRunner
 
 from ase_dkl import Surrogate
 from ase_dkl.active.on_the_fly import ActiveCalculator
 from ase_dkl.active.store import Store, transactions
 from ase_dkl.addresses import check_server, display_name, without_secrets
-from ase_dkl.cli import app
 from ase_dkl.dataset.sources import read_rows
 
 
@@ -147,7 +146,7 @@ def test_commands_tell_no_password(
 
 
 def check_command(*arguments: str) -> None:
-    result = CliRunner().invoke(app, list(arguments))
+    result = Command().run(*arguments)
     assert result.exit_code, arguments
     assert isinstance(result.exception, SystemExit), result.exception
     check(result.output)

@@ -13,10 +13,10 @@ import pytest
 from ase.build import bulk
 from commands import Command
 from matplotlib.image import imread
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from ase_dkl import Dataset, Surrogate
-from ase_dkl.cli.active import TEMPLATE, active
+from ase_dkl.cli.active import TEMPLATE
 
 SETTINGS = """
 [campaign]
@@ -276,7 +276,7 @@ def test_code_of_strangers_is_run_only_where_it_is_trusted(
     (file.parent / "slow.py").write_text(f"open({str(ran)!r}, 'w')\n{SLOW}")
     file.write_text(SETTINGS.replace(old, new) if old else SETTINGS)
     for command in (["run", str(file)], ["label", str(file), "copper.xyz"]):
-        result = CliRunner().invoke(active, command)
+        result = Command("active").run(*command)
         assert result.exit_code == 1
         said = " ".join(result.stderr.split())
         assert words.format(folder=file.parent).replace("ase-dkl's", "ase_dkl's") in said
@@ -290,7 +290,7 @@ def test_code_of_strangers_is_run_only_where_it_is_trusted(
 def test_ases_own_calculators_need_no_trust(file: Path) -> None:
     text = SETTINGS.replace("slow.py:make", "ase.calculators.emt:EMT").partition("[executor]")[0]
     file.write_text(text.replace("budget = 12", "budget = 6"))
-    result = CliRunner().invoke(active, ["run", str(file)])
+    result = Command("active").run("run", file)
     assert result.exit_code == 0, result.output
 
 

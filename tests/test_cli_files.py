@@ -6,10 +6,9 @@ from pathlib import Path
 
 import ase.io
 import pytest
-from typer.testing import CliRunner
+from commands import Command
 
 from ase_dkl import Surrogate, srtio3
-from ase_dkl.cli import app
 
 LINE = ("--along", "a", "--range", "0", "0.1")
 OUTPUTS: Mapping[str, tuple[str, ...]] = {
@@ -47,7 +46,7 @@ DFT = (
 
 
 def refused(words: str, *arguments: str) -> None:
-    result = CliRunner().invoke(app, arguments)
+    result = Command().run(*arguments)
     assert result.exit_code == 1, result.output
     assert result.stdout == ""
     assert words in " ".join(result.stderr.split())

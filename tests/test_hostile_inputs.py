@@ -13,10 +13,9 @@ import pytest
 from ase import Atoms
 from ase.build import bulk, graphene, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
+from commands import Command
 from made import labelled
-from typer.testing import CliRunner, Result
-
-from ase_dkl.cli import app
+from typer.testing import Result
 
 Maker = Callable[[Path], Path]
 
@@ -303,7 +302,7 @@ def told_in_words(result: Result, folder: Path, before: set[Path]) -> str:
 def test_training_on_it_is_refused(name: str, tmp_path: Path) -> None:
     path = DATA[name](tmp_path)
     before = set(tmp_path.rglob("*"))
-    result = CliRunner().invoke(app, ["train", str(path), "-o", str(tmp_path / "x.dkl"), "--test-fraction", "0"])
+    result = Command().run("train", path, "-o", tmp_path / "x.dkl", "--test-fraction", "0")
     told_in_words(result, tmp_path, before)
 
 
@@ -311,14 +310,14 @@ def test_training_on_it_is_refused(name: str, tmp_path: Path) -> None:
 def test_evaluating_on_it_is_refused(name: str, tmp_path: Path, model_file: Path) -> None:
     path = DATA[name](tmp_path)
     before = set(tmp_path.rglob("*"))
-    told_in_words(CliRunner().invoke(app, ["evaluate", str(model_file), str(path)]), tmp_path, before)
+    told_in_words(Command().run("evaluate", model_file, path), tmp_path, before)
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_predicting_it_is_refused(name: str, tmp_path: Path, model_file: Path) -> None:
     path = STRUCTURES[name](tmp_path)
     before = set(tmp_path.rglob("*"))
-    result = CliRunner().invoke(app, ["predict", str(model_file), str(path), "-o", str(tmp_path / "out.csv")])
+    result = Command().run("predict", model_file, path, "-o", tmp_path / "out.csv")
     told_in_words(result, tmp_path, before)
 
 
@@ -328,5 +327,5 @@ def test_a_model_like_it_is_refused(name: str, tmp_path: Path, model_file: Path)
     (tmp_path / "x.dkl").write_bytes(MODELS[name](whole))
     assert (tmp_path / "x.dkl").read_bytes() != whole
     before = set(tmp_path.rglob("*"))
-    error = told_in_words(CliRunner().invoke(app, ["info", str(tmp_path / "x.dkl")]), tmp_path, before)
+    error = told_in_words(Command().run("info", tmp_path / "x.dkl"), tmp_path, before)
     assert "x.dkl" in error

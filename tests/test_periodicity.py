@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk, mx2
-from typer.testing import CliRunner
+from commands import Command
 
 from ase_dkl import BadDataset, Crystal, Dataset, DKLCalculator, NotThisCrystal, Surrogate, TrainConfig, fit
-from ase_dkl.cli import app
 from ase_dkl.crystal.periodicity import empty_space, in_dimension, periodic_axes, vacuum_that_never_varies
 
 CASES = Path(__file__).parent / "cases"
@@ -136,13 +135,13 @@ class TestModelOfASheet:
     def test_commands(self, sheet: Surrogate, tmp_path: Path) -> None:
         sheet.save(tmp_path / "sheet.dkl")
         said = CASES / "phosphorene_ttt.xyz"
-        run: Callable[..., str] = lambda *words: CliRunner().invoke(app, [str(word) for word in words]).stdout  # noqa: E731
+        run: Callable[..., str] = lambda *words: Command().run(*words).stdout  # noqa: E731
         flat = run("predict", tmp_path / "sheet.dkl", CASES / "phosphorene_ok.xyz", "--json")
         for options in ([], ["--pbc", "TTF"]):
             found = run("predict", tmp_path / "sheet.dkl", said, "--json", *options)
             assert found.replace("phosphorene_ttt", "phosphorene_ok") == flat
             assert '"n": 20' in run("evaluate", tmp_path / "sheet.dkl", said, "--json", *options)
-        result = CliRunner().invoke(app, ["evaluate", str(tmp_path / "sheet.dkl"), str(said), "--pbc", "TTX"])
+        result = Command().run("evaluate", tmp_path / "sheet.dkl", said, "--pbc", "TTX")
         assert result.exit_code == 2
         assert "does not name the periodic axes" in result.output
 

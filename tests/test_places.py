@@ -13,11 +13,10 @@ import pytest
 from ase import Atoms
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
+from commands import Command
 from dft_outputs import outcar, strained_copper
-from typer.testing import CliRunner
 
 from ase_dkl import BadDataset, Dataset, Surrogate
-from ase_dkl.cli import app
 from ase_dkl.cli.inputs import read_structures
 from ase_dkl.dataset.sources import read
 
@@ -169,10 +168,10 @@ def test_commands_take_several(
         atoms.calc = SinglePointCalculator(atoms, energy=float(prediction.energy[0]), stress=prediction.stress[0])
         ase.io.write(f"runs/{i}.xyz", atoms, format="extxyz")
     for sources in (["runs"], ["runs/*.xyz"], ["runs/0.xyz", "runs/1.xyz"]):
-        result = CliRunner().invoke(app, ["evaluate", str(model_file), *sources, "--json"])
+        result = Command().run("evaluate", model_file, *sources, "--json")
         assert json.loads(result.stdout)["n"] == 2
-        result = CliRunner().invoke(app, ["predict", str(model_file), *sources, "--json"])
+        result = Command().run("predict", model_file, *sources, "--json")
         assert [row["file"] for row in json.loads(result.stdout)] == ["runs/0.xyz", "runs/1.xyz"]
-    refused = CliRunner().invoke(app, ["predict", str(model_file), "runs/*.xyz", "-o", "runs/1.xyz", "--overwrite"])
+    refused = Command().run("predict", model_file, "runs/*.xyz", "-o", "runs/1.xyz", "--overwrite")
     assert refused.exit_code == 1
     assert "is read here" in refused.stderr

@@ -10,11 +10,11 @@ from ase.build import fcc111
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
+from commands import Command
 from scipy.spatial.transform import Rotation
-from typer.testing import CliRunner, Result
+from typer.testing import Result
 
 from ase_dkl import Dataset, Evaluation, Surrogate, TrainConfig, fit, srtio3
-from ase_dkl.cli import app
 from ase_dkl.mechanics.points import points_on_line
 from ase_dkl.metrics import coverage
 from ase_dkl.model.evaluation import evaluate
@@ -199,7 +199,7 @@ def test_data_cannot_end_the_script_that_holds_them() -> None:
 
 class TestCommand:
     def run(self, *arguments: object) -> Result:
-        return CliRunner().invoke(app, ["report", *(str(argument) for argument in arguments)])
+        return Command("report").run(*arguments)
 
     def test_writes_a_page(self, model_file: Path, tmp_path: Path) -> None:
         path = tmp_path / "report.html"

@@ -5,10 +5,8 @@ from pathlib import Path
 
 import pytest
 from ase.build import bulk
+from commands import Command
 from test_cli_active import SETTINGS, SLOW
-from typer.testing import CliRunner
-
-from ase_dkl.cli.active import active
 
 HUGE = "9" * 400
 REPLACED = [
@@ -89,7 +87,7 @@ def tried(folder: Path, content: bytes) -> None:
     file = folder / "campaign.toml"
     file.write_bytes(content)
     before = sorted(folder.rglob("*"))
-    result = CliRunner().invoke(active, ["run", str(file), "--trust"])
+    result = Command("active").run("run", file, "--trust")
     assert isinstance(result.exception, SystemExit), result.exception
     assert result.exit_code == 1
     assert result.stdout == ""

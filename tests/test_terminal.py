@@ -10,11 +10,10 @@ from typing import Any
 
 import pytest
 import typer
-from typer.testing import CliRunner
+from commands import Command
 
 import ase_dkl
 from ase_dkl import ExtrapolationWarning
-from ase_dkl.cli import app
 from ase_dkl.cli.encoding import in_ascii, write_in_any_encoding
 from ase_dkl.cli.options import finite
 from ase_dkl.cli.output import print_table
@@ -93,18 +92,18 @@ class TestHowMuchIsSaid:
     def test_options_stand_before_or_after_the_command(self, model_file: Path, tmp_path: Path, arguments: Any) -> None:
         output = ["scan", model_file, "--along", "a", "--range", "0", "0.1", "-n", "3", "-o", tmp_path / "scan.csv"]
         command = [each for name in arguments for each in (output if name == "label" else [name])]
-        assert CliRunner().invoke(app, [str(each) for each in command]).stderr == ""
+        assert Command().run(*command).stderr == ""
 
     def test_more(self, model_file: Path) -> None:
-        result = CliRunner().invoke(app, ["-v", "info", str(model_file)])
+        result = Command().run("-v", "info", model_file)
         assert "info: 0." in result.stderr
-        result = CliRunner().invoke(app, ["info", "nowhere.dkl", "-v"])
+        result = Command().run("info", "nowhere.dkl", "-v")
         assert "Traceback" in result.stderr
         assert "Error: nowhere.dkl cannot be read" in result.stderr
 
 
 def test_version() -> None:
-    result = CliRunner().invoke(app, ["--version"])
+    result = Command().run("--version")
     assert result.stdout.startswith(f"ase-dkl {ase_dkl.__version__} (Python ")
 
 

@@ -13,6 +13,7 @@ from ase_dkl.cli.inputs import opened
 from ase_dkl.cli.options import Json, Model, Overwrite, Pressure, Symmetry
 from ase_dkl.cli.output import check_endings, deliver, print_rich, print_table, save
 from ase_dkl.cli.terminal import in_words, note
+from ase_dkl.crystal.lattice import VOIGT_NAMES
 from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs
 from ase_dkl.wording import NOT_KNOWN, plus_minus
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
 
     Constants = ElasticConstants | SheetConstants | ChainStiffness
     Further = dict[str, Floats]
-
-STRAINS = ("xx", "yy", "zz", "yz", "xz", "xy")
 
 
 @in_words
@@ -123,7 +122,7 @@ def _print_matrix(title: str, values: "Floats", std: "Floats", undetermined: tup
     from rich.table import Table
 
     numbers = range(1, 7) if len(values) == 6 else (1, 2, 6)
-    names = [STRAINS[number - 1] for number in numbers]
+    names = [VOIGT_NAMES[number - 1] for number in numbers]
     table = Table(box=None, pad_edge=False)
     for name in ("", *names):
         table.add_column(name, justify="right", no_wrap=True)

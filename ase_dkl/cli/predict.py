@@ -10,6 +10,7 @@ from ase_dkl.cli.inputs import opened, paths_of, read_structures
 from ase_dkl.cli.options import Append, Json, Model, Overwrite, Pbc
 from ase_dkl.cli.output import check_append, print_columns, print_json
 from ase_dkl.cli.terminal import in_words, note
+from ase_dkl.crystal.lattice import VOIGT_NAMES
 from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs, written_rows, written_whole
 from ase_dkl.tables import rows_of, write_csv
@@ -114,7 +115,7 @@ def _intervals(surrogate: "Surrogate", prediction: "Prediction", level: float, o
     found = surrogate.calibration.intervals(prediction, level, outside=outside)
     ends = {f"energy_{end}_eV": found.energy[:, i] for i, end in enumerate(("low", "high"))}
     if found.stress is not None:
-        for j, name in enumerate(("xx", "yy", "zz", "yz", "xz", "xy")):
+        for j, name in enumerate(VOIGT_NAMES):
             ends |= {f"stress_{name}_{end}_GPa": found.stress[:, j, i] / GPa for i, end in enumerate(("low", "high"))}
     for words in surrogate.calibration.notes:
         note(f"Note: {words}")

@@ -13,6 +13,7 @@ from ase_dkl.cli.output import check_endings, deliver, save
 from ase_dkl.cli.terminal import bars, in_words, note
 from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs
+from ase_dkl.mechanics.paths import ALONG
 from ase_dkl.tables import as_csv, rows_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from ase_dkl.mechanics.scan import Scan
     from ase_dkl.model.surrogate import Surrogate
 
-WHAT = "a, b, c, alpha, beta, gamma, volume, area (of a sheet), xx, yy, zz, yz, xz, xy"
+WHAT = ", ".join(ALONG).replace("area", "area (of a sheet)")
 
 
 @in_words

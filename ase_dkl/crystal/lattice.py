@@ -23,6 +23,7 @@ from ase_dkl.arrays import Array, Floats, namespace
 
 VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 """Voigt order xx, yy, zz, yz, xz, xy (ASE's)."""
+VOIGT_NAMES = tuple("xyz"[i] + "xyz"[j] for i, j in VOIGT)
 
 NAMES: tuple[tuple[str, ...], ...] = ((), ("a",), ("a", "b", "gamma"), ("a", "b", "c", "alpha", "beta", "gamma"))
 """The lattice parameters, by the number of periodic rows."""

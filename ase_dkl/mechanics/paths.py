@@ -13,14 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
-from ase_dkl.crystal.lattice import STRAIN_GENERATORS, VOIGT, metric
+from ase_dkl.crystal.lattice import STRAIN_GENERATORS, VOIGT, VOIGT_NAMES, metric
 from ase_dkl.errors import Refused
 
 LENGTHS = ("a", "b", "c")
 ANGLES = {"alpha": (1, 2), "beta": (0, 2), "gamma": (0, 1)}
 MEASURES = {"area": 2, "volume": 3}
 """How many periodic axes it takes to have one."""
-STRAINS = ("xx", "yy", "zz", "yz", "xz", "xy")
+STRAINS = VOIGT_NAMES
 PARAMETERS = (*LENGTHS, *ANGLES, *MEASURES)
 ALONG = (*PARAMETERS, *STRAINS)
 """What can be scanned by its name."""

@@ -9,6 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from ase_dkl.arrays import Floats
+from ase_dkl.crystal.lattice import VOIGT_NAMES
 from ase_dkl.figures.plots import BLUE, ORANGE
 from ase_dkl.mechanics.chain import ChainStiffness, chain_stiffness
 from ase_dkl.mechanics.elastic import ElasticConstants, elastic_constants
@@ -107,7 +108,7 @@ def _show(section: Section, found: ElasticConstants | SheetConstants, C: Floats,
 
 
 def _stiffness(C: Floats, std: Floats, unit: str) -> str:
-    names = ["xx", "yy", "zz", "yz", "xz", "xy"] if len(C) == 6 else ["xx", "yy", "xy"]
+    names = list(VOIGT_NAMES) if len(C) == 6 else ["xx", "yy", "xy"]
     largest = float(np.abs(C).max())
     nothing = (np.abs(C) < 1e-6 * largest) & (std < 1e-6 * largest)
     text = [

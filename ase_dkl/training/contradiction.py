@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.invariants import Invariants
-from ase_dkl.crystal.lattice import volumes
+from ase_dkl.crystal.lattice import VOIGT_NAMES, volumes
 from ase_dkl.dataset import Dataset
 from ase_dkl.model.labels import Labels
 from ase_dkl.model.records import Contradiction
@@ -50,7 +50,6 @@ TOGETHER = 2000
 MOST = 0.25
 """Part of the rows. Where more are suspects, the polynomials are wrong, or all labels are."""
 
-VOIGT_NAMES = ("xx", "yy", "zz", "yz", "xz", "xy")
 
 Mask = NDArray[np.bool_]
 
