@@ -55,7 +55,7 @@ class Hooke:
 
     def extrapolation(self, cells: ArrayLike) -> Extrapolation:
         n = len(np.asarray(cells))
-        return Extrapolation(np.zeros((n, 1, 6)), np.zeros(n), 1.0, self.crystal.parameters)
+        return Extrapolation(np.zeros((n, 1, 6)), np.zeros(n), 1.0, self.crystal.kind.parameters)
 
 
 @pytest.fixture(scope="module")

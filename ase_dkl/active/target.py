@@ -16,7 +16,7 @@ from ase_dkl.errors import Refused
 from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium, lattice_tangents
 from ase_dkl.mechanics.linear import Linear
 from ase_dkl.mechanics.sheet import N_PER_M
-from ase_dkl.mechanics.stiffness import COMPONENTS, in_standard_frame, linearised, stiffness
+from ase_dkl.mechanics.stiffness import in_standard_frame, linearised, stiffness
 
 if TYPE_CHECKING:
     from ase_dkl.crystal import Crystal
@@ -103,13 +103,13 @@ class Target:
 
     def _names(self, crystal: Crystal) -> list[str]:
         d = crystal.dimension
-        components = [i + 1 for i in COMPONENTS.get(d, [])]
+        components = [i + 1 for i in crystal.kind.components]
         elastic = [f"C{i}{j}" for i in components for j in components if i <= j]
-        return [*elastic, *(["B0", "V0"] if d == 3 else ["A0"] * (d == 2)), *crystal.parameters]
+        return [*elastic, *(["B0", "V0"] if d == 3 else ["A0"] * (d == 2)), *crystal.kind.parameters]
 
     def _elastic(self, surrogate: Surrogate, found: Equilibrium) -> tuple[float, Floats, Floats]:
         crystal = surrogate.crystal
-        components = COMPONENTS[crystal.dimension]
+        components = crystal.kind.components
         n = len(components)
         mean, linear = linearised(surrogate, found, stiffness)
         unit = GPa if n == 6 else N_PER_M

@@ -54,7 +54,7 @@ def elastic(
         dimension = surrogate.crystal.dimension
         if dimension < 3 and (pressure or third_order or plot is not None):
             raise Refused(
-                f"{model} is a model of a {'sheet or slab' if dimension == 2 else 'chain'}: --pressure, --third-order "
+                f"{model} is a model of a {surrogate.crystal.kind.name}: --pressure, --third-order "
                 "and --plot are for bulk crystals. Leave them out."
             )
         found = _constants(surrogate, pressure, symmetry)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats, Integers
 from ase_dkl.crystal.equivalent import Neighbourhood
-from ase_dkl.crystal.lattice import GREEK, NAMES, lattice_parameters, metric, normals, unit_of
+from ase_dkl.crystal.lattice import GREEK, KINDS, Kind, lattice_parameters, metric, normals, unit_of
 from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE, DisplacedIons, NotThisCrystal, Pattern
 from ase_dkl.crystal.motif import LOOSEST, Motif
 from ase_dkl.crystal.operations import Operations
@@ -168,9 +168,9 @@ class Crystal(Shown):
         return int(np.count_nonzero(self.pbc))
 
     @property
-    def parameters(self) -> tuple[str, ...]:
-        """Names of the lattice parameters."""
-        return NAMES[self.dimension]
+    def kind(self) -> Kind:
+        """What is periodic in so many dimensions."""
+        return KINDS[self.dimension]
 
     def vectors(self, cells: Floats) -> Floats:
         """Periodic lattice vectors of cells, shape (..., 3, 3) → (..., d, 3)."""
@@ -282,7 +282,7 @@ class Crystal(Shown):
         parameters = lattice_parameters(metric(self.vectors(self.cell))).tolist()
         rows = {
             GREEK.get(name, name): f"{number(value)}{' ' * (len(name) == 1)}{unit_of(name)}"
-            for name, value in zip(self.parameters, parameters, strict=True)
+            for name, value in zip(self.kind.parameters, parameters, strict=True)
         }
         return self._description, rows
 

@@ -15,6 +15,7 @@ in whatever axes are periodic; lengths in Å, angles in degrees.
 """
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,8 +26,35 @@ VOIGT = ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1))
 """Voigt order xx, yy, zz, yz, xz, xy (ASE's)."""
 VOIGT_NAMES = tuple("xyz"[i] + "xyz"[j] for i, j in VOIGT)
 
-NAMES: tuple[tuple[str, ...], ...] = ((), ("a",), ("a", "b", "gamma"), ("a", "b", "c", "alpha", "beta", "gamma"))
-"""The lattice parameters, by the number of periodic rows."""
+
+@dataclass(frozen=True)
+class Kind:
+    """What is periodic in d dimensions.
+
+    Attributes:
+        name: what people call it.
+        parameters: names of the lattice parameters.
+        size: what its cells have: a length, an area or a volume.
+        size_unit: the unit of that.
+        stress: what pulls at it.
+        components: Voigt components of strain and stress that it has, along x and in the xy plane where it has not all.
+    """
+
+    name: str
+    parameters: tuple[str, ...]
+    size: str
+    size_unit: str
+    stress: str
+    components: tuple[int, ...]
+
+
+KINDS = (
+    Kind("cluster", (), "number of atoms", "", "force", ()),
+    Kind("chain", ("a",), "length", "Å", "force", (0,)),
+    Kind("sheet or slab", ("a", "b", "gamma"), "area", "Å²", "stress in the plane", (0, 1, 5)),
+    Kind("crystal", ("a", "b", "c", "alpha", "beta", "gamma"), "volume", "Å³", "stress", (0, 1, 2, 3, 4, 5)),
+)
+"""By the number of periodic rows, d."""
 GREEK = {"alpha": "α", "beta": "β", "gamma": "γ"}
 
 _ANGLES = {

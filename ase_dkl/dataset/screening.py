@@ -7,6 +7,7 @@ import numpy as np
 from ase import Atoms
 
 from ase_dkl.crystal import Crystal, DisplacedIons, Mapped, NotThisCrystal
+from ase_dkl.crystal.lattice import KINDS
 from ase_dkl.crystal.periodicity import VACUUM, vacuum_that_never_varies
 from ase_dkl.crystal.unusable import unusable
 from ase_dkl.dataset.columns import Columns, reduced_formula
@@ -103,7 +104,7 @@ def vacuum_hint(columns: Columns) -> list[str]:
     axes, name = " and ".join(np.array(["a", "b", "c"])[empty]), "".join(np.where(pbc, "T", "F"))
     return [
         f"Along {axes} all rows are equally long and hold {VACUUM:g} Å of vacuum and more, but are said to be periodic."
-        f" Of {['', 'a chain', 'a sheet or slab'][pbc.sum()]} say so: --pbc {name}, or pbc='{name}'. A model of it as "
+        f" Of a {KINDS[pbc.sum()].name} say so: --pbc {name}, or pbc='{name}'. A model of it as "
         "a bulk crystal has no lattice in equilibrium and no elastic constants."
     ]
 

@@ -34,10 +34,9 @@ MOST_STEPS = 60
 FARTHEST = 0.5
 """Strain of the start beyond which the search has lost its way."""
 ISOTROPIC = np.array([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
-
-
-_SIZES = {6: ("volume_A3", "volume", "Å³"), 3: ("area_A2", "area", "Å²"), 1: ("length_A", "length", "Å")}
-"""Names and unit of the size, by the number of lattice parameters."""
+_KINDS = {len(kind.parameters): kind for kind in lattice.KINDS}
+"""Kinds of crystals, by the number of lattice parameters."""
+_PLAIN = str.maketrans("Å²³", "A23")
 
 
 class BadEquilibrium(Refused, ValueError):
@@ -89,7 +88,8 @@ class Equilibrium(Shown):
 
     def words(self) -> dict[str, str]:
         """The crystal, its lattice, size and energy."""
-        _, size, unit = _SIZES[len(self.names)]
+        kind = _KINDS[len(self.names)]
+        size, unit = kind.size, kind.size_unit
         return {
             "reference crystal": f"{self.formula}, {self.space_group}, ions {self.ions}",
             **({"pressure": f"{self.pressure_GPa:g} GPa"} if size == "volume" else {}),
@@ -108,7 +108,8 @@ class Equilibrium(Shown):
 
     def _record(self) -> dict[str, Any]:
         """The lattice, its size and energy."""
-        size = _SIZES[len(self.names)][0]
+        kind = _KINDS[len(self.names)]
+        size = f"{kind.size}_{kind.size_unit.translate(_PLAIN)}"
         found = {size: self.volume, f"{size}_std": self.volume_std}
         return {**self.lattice_record(), **found, "energy_eV": self.energy, "energy_eV_std": self.energy_std}
 
@@ -225,7 +226,7 @@ def _found(
         energy_std=float(np.sqrt(of_energy @ joint.covariance @ of_energy)),
         volume=float(np.sqrt(np.linalg.det(metric))),
         volume_std=float(np.sqrt(size_tangent @ of_strain @ size_tangent)),
-        names=crystal.parameters,
+        names=crystal.kind.parameters,
         lattice_parameters=parameters,
         lattice_parameters_covariance=tangents.T @ of_strain @ tangents,
         strains=strains,
@@ -251,5 +252,5 @@ def lattice_tangents(rows: Floats) -> tuple[Floats, Floats]:
 
 def _in_words(rows: Floats) -> str:
     parameters = lattice.lattice_parameters(lattice.metric(rows))
-    named = zip(lattice.NAMES[len(rows)], parameters, strict=True)
+    named = zip(lattice.KINDS[len(rows)].parameters, parameters, strict=True)
     return ", ".join(f"{name} {value:.4g} {lattice.unit_of(name)}" for name, value in named)

@@ -11,7 +11,7 @@ import numpy as np
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal
-from ase_dkl.crystal.lattice import metric, normals, on_strains, strained
+from ase_dkl.crystal.lattice import KINDS, metric, normals, on_strains, strained
 from ase_dkl.errors import Refused
 from ase_dkl.mechanics.equilibrium import STEP, Equilibrium, equilibrium
 from ase_dkl.mechanics.frame import standard_frame
@@ -23,8 +23,6 @@ from ase_dkl.wording import NOT_KNOWN, concise
 if TYPE_CHECKING:
     from ase_dkl.model.lattice_energy import LatticeEnergy
 
-COMPONENTS = {1: [0], 2: [0, 1, 5], 3: [0, 1, 2, 3, 4, 5]}
-"""Voigt components in which chains along x, sheets in the xy plane, and bulk crystals have stresses."""
 _GIVEN = {
     1: "chain_stiffness gives the stiffness of a chain, in nN",
     2: "sheet_constants gives the elastic constants of a sheet or slab, in N/m",
@@ -72,7 +70,7 @@ def stiffness(crystal: Crystal, cell: Floats) -> Linear:
         36 quantities, eV/Å³; for sheets nine of xx, yy and xy, eV/Å²; for chains one, eV/Å. The first of its cells is
         the lattice itself.
     """
-    components = COMPONENTS[crystal.dimension]
+    components = np.array(crystal.kind.components)
     n = len(components)
     strains = STEP * np.eye(6)[components]
     cells = strained(cell[None], np.concatenate([np.zeros((1, 6)), strains, -strains]))
@@ -170,7 +168,7 @@ def undetermined(C: Floats, covariance: Floats) -> tuple[str, ...]:
     std = deviations(covariance).reshape(n, n)
     unknown = std > (modulus if modulus_std < modulus else np.abs(C))
     # Voigt numbers in the plane are 1, 2 and 6.
-    numbers = [component + 1 for component in COMPONENTS[d]]
+    numbers = [component + 1 for component in KINDS[d].components]
     return tuple(f"C{numbers[i]}{numbers[j]}" for i in range(n) for j in range(i, n) if unknown[i, j])
 
 
@@ -192,7 +190,7 @@ def constants_in_words(C: Floats, std: Floats, unknown: tuple[str, ...], unit: s
         unit: of all.
     """
     n, d = len(C), {6: 3, 3: 2}[len(C)]
-    numbers = [component + 1 for component in COMPONENTS[d]]
+    numbers = [component + 1 for component in KINDS[d].components]
     rows: dict[str, str] = {}
     for group in ([(i, i) for i in range(d)], [*combinations(range(d), 2)], [(i, i) for i in range(d, n)]):
         first: dict[str, str] = {}

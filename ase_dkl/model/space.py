@@ -116,7 +116,7 @@ class Lattice:
     @property
     def names(self) -> tuple[str, ...]:
         """Names of the lattice parameters."""
-        return self.crystal.parameters
+        return self.crystal.kind.parameters
 
     def map(self, atoms: Atoms) -> Mapped:
         """A structure's cell in the reference's basis, and of how many reference cells it is.

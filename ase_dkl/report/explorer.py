@@ -50,13 +50,13 @@ panel: σ. Grey: outside the training domain{unless}.</p>
 def explorer(surrogate: Surrogate) -> Section:
     """Sliders for the lattice parameters, and what the model says of the lattice that they make."""
     section = Section("Explorer", "Strain explorer")
-    d, networks, images = surrogate.crystal.dimension, surrogate.config.networks, len(surrogate.crystal.images)
+    kind, networks, images = surrogate.crystal.kind, surrogate.config.networks, len(surrogate.crystal.images)
     few = len(surrogate.cells) <= MOST_LATTICES
     html = _HTML.format(
         networks=f"{networks} network{'s' * (networks > 1)}",
         images=f"{images} symmetry image{'s' * (images > 1)}",
-        size=("length", "area", "volume")[d - 1],
-        stress=("force", "stress in the plane", "stress")[d - 1],
+        size=kind.size,
+        stress=kind.stress,
         unless="" if few else ", judged by the ranges alone: the training lattices are too many for a page",
     )
     section.parts += [html, json_script("model", model_data(surrogate))]
