@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import accumulate, pairwise, starmap
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,5 +78,5 @@ class Rows:
 
 def columns(blocks: Mapping[str, int]) -> dict[str, slice]:
     """Where each kind stands in rows of a value and then its slopes, shape (..., 1 + t)."""
-    ends = np.cumsum([1, *blocks.values()]).tolist()
-    return {VALUE: slice(0, 1), **dict(zip(blocks, map(slice, ends, ends[1:]), strict=True))}
+    ends = (0, *accumulate((1, *blocks.values())))
+    return dict(zip((VALUE, *blocks), starmap(slice, pairwise(ends)), strict=True))

@@ -312,10 +312,10 @@ class Surrogate(Shown):
 
     def noise(self, shape: tuple[int, int]) -> Floats:
         """The labels' noise, of values and where wanted of derivatives, eV, shape (n, 1) or (n, 1 + t)."""
-        found = np.zeros(len(self._rows(1, True)))
-        for kind, place in columns(self.space.blocks).items():
-            found[place] = self.report.noise.get(kind, 0.0)
-        return np.broadcast_to(found[: shape[1]], shape)
+        found = [self.report.noise[VALUE]]
+        if shape[1] > 1:
+            found += [self.report.noise.get(block, 0.0) for block, t in self.space.blocks.items() for _ in range(t)]
+        return np.full(shape, found)
 
     def _rows(self, n: int, derivatives: bool) -> Rows:
         return Rows(n, n, self.space.blocks) if derivatives else Rows(n)
