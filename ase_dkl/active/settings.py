@@ -274,7 +274,7 @@ _TABLES: dict[str, dict[str, _Kind]] = {
     "executor": {
         "kind": _one_of(*KINDS),
         "workers": _WHOLE,
-        **dict.fromkeys(("address", "cluster", "config", "factory"), _TEXT),
+        **{name: _TEXT for names in KINDS.values() for name in names if name != "workers"},
     },
 }
 _TARGET: dict[str, _Kind] = {"name": _TEXT, "tolerance": _NUMBER}

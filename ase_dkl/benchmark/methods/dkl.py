@@ -8,7 +8,7 @@ from typing import Any
 
 from ase_dkl.benchmark.methods.method import Method, Model, Settings
 from ase_dkl.dataset import Dataset
-from ase_dkl.model.records import TrainConfig
+from ase_dkl.model.records import KERNELS, TrainConfig
 from ase_dkl.training.fit import fit
 
 
@@ -48,7 +48,7 @@ def _passes(settings: Settings) -> int:
 _PAPER = settings_of(TrainConfig.paper())
 _DUE = settings_of(replace(TrainConfig.paper(), inducing="kmeans"))
 del _DUE["stress"]
-_PAPER_GRID = {"kernel": ("rbf", "matern52"), "learning_rate": (3e-3, 1e-2, 3e-2), "n_inducing": (20, 50)}
+_PAPER_GRID = {"kernel": KERNELS, "learning_rate": (3e-3, 1e-2, 3e-2), "n_inducing": (20, 50)}
 
 METHODS = (
     Method(
