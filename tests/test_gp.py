@@ -169,7 +169,7 @@ def test_conditioning_later_is_conditioning_at_once(kind: str) -> None:
     gp, y = process(given, kind), labels(given)
     late = observations(n=6, m=2)
     at_once = gp.condition([(given, y), (late, labels(late))])
-    in_turn = gp.condition([(given, y)]).conditioned(*arrays(late), labels(late).numpy(), late.rows)
+    in_turn = gp.condition([(given, y)]).conditioned(*arrays(late), labels(late).numpy(), late.layout)
     for first, second in zip(at_once.marginals(*arrays(late)), in_turn.marginals(*arrays(late)), strict=True):
         assert first == pytest.approx(second, abs=1e-9)
 

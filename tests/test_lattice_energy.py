@@ -11,8 +11,8 @@ from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import VOIGT
 from ase_dkl.model.domain import Extrapolation
 from ase_dkl.model.lattice_energy import LatticeEnergy
+from ase_dkl.model.layout import Layout
 from ase_dkl.model.prediction import JointPosterior, Normal
-from ase_dkl.model.rows import Rows
 
 C11, C12, C44 = 1.7, 1.2, 0.75
 ENERGY = -3.5
@@ -51,7 +51,8 @@ class Hooke:
         energies, slopes = self._energies(np.asarray(cells))
         n = len(energies)
         mean = np.concatenate([energies, slopes.ravel()]) if derivatives else energies
-        return JointPosterior(mean, np.zeros((len(mean),) * 2), Rows(n, n, {"strain": 6}) if derivatives else Rows(n))
+        layout = Layout(n, n, {"strain": 6}) if derivatives else Layout(n)
+        return JointPosterior(mean, np.zeros((len(mean),) * 2), layout)
 
     def extrapolation(self, cells: ArrayLike) -> Extrapolation:
         n = len(np.asarray(cells))

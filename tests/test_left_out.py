@@ -1,4 +1,4 @@
-"""Rows of the training, each predicted without itself."""
+"""Layout of the training, each predicted without itself."""
 
 from dataclasses import replace
 
@@ -42,11 +42,11 @@ def model(mixed: Dataset) -> Surrogate:
 @pytest.mark.parametrize("row", [3, 10])
 def test_it_is_the_process_that_never_saw_the_row(mixed: Dataset, model: Surrogate, row: int) -> None:
     labels = Labels.of(mixed, model.space, model.units)
-    means, covariances = model.process.left_out(*observed(model, labels), labels.together(), labels.rows)
+    means, covariances = model.process.left_out(*observed(model, labels), labels.together(), labels.layout)
     assert np.isnan(means[:, 8:, 1:]).all()
 
     others = Labels.of(mixed.subset(np.arange(12) != row), model.space, model.units)
-    without = of_prior(model.process).conditioned(*observed(model, others), others.together(), others.rows)
+    without = of_prior(model.process).conditioned(*observed(model, others), others.together(), others.layout)
     one = Labels.of(mixed.subset(np.array([row])), model.space, model.units)
     mean, covariance = without.joint(*observed(model, one))
     known = mean.shape[1]
@@ -58,7 +58,7 @@ def test_it_is_the_process_that_never_saw_the_row(mixed: Dataset, model: Surroga
 
 def test_each_row_is_judged_by_the_network_that_was_trained_without_it(mixed: Dataset, model: Surrogate) -> None:
     labels = Labels.of(mixed, model.space, model.units)
-    means, _ = model.process.left_out(*observed(model, labels), labels.together(), labels.rows)
+    means, _ = model.process.left_out(*observed(model, labels), labels.together(), labels.layout)
     fold = TrainingData(labels, TWO).fold(TWO.seed)
     errors = model.units.scale * (means[fold, np.arange(12), 0] - labels.values)
     found = model.report.left_out

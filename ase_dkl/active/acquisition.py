@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Literal, get_args
 import numpy as np
 
 from ase_dkl.arrays import Floats
-from ase_dkl.model.rows import VALUE, columns
+from ase_dkl.model.layout import VALUE, columns
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -101,8 +101,8 @@ class _Knowledge:
         goal = None if target is None else target.evaluate(surrogate).linear
         at = cells if goal is None else np.concatenate([cells, goal.cells])
         joint = surrogate.posterior(at, spread=goal is None)
-        covariance, places, n = joint.covariance, joint.rows.places, len(cells)
-        strain = columns(joint.rows.blocks)["strain"]
+        covariance, places, n = joint.covariance, joint.layout.places, len(cells)
+        strain = columns(joint.layout.blocks)["strain"]
         # Labels block by block: the energy of a lattice, then its derivatives along independent strains.
         directions = surrogate.space.directions(cells)
         labels = np.zeros((n, 1 + directions.shape[1] * stress, places.shape[1]))
@@ -140,7 +140,7 @@ class _Knowledge:
 
     @property
     def energies(self) -> slice:
-        """Rows of the candidates' energies."""
+        """Layout of the candidates' energies."""
         return slice(0, self.c * self.size, self.size)
 
     def greedily(self, score: Callable[[], tuple[Floats, Callable[[int], str]]], n: int) -> Chosen:

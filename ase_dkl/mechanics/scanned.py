@@ -95,7 +95,7 @@ class Scanned(Shown, ABC):
         refuse_flat(cells)
         joint = self.surrogate.posterior(cells)
         unit = np.ones(len(joint.mean))
-        unit[joint.rows.of("strain")] = np.repeat(1 / volumes(cells), 6)
+        unit[joint.layout.of("strain")] = np.repeat(1 / volumes(cells), 6)
         scaled: Floats = unit[:, None] * joint.covariance * unit
         return scaled
 

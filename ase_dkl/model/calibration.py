@@ -26,8 +26,8 @@ from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
 from ase_dkl.errors import Refused
+from ase_dkl.model.layout import VALUE
 from ase_dkl.model.quantity import ENERGY, Quantity
-from ase_dkl.model.rows import VALUE
 
 if TYPE_CHECKING:
     from ase_dkl.model.prediction import Normal, Prediction
@@ -180,7 +180,7 @@ class Calibration:
         return cls(scores, tuple(header["notes"]))
 
     def summary(self, quantity: Quantity = ENERGY) -> dict[str, Any]:
-        """Rows, factors and coverages of the 95 % interval, for JSON."""
+        """Layout, factors and coverages of the 95 % interval, for JSON."""
         found = {
             name: None
             if (scores := self.scores.get(kind)) is None

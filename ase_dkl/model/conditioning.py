@@ -34,7 +34,7 @@ def conditioned(surrogate: Surrogate, dataset: Dataset) -> Surrogate:
         dataset = dataset.without_stresses()
     labels = Labels.of(dataset, surrogate.space, surrogate.units)
     m = len(labels.slopes)
-    process = surrogate.process.conditioned(*observed(surrogate, labels), labels.together(), labels.rows)
+    process = surrogate.process.conditioned(*observed(surrogate, labels), labels.together(), labels.layout)
 
     report = replace(
         surrogate.report,

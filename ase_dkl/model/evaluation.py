@@ -12,15 +12,15 @@ from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import onto_lattice, volumes
 from ase_dkl.metrics import coverage, miscalibration_area, negative_log_likelihood, rank_correlation, rmse
 from ase_dkl.model.accepted import Model, as_surrogate
+from ase_dkl.model.layout import VALUE
 from ase_dkl.model.records import Evaluation
-from ase_dkl.model.rows import VALUE
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
     from ase_dkl.model.prediction import Prediction
 
 FEWEST_JUDGED = 10
-"""Rows below which a fraction or a correlation is an accident."""
+"""Layout below which a fraction or a correlation is an accident."""
 
 
 def evaluate(surrogate: Model, dataset: Dataset) -> Evaluation:

@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
+from ase_dkl.model.layout import Layout
 from ase_dkl.model.mean import Mean
 from ase_dkl.model.quantity import ENERGY
-from ase_dkl.model.rows import Rows
 from ase_dkl.model.space import Lattice, Seen
 
 if TYPE_CHECKING:
@@ -80,9 +80,9 @@ class Labels:
         return type(self)(self.space, self.units, self.points[index], directions, self.values[index], slopes)
 
     @property
-    def rows(self) -> Rows:
+    def layout(self) -> Layout:
         """Where each label stands among all of them."""
-        return Rows(len(self.values), len(self.slopes), {"strain": self.slopes.shape[1]})
+        return Layout(len(self.values), len(self.slopes), {"strain": self.slopes.shape[1]})
 
     def together(self) -> Floats:
         """Values of all structures, then slopes point by point, shape (n + m t,)."""

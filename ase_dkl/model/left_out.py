@@ -9,10 +9,10 @@ from ase_dkl.dataset import Dataset
 from ase_dkl.model.conditioning import observed
 from ase_dkl.model.evaluation import judged
 from ase_dkl.model.labels import Labels
+from ase_dkl.model.layout import columns
 from ase_dkl.model.posterior import spread_factor
 from ase_dkl.model.prediction import Normal, Prediction
 from ase_dkl.model.records import Evaluation
-from ase_dkl.model.rows import columns
 from ase_dkl.model.surrogate import Surrogate
 
 LARGEST = 2**25
@@ -38,7 +38,7 @@ def left_out(surrogate: Surrogate, dataset: Dataset, fold: NDArray[np.int_]) -> 
     m, n, networks = len(labels.slopes), len(dataset), len(surrogate.process.points)
     if networks * len(labels.together()) * surrogate.process.factor.shape[1] > LARGEST:
         return None
-    means, covariances = surrogate.process.left_out(*observed(surrogate, labels), labels.together(), labels.rows)
+    means, covariances = surrogate.process.left_out(*observed(surrogate, labels), labels.together(), labels.layout)
     mean, covariance = (each[fold, np.arange(n)] for each in (means, covariances))
     apart = means - means.mean(axis=0)
     covariance += np.einsum("kni,knj->nij", apart, apart) / (networks - 1) * spread_factor(networks)

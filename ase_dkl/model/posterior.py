@@ -12,7 +12,7 @@ from scipy.special import ndtr, stdtrit
 
 from ase_dkl.arrays import Floats
 from ase_dkl.model import kernel
-from ase_dkl.model.rows import Rows
+from ase_dkl.model.layout import Layout
 
 _CHUNK = 2**17
 """Numbers in an intermediate of a joint covariance: what stays near the caches is computed several times as fast."""
@@ -26,7 +26,7 @@ class Posterior:
 
     Attributes:
         kind: of the kernel.
-        noise: standard deviation of the labels' noise, by the kind of row (see `Rows`), shape (K,) each.
+        noise: standard deviation of the labels' noise, by the kind of row (see `Layout`), shape (K,) each.
         points: inducing points Z, shape (K, M, f).
         lengthscale: ℓ, shape (K, 1, 1).
         scale: s, prior standard deviation, shape (K, 1, 1).
@@ -82,7 +82,7 @@ class Posterior:
         return products[..., -1], 0.5 * (covariance + covariance.mT)
 
     def conditioned(
-        self, features: Floats, derivatives: Floats | None, basis: Floats, labels: Floats, rows: Rows
+        self, features: Floats, derivatives: Floats | None, basis: Floats, labels: Floats, layout: Layout
     ) -> Self:
         """The posterior when further labels are known; features and derivatives as `marginals`.
 
@@ -91,11 +91,11 @@ class Posterior:
             derivatives: shape (K, m, t, f), or None.
             basis: φ, with what is in the labels alone, shape (n + m t, P).
             labels: values, then derivatives point by point, shape (n + m t,).
-            rows: which labels are of which kind.
+            layout: which labels are of which kind.
         """
         m = self.points.shape[1]
         products = self._products(*self._scaled(features, derivatives), basis)
-        noise = rows.of_kinds(self.noise)
+        noise = layout.of_kinds(self.noise)
         # S = Tᵀ h and r = y − hᵀ w, in units of the noise;  B = I + Sᵀ S = L Lᵀ
         seen = products[..., m:-1] / noise[..., None]
         surprise = (labels - products[..., -1]) / noise
@@ -106,7 +106,7 @@ class Posterior:
         return replace(self, factor=np.ascontiguousarray(factor), weights=self.weights + step[..., 0])
 
     def left_out(
-        self, features: Floats, derivatives: Floats | None, basis: Floats, labels: Floats, rows: Rows
+        self, features: Floats, derivatives: Floats | None, basis: Floats, labels: Floats, layout: Layout
     ) -> tuple[Floats, Floats]:
         """What the labels of each structure look like from those of all others; arguments as `conditioned`.
 
@@ -119,7 +119,7 @@ class Posterior:
         Source: Rasmussen & Williams (2006), section 5.4.2, by blocks and in weight space.
         """
         networks, inducing = len(self.points), self.points.shape[1]
-        n, m, t = rows.n, rows.m, rows.along
+        n, m, t = layout.n, layout.m, layout.along
         features, derivatives = self._scaled(features, derivatives)
         products = self._products(features, derivatives, basis)
         functionals = kernel.functional_rows(features)
@@ -128,8 +128,8 @@ class Posterior:
             functionals = np.concatenate([functionals, slopes], axis=1)
         means = np.full((networks, n, 1 + t), np.nan)
         covariances = np.full((networks, n, 1 + t, 1 + t), np.nan)
-        of_rows = rows.of_kinds(self.noise)
-        for place in (rows.places, np.arange(m, n)[:, None]):
+        of_rows = layout.of_kinds(self.noise)
+        for place in (layout.places, np.arange(m, n)[:, None]):
             structures, width = place[:, 0], place.shape[1]
             noise = np.eye(width) * of_rows[:, place][..., None] ** 2
             whitened, seen = products[:, place, :inducing], products[:, place, inducing:-1]

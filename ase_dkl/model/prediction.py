@@ -12,8 +12,8 @@ from numpy.typing import ArrayLike
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import flat
+from ase_dkl.model.layout import VALUE, Layout, columns
 from ase_dkl.model.quantity import ENERGY, Quantity
-from ase_dkl.model.rows import VALUE, Rows, columns
 from ase_dkl.model.space import Lattice
 from ase_dkl.shown import Shown, plain
 from ase_dkl.wording import concise, number
@@ -163,12 +163,12 @@ class JointPosterior(Shown):
     Attributes:
         mean: shape (n + n t,) with t derivatives of each energy, or (n,) of energies alone.
         covariance: without label noise, eV², shape (n + n t, n + n t) or (n, n).
-        rows: where each is.
+        layout: where each is.
     """
 
     mean: Floats
     covariance: Floats
-    rows: Rows
+    layout: Layout
 
     def _summary(self) -> tuple[str, dict[str, str]]:
         return "Joint posterior", {"quantities": str(len(self.mean))}

@@ -9,7 +9,7 @@ from ase.units import GPa
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import volumes
-from ase_dkl.model.rows import VALUE
+from ase_dkl.model.layout import VALUE
 
 
 @dataclass(frozen=True)

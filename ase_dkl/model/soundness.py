@@ -9,7 +9,7 @@ import numpy as np
 from ase_dkl.crystal.lattice import flat, metric
 from ase_dkl.model.calibration import Scores
 from ase_dkl.model.kernel import covariances_with_values
-from ase_dkl.model.rows import VALUE
+from ase_dkl.model.layout import VALUE
 
 if TYPE_CHECKING:
     from ase_dkl.arrays import Floats

@@ -22,13 +22,13 @@ from ase_dkl.model.calibration import Calibration
 from ase_dkl.model.domain import Domain, Extrapolation
 from ase_dkl.model.features import propagate, silu
 from ase_dkl.model.labels import Units
+from ase_dkl.model.layout import VALUE, Layout, by_column, columns
 from ase_dkl.model.mean import MEANS, Mean
 from ase_dkl.model.model_file import BadModelFile, checksum, pack, unpack, writer
 from ase_dkl.model.posterior import Posterior, spread_factor, spread_variance
 from ase_dkl.model.prediction import JointPosterior, Normal, Prediction, as_cells
 from ase_dkl.model.quantity import QUANTITIES, Quantity
 from ase_dkl.model.records import TrainConfig, TrainingReport, from_json
-from ase_dkl.model.rows import VALUE, Rows, columns
 from ase_dkl.model.soundness import check
 from ase_dkl.model.space import Lattice, Seen
 from ase_dkl.shown import Shown, plain
@@ -141,10 +141,10 @@ class Surrogate(Shown):
         networks, mean, covariance = len(means), means.mean(axis=0), covariances.mean(axis=0)
         if networks > 1 and spread:
             covariance += np.cov(means, rowvar=False) * spread_factor(networks)
-        rows = self._rows(len(given), derivatives)
+        layout = self._layout(len(given), derivatives)
         mean *= self.units.scale
-        mean[: rows.n] += self.units.shift
-        return JointPosterior(mean, covariance * self.units.scale**2, rows)
+        mean[: layout.n] += self.units.shift
+        return JointPosterior(mean, covariance * self.units.scale**2, layout)
 
     def extrapolation(self, cells: ArrayLike) -> Extrapolation:
         """Compare cells in the reference's basis, shape (n, 3, 3), Å, with the training lattices."""
@@ -312,17 +312,15 @@ class Surrogate(Shown):
 
     def noise(self, shape: tuple[int, int]) -> Floats:
         """The labels' noise, of values and where wanted of derivatives, eV, shape (n, 1) or (n, 1 + t)."""
-        found = [self.report.noise[VALUE]]
-        if shape[1] > 1:
-            found += [self.report.noise.get(block, 0.0) for block, t in self.space.blocks.items() for _ in range(t)]
-        return np.full(shape, found)
+        blocks = self.space.blocks if shape[1] > 1 else {}
+        return np.full(shape, by_column(dict.fromkeys(blocks, 0.0) | self.report.noise, blocks))
 
-    def _rows(self, n: int, derivatives: bool) -> Rows:
-        return Rows(n, n, self.space.blocks) if derivatives else Rows(n)
+    def _layout(self, n: int, derivatives: bool) -> Layout:
+        return Layout(n, n, self.space.blocks) if derivatives else Layout(n)
 
     def _all_marginals(self, cells: Floats, stress: bool, coordinates: Floats | None = None) -> tuple[Floats, Floats]:
         """Mean and standard deviation of energies, and of ∂E/∂ε where wanted, eV, shape (n, 1) or (n, 1 + t)."""
-        rows = len(self._rows(1, stress))
+        rows = len(self._layout(1, stress))
         size = max(1, _CHUNK // (len(self.space.frame.images) * rows * self.config.width * self.config.networks))
         expected, uncertainty = np.empty((len(cells), rows)), np.empty((len(cells), rows))
         for start in range(0, len(cells), size):
@@ -338,8 +336,8 @@ class Surrogate(Shown):
         """Mean and standard deviation of the mixture in scaled units, energy first, shape (n, 1) or (n, 1 + t)."""
         means, variances = self.process.marginals(*self._observe(cells, stress, coordinates))
         variance = variances.mean(axis=0) + spread_variance(means)
-        rows = self._rows(len(cells), stress)
-        return rows.by_point(means.mean(axis=0)), rows.by_point(np.sqrt(variance))
+        layout = self._layout(len(cells), stress)
+        return layout.by_point(means.mean(axis=0)), layout.by_point(np.sqrt(variance))
 
 
 def stress_offset_GPa(process: Posterior, units: Units, crystal: Crystal) -> tuple[float, float]:

@@ -66,12 +66,12 @@ class TrainingData:
     @property
     def n_labels(self) -> int:
         """Energies and derivatives together."""
-        return len(self._labels.rows)
+        return len(self._labels.layout)
 
     @property
     def kinds(self) -> tuple[str, ...]:
         """Kinds of labels that there are."""
-        return self._labels.rows.kinds
+        return self._labels.layout.kinds
 
     def batch(self, index: NDArray[np.int_]) -> Batch:
         """Some structures, in rising order."""
@@ -82,7 +82,7 @@ class TrainingData:
             None if seen.tangents is None else _tensor(seen.tangents),
             _tensor(functions @ self._independent),
             _tensor(labels.together()),
-            labels.rows.blocks,
+            labels.layout.blocks,
         )
 
     def all(self) -> Batch:
@@ -101,7 +101,7 @@ class TrainingData:
 
     def used(self, fold: NDArray[np.int_]) -> Tensor:
         """Labels for each network to be trained with, all but those of its fold: 1 or 0, shape (K, labels)."""
-        return _tensor((fold[self._labels.rows.points] != np.arange(self._config.networks)[:, None]).astype(float))
+        return _tensor((fold[self._labels.layout.points] != np.arange(self._config.networks)[:, None]).astype(float))
 
     def subset(self, rng: np.random.Generator) -> Tensor:
         """Coordinates of a random subset, shape (m_r, g, p).

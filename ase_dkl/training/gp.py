@@ -31,8 +31,8 @@ from torch import Tensor, nn
 
 from ase_dkl.arrays import Floats
 from ase_dkl.model import kernel
+from ase_dkl.model.layout import VALUE, Layout
 from ase_dkl.model.posterior import Posterior
-from ase_dkl.model.rows import VALUE, Rows
 
 JITTER = 1e-9
 """Added to the diagonal of K_ZZ, in units of the prior variance."""
@@ -58,7 +58,7 @@ class Observations:
         features: ψ, shape (K, n, f).
         derivatives: ∂ψ/∂ε of the first m structures along t directions, shape (K, m, t, f), or None.
         basis: basis functions of the mean, of all values and then of all derivatives, shape (n + m t, P).
-        blocks: the kinds of the t directions; see `Rows`.
+        blocks: the kinds of the t directions; see `Layout`.
     """
 
     features: Tensor
@@ -67,9 +67,9 @@ class Observations:
     blocks: Mapping[str, int] = field(default_factory=dict)
 
     @property
-    def rows(self) -> Rows:
+    def layout(self) -> Layout:
         """Where values and derivatives stand."""
-        return Rows(self.features.shape[1], 0 if self.derivatives is None else self.derivatives.shape[1], self.blocks)
+        return Layout(self.features.shape[1], 0 if self.derivatives is None else self.derivatives.shape[1], self.blocks)
 
     def functionals(self) -> Tensor:
         """The kernel's rows [ψ, v, w], shape (K, n + m t, 2 f + 1)."""
@@ -158,7 +158,7 @@ class SparseGP(nn.Module):
 
     def noise(self, observations: Observations) -> Tensor:
         """D, the noise variance of every observation, shape (K, n + m t)."""
-        return observations.rows.of_kinds({kind: torch.exp(2 * each) for kind, each in self.log_noise.items()})
+        return observations.layout.of_kinds({kind: torch.exp(2 * each) for kind, each in self.log_noise.items()})
 
     def whitened(
         self, observations: Observations, labels: Tensor, used: Tensor | None = None

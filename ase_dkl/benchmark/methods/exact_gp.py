@@ -13,6 +13,7 @@ from ase_dkl.benchmark.methods.method import BadMethod, Method, Model, Settings
 from ase_dkl.benchmark.methods.process import ExactProcess, ImageKernel, kernel_rows
 from ase_dkl.dataset import Dataset
 from ase_dkl.model.labels import Labels, Units
+from ase_dkl.model.layout import VALUE, Layout, by_column
 from ase_dkl.model.mean import POLYNOMIALS, Mean
 from ase_dkl.model.prediction import Normal, Prediction, as_cells
 from ase_dkl.model.records import KERNELS
@@ -49,33 +50,29 @@ class ExactModel:
     def predict_cells(self, cells: ArrayLike, *, stress: bool = True) -> Prediction:
         """Predict cells in the reference's basis, (n, 3, 3), Å; energies are per reference cell."""
         given = as_cells(cells, stress=stress)
-        kinds = 7 if stress else 1
-        answers = np.empty((2, len(given), kinds))
+        blocks = self.space.blocks if stress else {}
+        units = self.units.scale * by_column({VALUE: 1.0, "strain": self.slope_unit}, blocks)
+        answers = np.empty((2, len(given), len(units)))
         rows = len(self.process.train_targets)
-        size = max(1, _CHUNK // (rows * kinds * len(self.space.frame.images)))
+        size = max(1, _CHUNK // (rows * len(units) * len(self.space.frame.images)))
         for start in range(0, len(given), size):
             part = slice(start, start + size)
             answers[:, part] = self._marginals(given[part], stress)
-        units = self.units.scale * np.array([1.0, *[self.slope_unit] * 6])[:kinds]
         mean, uncertainty = answers * units
         mean[:, 0] += self.units.shift
         found = self.process.noises()
-        noise = units * np.pad(found, (0, 2 - len(found)))[[0, *[1] * (kinds - 1)]]
+        noise = units * by_column({VALUE: found[0], "strain": found[-1] if len(found) > 1 else 0.0}, blocks)
         return Prediction.of(given, Normal(mean, uncertainty, np.broadcast_to(noise, mean.shape)))
 
     def _marginals(self, cells: Floats, stress: bool) -> Floats:
-        """Mean and standard deviation in scaled units, shape (2, n, 1 or 7)."""
-        n = len(cells)
+        """Mean and standard deviation in scaled units, shape (2, n, 1 or 1 + t)."""
+        layout = Layout(len(cells), len(cells), self.space.blocks) if stress else Layout(len(cells))
         seen = self.space.seen_along_all(cells) if stress else self.space.seen(cells)
         if seen.tangents is not None:
             seen = replace(seen, tangents=seen.tangents / self.slope_unit)
         basis = self.mean.functions(seen)
-        return np.array(
-            [
-                np.column_stack([numbers[:n], numbers[n:].reshape(n, -1)])
-                for numbers in self.process.marginals(kernel_rows(seen.coordinates, seen.tangents, basis))
-            ]
-        )
+        marginals = self.process.marginals(kernel_rows(seen.coordinates, seen.tangents, basis))
+        return np.array([layout.by_point(numbers) for numbers in marginals])
 
 
 def _fit(dataset: Dataset, settings: Settings) -> Model:

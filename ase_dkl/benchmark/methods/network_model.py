@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.methods.rows import Frame
 from ase_dkl.model.features import propagate, silu
+from ase_dkl.model.layout import VALUE, by_column
 from ase_dkl.model.prediction import Normal, Prediction, as_cells
 
 Layers = Sequence[tuple[Floats, Floats]]
@@ -24,7 +25,7 @@ _CHUNK = 2**18
 
 
 class Moments(NamedTuple):
-    """What a network method says of n cells in the frame's units, energies first: three arrays of shape (n, 1 or 7).
+    """What a network method says of n cells in the frame's units, energies first, shape (n, 1 or 1 + t) each.
 
     Attributes:
         mean: energies, and derivatives along the strains.
@@ -75,8 +76,8 @@ class NetworkModel:
             ValueError: another shape, vectors that are not finite, or stress asked of a cell without volume.
         """
         given = as_cells(cells, stress=stress)
-        units = np.array([1.0, *[self.frame.slope_unit] * 6]) if stress else np.ones(1)
-        units *= self.frame.unit
+        blocks = self.frame.space.blocks if stress else {}
+        units = self.frame.unit * by_column({VALUE: 1.0, "strain": self.frame.slope_unit}, blocks)
         answers = np.empty((3, len(given), len(units)))
         size = max(1, _CHUNK // (len(self.frame.space.frame.images) * len(units) * self.head.width))
         for start in range(0, len(given), size):
@@ -139,11 +140,11 @@ def masked(masks: Sequence[Floats]) -> Activation:
 
 
 def by_cell(values: Floats, slopes: Floats | None) -> Floats:
-    """The first outputs of K networks, energies before slopes, shape (K, n, 1 or 7)."""
+    """The first outputs of K networks, energies before slopes, shape (K, n, 1 or 1 + t)."""
     first = values[..., :1]
     return first if slopes is None else np.concatenate([first, slopes[..., 0]], axis=-1)
 
 
 def constant_noise(log_noise: Floats, shape: tuple[int, ...]) -> Floats:
-    """Variance of the noise on energies and slopes of every cell, shape (n, 1 or 7)."""
+    """Variance of the noise on energies and slopes of every cell, shape (n, 1 or 1 + t)."""
     return np.broadcast_to(np.exp(2 * log_noise[[0, *[1] * (shape[1] - 1)]]), shape)

@@ -8,6 +8,7 @@ Source: leave-one-out errors of linear smoothers: Hastie, Tibshirani & Friedman 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,6 +20,7 @@ from ase_dkl.arrays import Floats, Integers
 from ase_dkl.benchmark.methods.method import BadMethod, Method, Model, Settings
 from ase_dkl.dataset import Dataset
 from ase_dkl.model.labels import Labels, Units
+from ase_dkl.model.layout import VALUE, by_column
 from ase_dkl.model.prediction import Normal, Prediction, as_cells
 from ase_dkl.model.space import Lattice
 
@@ -86,7 +88,7 @@ class PolynomialModel:
         monomials: of the polynomial.
         coefficients: mean, shape (P,).
         root: C with C Cᵀ their covariance, shape (P, P).
-        noises: standard deviations of the labels' noise, of energies and of ∂E/∂ε, eV; zero without stress labels.
+        noises: standard deviations of the labels' noise, by the kind of label, eV; zero without stress labels.
         stress_offset: the labels' constant in V·σ of xx, yy and zz (Pulay stress), eV; 0 without stress labels.
     """
 
@@ -95,13 +97,14 @@ class PolynomialModel:
     monomials: Monomials
     coefficients: Floats
     root: Floats
-    noises: tuple[float, float]
+    noises: Mapping[str, float]
     stress_offset: float
 
     def predict_cells(self, cells: ArrayLike, *, stress: bool = True) -> Prediction:
         """Predict cells in the reference's basis, (n, 3, 3), Å; energies are per reference cell."""
         given = as_cells(cells, stress=stress)
-        answers = np.empty((2, len(given), 7 if stress else 1))
+        noise = by_column(self.noises, self.space.blocks if stress else {})
+        answers = np.empty((2, len(given), len(noise)))
         size = max(1, _CHUNK // (len(self.monomials.powers) * len(self.space.frame.images)))
         for start in range(0, len(given), size):
             part = slice(start, start + size)
@@ -110,8 +113,7 @@ class PolynomialModel:
             answers[1, part] = np.sqrt(np.maximum(((rows @ self.root) ** 2).sum(-1), LEAST_VARIANCE))
         mean, uncertainty = answers * self.units.scale
         mean[:, 0] += self.units.shift
-        noise = np.broadcast_to([self.noises[0], *[self.noises[1]] * (mean.shape[1] - 1)], mean.shape)
-        return Prediction.of(given, Normal(mean, uncertainty, noise))
+        return Prediction.of(given, Normal(mean, uncertainty, np.broadcast_to(noise, mean.shape)))
 
     def _rows(self, cells: Floats, stress: bool) -> Floats:
         if not stress:
@@ -148,7 +150,7 @@ def _fit(dataset: Dataset, settings: Settings, _: int) -> Model:
     variances, axes = np.linalg.eigh(regression.sigma_[:P, :P])
     root = axes * np.sqrt(np.maximum(variances, 0))
     offset = float(regression.coef_[P]) * scale if m else 0.0
-    noise = float(noises[0] * scale), float(noises[1] * scale) if m else 0.0
+    noise = {VALUE: float(noises[0] * scale), "strain": float(noises[1] * scale) if m else 0.0}
     return PolynomialModel(space, labels.units, monomials, regression.coef_[:P], root, noise, offset)
 
 

@@ -16,6 +16,7 @@ from ase_dkl.arrays import Floats
 from ase_dkl.benchmark.methods.method import BadMethod, Settings
 from ase_dkl.dataset import Dataset
 from ase_dkl.model.labels import Labels, Units
+from ase_dkl.model.layout import Layout
 from ase_dkl.model.mean import POLYNOMIALS, Cubic, Mean
 from ase_dkl.model.space import Lattice, Seen
 
@@ -62,14 +63,15 @@ class Frame:
         return seen.coordinates, seen.tangents / self.slope_unit
 
     def trend_of(self, coordinates: Floats, tangents: Floats | None) -> Floats:
-        """The trend's energies and derivatives, without the labels' offset, eV, shape (n, 1) or (n, 7)."""
+        """The trend's energies and derivatives, without the labels' offset, eV, shape (n, 1) or (n, 1 + t)."""
         n = len(coordinates)
+        layout = Layout(n) if tangents is None else Layout(n, n, self.space.blocks)
         if tangents is not None:
             tangents = tangents * self.slope_unit
         functions = self.mean.functions(Seen(coordinates, None, coordinates, tangents))
         values = functions @ self.trend * self.units.scale
         values[:n] += self.units.shift
-        return np.column_stack([values[:n], values[n:].reshape(n, -1)])
+        return layout.by_point(values)
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,7 +16,7 @@ VALUE = "value"
 
 
 @dataclass(frozen=True)
-class Rows:
+class Layout:
     """Values of n points, then slopes of the first m: point by point, and of each point block after block.
 
     Attributes:
@@ -80,3 +80,8 @@ def columns(blocks: Mapping[str, int]) -> dict[str, slice]:
     """Where each kind stands in rows of a value and then its slopes, shape (..., 1 + t)."""
     ends = (0, *accumulate((1, *blocks.values())))
     return dict(zip((VALUE, *blocks), starmap(slice, pairwise(ends)), strict=True))
+
+
+def by_column(numbers: Mapping[str, float], blocks: Mapping[str, int]) -> Floats:
+    """One number for each kind, where rows have a value and then its slopes, shape (1 + t,)."""
+    return np.array([numbers[VALUE], *(numbers[block] for block, t in blocks.items() for _ in range(t))])
