@@ -79,7 +79,7 @@ def hasty() -> Iterator[None]:
     """Trainings of a few steps, of models whose errors do not matter."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("FEWEST_STEPS", "MOST_STEPS"):
-            patch.setattr(f"ase_dkl.training.fit.{name}", 30)
+            patch.setattr(f"ase_dkl.training.algorithm.{name}", 30)
         yield
 
 

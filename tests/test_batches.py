@@ -6,7 +6,7 @@ import torch
 
 from ase_dkl import Dataset, TrainConfig
 from ase_dkl.model.labels import Labels
-from ase_dkl.training.batches import TrainingData
+from ase_dkl.training.batches import TrainingData, folds
 
 CONFIG = TrainConfig()
 
@@ -62,7 +62,7 @@ def test_lattices_between_the_labelled_ones_fill_a_small_subset(mixed: Dataset) 
 class TestFolds:
     def test_each_structure_is_left_out_of_one_network_with_all_its_labels(self, mixed: Dataset) -> None:
         data = TrainingData(Labels.of(mixed), CONFIG)
-        fold = data.fold(0)
+        fold = folds(10, CONFIG)
         assert fold is not None
         used = data.used(fold)
         assert used.shape == (4, data.n_labels)
@@ -73,6 +73,5 @@ class TestFolds:
         assert sorted(energies.sum(axis=1)) == [2, 2, 3, 3]
 
     @pytest.mark.parametrize("networks", [1, 11])
-    def test_none_with_one_network_or_fewer_structures_than_networks(self, mixed: Dataset, networks: int) -> None:
-        data = TrainingData(Labels.of(mixed), replace(CONFIG, networks=networks))
-        assert data.fold(0) is None
+    def test_none_with_one_network_or_fewer_structures_than_networks(self, networks: int) -> None:
+        assert folds(10, replace(CONFIG, networks=networks)) is None

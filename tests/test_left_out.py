@@ -10,7 +10,7 @@ from ase_dkl.metrics import rmse
 from ase_dkl.model.conditioning import observed
 from ase_dkl.model.labels import Labels
 from ase_dkl.model.posterior import Posterior
-from ase_dkl.training.batches import TrainingData
+from ase_dkl.training.batches import folds
 from ase_dkl.training.gp import BASIS_SCALE
 
 TWO = TrainConfig(networks=2, steps=40)
@@ -59,7 +59,7 @@ def test_it_is_the_process_that_never_saw_the_row(mixed: Dataset, model: Surroga
 def test_each_row_is_judged_by_the_network_that_was_trained_without_it(mixed: Dataset, model: Surrogate) -> None:
     labels = Labels.of(mixed, model.space, model.units)
     means, _ = model.process.left_out(*observed(model, labels), labels.together(), labels.layout)
-    fold = TrainingData(labels, TWO).fold(TWO.seed)
+    fold = folds(12, TWO)
     errors = model.units.scale * (means[fold, np.arange(12), 0] - labels.values)
     found = model.report.left_out
     assert found is not None

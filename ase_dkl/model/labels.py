@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -12,7 +13,7 @@ from ase_dkl.arrays import Floats
 from ase_dkl.model.layout import Layout
 from ase_dkl.model.mean import Mean
 from ase_dkl.model.quantity import ENERGY
-from ase_dkl.model.space import Lattice, Seen
+from ase_dkl.model.space import Lattice, Seen, Space
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -47,17 +48,21 @@ class Labels:
         space: of the points.
         units: of the energies.
         points: shape (n, 3, 3), Å.
-        directions: along which energies of the first m are differentiated, shape (m, t, 6).
-        values: energies, shape (n,).
-        slopes: ∂E/∂ε along the directions, shape (m, t).
+        directions: along which values of the first m are differentiated, shape (m, t, q).
+        values: shape (n,).
+        slopes: derivatives along the directions, shape (m, t).
+        offsets: what one constant adds to the slopes, of a size that training finds, shape (m, t).
+        blocks: how many of the t directions are of which kind.
     """
 
-    space: Lattice
+    space: Space
     units: Units
     points: Floats
     directions: Floats
     values: Floats
     slopes: Floats
+    offsets: Floats
+    blocks: Mapping[str, int]
 
     @classmethod
     def of(cls, dataset: Dataset, space: Lattice | None = None, units: Units | None = None) -> Self:
@@ -69,20 +74,22 @@ class Labels:
         directions = space.directions(dataset.cells[:m])
         values = (dataset.energies - units.shift) / units.scale
         # ∂E/∂ε = V σ
-        virial = ENERGY.slopes["strain"].per_label(dataset.cells[:m]) * dataset.stresses[:m]
+        stress = ENERGY.slopes["strain"]
+        virial = stress.per_label(dataset.cells[:m]) * dataset.stresses[:m]
         slopes = (directions @ virial[..., None])[..., 0] / units.scale
-        return cls(space, units, dataset.cells, directions, values, slopes)
+        blocks = {"strain": directions.shape[1]}
+        return cls(space, units, dataset.cells, directions, values, slopes, directions @ stress.offset, blocks)
 
     def part(self, index: NDArray[np.int_]) -> Self:
         """Some of the structures, in rising order."""
         stressed = index[index < len(self.directions)]
-        directions, slopes = self.directions[stressed], self.slopes[stressed]
-        return type(self)(self.space, self.units, self.points[index], directions, self.values[index], slopes)
+        of_slopes = {name: getattr(self, name)[stressed] for name in ("directions", "slopes", "offsets")}
+        return replace(self, points=self.points[index], values=self.values[index], **of_slopes)
 
     @property
     def layout(self) -> Layout:
         """Where each label stands among all of them."""
-        return Layout(len(self.values), len(self.slopes), {"strain": self.slopes.shape[1]})
+        return Layout(len(self.values), len(self.slopes), self.blocks)
 
     def together(self) -> Floats:
         """Values of all structures, then slopes point by point, shape (n + m t,)."""
@@ -92,10 +99,9 @@ class Labels:
         """What the labels are observations of.
 
         Returns:
-            What is seen of the points, and the mean's functions with the labels' offset: a constant times the strain's
-            trace in each slope (Pulay stress), shape (n + m t, P + 1).
+            What is seen of the points, and the mean's functions with the labels' offset, shape (n + m t, P + 1).
         """
         seen = self.space.seen(self.points, self.directions)
         functions = mean.functions(seen)
-        functions[len(self.values) :, -1] = self.directions[..., :3].sum(-1).ravel()
+        functions[len(self.values) :, -1] = self.offsets.ravel()
         return seen, functions

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
+from ase_dkl.errors import Refused
 
 if TYPE_CHECKING:
     from ase_dkl.crystal.invariants import Invariants
-    from ase_dkl.model.space import Lattice, Seen
+    from ase_dkl.model.space import Lattice, Seen, Space
 
 MeanName = Literal["sextic", "cubic", "quadratic", "constant"]
 
@@ -40,7 +41,7 @@ class Mean(ABC):
     name: ClassVar[MeanName]
     breadth_is_learnt: ClassVar[bool] = False
 
-    def __init__(self, space: Lattice) -> None:
+    def __init__(self, space: Space) -> None:
         self.space = space
 
     @abstractmethod
@@ -139,13 +140,21 @@ class Sextic(Mean):
     def _invariants(self) -> Invariants:
         from ase_dkl.crystal.invariants import Invariants
 
-        if self.space.metric is None:
+        if self._lattice.metric is None:
             raise ValueError("Without a metric there are no strains.")
-        return Invariants.of(self.space.metric, self.space.frame.images, 6)
+        return Invariants.of(self._lattice.metric, self._lattice.frame.images, 6)
+
+    @property
+    def _lattice(self) -> Lattice:
+        from ase_dkl.model.space import Lattice
+
+        if not isinstance(self.space, Lattice):
+            raise Refused("The sextic mean is one of lattices, and here is none. Choose another one.")
+        return self.space
 
     def functions(self, seen: Seen) -> Floats:
         """See `Mean`."""
-        lattices = self.space.crystal.vectors(seen.points)
+        lattices = self._lattice.crystal.vectors(seen.points)
         directions = np.empty((0, 6, 6)) if seen.directions is None else seen.directions
         values, slopes = self._invariants.functions(lattices, directions)
         n, (m, t, count) = len(values), slopes.shape

@@ -22,6 +22,8 @@ class Slope:
         shown: the unit of what is told, and how many of it are one `unit`.
         sign: of the label of a positive derivative.
         per_volume: whether labels are derivatives over the cell's volume.
+        offset: by which constant times these numbers labels may all be off, as stresses are by Pulay's; of no
+            directions where they may not.
     """
 
     name: str
@@ -29,6 +31,7 @@ class Slope:
     shown: tuple[str, float]
     sign: float = 1.0
     per_volume: bool = False
+    offset: tuple[float, ...] = ()
 
     def per_label(self, cells: Floats) -> Floats | float:
         """The derivative that a label of one says, of cells (n, 3, 3), Å; shape (n, 1), or one number for all."""
@@ -60,7 +63,11 @@ class Quantity:
 
 
 ENERGY = Quantity(
-    "energy", "eV", ("meV", 1e3), True, {"strain": Slope("stress", "eV/Å³", ("GPa", 1 / GPa), per_volume=True)}
+    "energy",
+    "eV",
+    ("meV", 1e3),
+    True,
+    {"strain": Slope("stress", "eV/Å³", ("GPa", 1 / GPa), per_volume=True, offset=(1, 1, 1, 0, 0, 0))},
 )
 QUANTITIES = {each.name: each for each in (ENERGY,)}
 """All that there are models of."""

@@ -56,6 +56,10 @@ class Space(Protocol):
     def names(self) -> tuple[str, ...]:
         """Names of the coordinates that people know."""
 
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of symmetry images and of coordinates, g and p."""
+
     def map(self, atoms: Atoms) -> Mapped:
         """The point that a structure is, and of how many reference cells."""
 
@@ -117,6 +121,11 @@ class Lattice:
     def names(self) -> tuple[str, ...]:
         """Names of the lattice parameters."""
         return self.crystal.kind.parameters
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Numbers of symmetry images and of lattice parameters, g and p."""
+        return len(self.frame.images), len(self.frame.centre)
 
     def map(self, atoms: Atoms) -> Mapped:
         """A structure's cell in the reference's basis, and of how many reference cells it is.

@@ -19,30 +19,25 @@ from ase_dkl.crystal.lattice import volumes
 from ase_dkl.crystal.structures import Structure, one_or_many
 from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.model.calibration import Calibration
+from ase_dkl.model.deep_kernel import DeepKernel, Layers
 from ase_dkl.model.domain import Domain, Extrapolation
-from ase_dkl.model.features import propagate, silu
 from ase_dkl.model.labels import Units
-from ase_dkl.model.layout import VALUE, Layout, by_column, columns
-from ase_dkl.model.mean import MEANS, Mean
+from ase_dkl.model.layout import VALUE, by_column, columns
 from ase_dkl.model.model_file import BadModelFile, checksum, pack, unpack, writer
-from ase_dkl.model.posterior import Posterior, spread_factor, spread_variance
+from ase_dkl.model.posterior import Posterior
 from ase_dkl.model.prediction import JointPosterior, Normal, Prediction, as_cells
 from ase_dkl.model.quantity import QUANTITIES, Quantity
 from ase_dkl.model.records import TrainConfig, TrainingReport, from_json
 from ase_dkl.model.soundness import check
-from ase_dkl.model.space import Lattice, Seen
+from ase_dkl.model.space import Lattice
 from ase_dkl.shown import Shown, plain
 from ase_dkl.wording import number
-
-Layers = list[tuple[Floats, Floats]]
-_CHUNK = 2**18
-"""Numbers in the largest intermediate of a batch prediction: small enough to stay near the caches."""
 
 _FRAME = ("images", "centre", "scale")
 _POSTERIOR = tuple(name for name in Posterior.__dataclass_fields__ if name not in ("kind", "noise"))
 
 
-class Surrogate(Shown):
+class Surrogate(DeepKernel[Lattice], Shown):
     """A model of one crystal's energy as a function of its lattice. Made by `ase_dkl.fit` or `Surrogate.load`.
 
     Threads may share one.
@@ -125,7 +120,7 @@ class Surrogate(Shown):
 
     def derivatives(self, cells: ArrayLike) -> Floats:
         """Expected ∂E/∂ε of cells in the reference's basis, (n, 3, 3), Å; a cell needs no volume. eV, shape (n, 6)."""
-        return self._all_marginals(as_cells(cells), True)[0][:, columns(self.space.blocks)["strain"]]
+        return self.marginals(as_cells(cells), True)[0][:, columns(self.space.blocks)["strain"]]
 
     def posterior(self, cells: ArrayLike, *, derivatives: bool = True, spread: bool = True) -> JointPosterior:
         """The joint posterior of energies and strain derivatives of cells in the reference's basis.
@@ -136,15 +131,7 @@ class Surrogate(Shown):
             spread: whether the covariance contains the networks' disagreement. A few networks tell its size, and not
                 how it goes together at distant cells.
         """
-        given = as_cells(cells)
-        means, covariances = self.process.joint(*self._observe(given, derivatives))
-        networks, mean, covariance = len(means), means.mean(axis=0), covariances.mean(axis=0)
-        if networks > 1 and spread:
-            covariance += np.cov(means, rowvar=False) * spread_factor(networks)
-        layout = self._layout(len(given), derivatives)
-        mean *= self.units.scale
-        mean[: layout.n] += self.units.shift
-        return JointPosterior(mean, covariance * self.units.scale**2, layout)
+        return self.joint(as_cells(cells), derivatives, spread=spread)
 
     def extrapolation(self, cells: ArrayLike) -> Extrapolation:
         """Compare cells in the reference's basis, shape (n, 3, 3), Å, with the training lattices."""
@@ -278,34 +265,8 @@ class Surrogate(Shown):
     def _domain(self) -> Domain:
         return self.space.domain(as_cells(self.cells))
 
-    @cached_property
-    def mean(self) -> Mean:
-        """What is expected beforehand."""
-        return MEANS[self.config.mean](self.space)
-
-    def _observe(
-        self, cells: Floats, derivatives: bool, coordinates: Floats | None = None
-    ) -> tuple[Floats, Floats | None, Floats]:
-        """Features, their derivatives along the six strains, and basis functions.
-
-        Args:
-            cells: shape (n, 3, 3), Å.
-            derivatives: whether those are wanted.
-            coordinates: of the images, where they are known and no derivatives are wanted.
-        """
-        seen: Seen
-        if derivatives:
-            seen = self.space.seen_along_all(cells)
-        elif coordinates is None:
-            seen = self.space.seen(cells)
-        else:
-            seen = Seen(cells, None, coordinates, None)
-        with np.errstate(over="ignore"):  # where exp overflows, SiLU is exactly zero
-            features, slopes = propagate(self.layers, silu, seen.coordinates, seen.tangents)
-        return features, slopes, self.mean.functions(seen)
-
     def _predict(self, cells: Floats, stress: bool, coordinates: Floats | None = None) -> Prediction:
-        expected, uncertainty = self._all_marginals(cells, stress and bool(self.quantity.slopes), coordinates)
+        expected, uncertainty = self.marginals(cells, stress and bool(self.quantity.slopes), coordinates)
         return Prediction.of(
             cells, Normal(expected, uncertainty, self.noise(expected.shape)), self.space.blocks, self.quantity
         )
@@ -314,30 +275,6 @@ class Surrogate(Shown):
         """The labels' noise, of values and where wanted of derivatives, eV, shape (n, 1) or (n, 1 + t)."""
         blocks = self.space.blocks if shape[1] > 1 else {}
         return np.full(shape, by_column(dict.fromkeys(blocks, 0.0) | self.report.noise, blocks))
-
-    def _layout(self, n: int, derivatives: bool) -> Layout:
-        return Layout(n, n, self.space.blocks) if derivatives else Layout(n)
-
-    def _all_marginals(self, cells: Floats, stress: bool, coordinates: Floats | None = None) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of energies, and of ∂E/∂ε where wanted, eV, shape (n, 1) or (n, 1 + t)."""
-        rows = len(self._layout(1, stress))
-        size = max(1, _CHUNK // (len(self.space.frame.images) * rows * self.config.width * self.config.networks))
-        expected, uncertainty = np.empty((len(cells), rows)), np.empty((len(cells), rows))
-        for start in range(0, len(cells), size):
-            part = slice(start, start + size)
-            known = None if coordinates is None else coordinates[part]
-            expected[part], uncertainty[part] = self._marginals(cells[part], stress, known)
-        expected *= self.units.scale
-        uncertainty *= self.units.scale
-        expected[:, 0] += self.units.shift
-        return expected, uncertainty
-
-    def _marginals(self, cells: Floats, stress: bool, coordinates: Floats | None) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of the mixture in scaled units, energy first, shape (n, 1) or (n, 1 + t)."""
-        means, variances = self.process.marginals(*self._observe(cells, stress, coordinates))
-        variance = variances.mean(axis=0) + spread_variance(means)
-        layout = self._layout(len(cells), stress)
-        return layout.by_point(means.mean(axis=0)), layout.by_point(np.sqrt(variance))
 
 
 def stress_offset_GPa(process: Posterior, units: Units, crystal: Crystal) -> tuple[float, float]:

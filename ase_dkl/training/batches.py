@@ -56,7 +56,7 @@ class TrainingData:
     def __init__(self, labels: Labels, config: TrainConfig) -> None:
         self._labels, self._config = labels, config
         self.space, self.mean = labels.space, MEANS[config.mean](labels.space)
-        self.n_stress = len(labels.slopes)
+        self.n_stress, self.blocks = len(labels.slopes), labels.blocks
         # The last function is the labels' offset. BLAS rounds by the layout, and models are to stay what they were.
         self._independent = np.asfortranarray(block_diag(self.mean.independent(labels.points), 1.0))
 
@@ -88,16 +88,6 @@ class TrainingData:
     def all(self) -> Batch:
         """All structures."""
         return self.batch(np.arange(len(self)))
-
-    def fold(self, seed: int) -> NDArray[np.int_] | None:
-        """The network that each structure, those with stresses first, is kept from while networks train, shape (n,).
-
-        None where there is one network, or fewer structures than networks.
-        """
-        networks, n = self._config.networks, len(self)
-        if networks == 1 or n < networks:
-            return None
-        return np.asarray(np.random.default_rng(seed).permutation(n) % networks)
 
     def used(self, fold: NDArray[np.int_]) -> Tensor:
         """Labels for each network to be trained with, all but those of its fold: 1 or 0, shape (K, labels)."""
@@ -136,8 +126,18 @@ class TrainingData:
     def activation_bytes(self) -> int:
         """Memory that training on all data at once takes for what the backward pass needs."""
         passes = self.n_labels
-        numbers = passes * len(self.space.frame.images) * self._config.networks * self._config.width
+        numbers = passes * self.space.shape[0] * self._config.networks * self._config.width
         return 4 * 3 * self._config.depth * numbers
+
+
+def folds(n: int, config: TrainConfig) -> NDArray[np.int_] | None:
+    """The network that each of n structures, those with stresses first, is kept from while networks train, shape (n,).
+
+    None where there is one network, or fewer structures than networks.
+    """
+    if config.networks == 1 or n < config.networks:
+        return None
+    return np.asarray(np.random.default_rng(config.seed).permutation(n) % config.networks)
 
 
 def _tensor(array: Floats) -> Tensor:

@@ -31,6 +31,7 @@ from ase_dkl.crystal.lattice import VOIGT_NAMES, volumes
 from ase_dkl.dataset import Dataset
 from ase_dkl.model.labels import Labels
 from ase_dkl.model.records import Contradiction
+from ase_dkl.model.space import Lattice
 
 DEGREE, FEW_IMAGES, LOW_DEGREE = 6, 4, 4
 """The polynomials' degree, and what it is with fewer images than these, where there are so many polynomials."""
@@ -122,8 +123,9 @@ class _Problem:
     @classmethod
     def of(cls, dataset: Dataset) -> Self:
         """Labels of a dataset whose rows with stresses come first."""
-        labels = Labels.of(dataset)
-        space, n, (m, t) = labels.space, len(labels.values), labels.slopes.shape
+        space = Lattice.of(dataset.crystal, dataset.cells)
+        labels = Labels.of(dataset, space)
+        n, (m, t) = len(labels.values), labels.slopes.shape
         assert space.metric is not None
         degree = DEGREE if len(space.frame.images) >= FEW_IMAGES else LOW_DEGREE
         invariants = Invariants.of(space.metric, space.frame.images, degree)
@@ -134,7 +136,7 @@ class _Problem:
         together[:, 0], known[:, 0] = labels.values, True
         if m:
             functions[:m, 1:, :-1] = slopes
-            functions[:m, 1:, -1] = labels.directions[..., :3].sum(-1)
+            functions[:m, 1:, -1] = labels.offsets
             together[:m, 1:], known[:m, 1:] = labels.slopes, True
         degrees = np.repeat(np.arange(degree + 1), [1, *(each.mixing.shape[1] for each in invariants.degrees)])
         spread = np.array([1.0, np.sqrt(np.mean(labels.slopes**2)) if m else 1.0])

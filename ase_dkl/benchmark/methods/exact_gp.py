@@ -80,8 +80,9 @@ def _fit(dataset: Dataset, settings: Settings) -> Model:
         if settings[name] not in known:
             raise BadMethod(f"{name} is {settings[name]!r}; choose one of {', '.join(known)}.")
     crystal = dataset.crystal if settings["symmetry"] else dataset.crystal.without_symmetry()
-    labels = Labels.of(dataset, Lattice.of(crystal, dataset.cells))
-    n, space, slopes = len(labels.values), labels.space, labels.slopes
+    space = Lattice.of(crystal, dataset.cells)
+    labels = Labels.of(dataset, space)
+    n, slopes = len(labels.values), labels.slopes
     mean = POLYNOMIALS[settings["trend"]](space)
     slope_unit = float(np.sqrt(np.mean(slopes**2))) if slopes.size else 1.0
 

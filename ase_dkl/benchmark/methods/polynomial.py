@@ -141,7 +141,7 @@ def _fit(dataset: Dataset, settings: Settings, _: int) -> Model:
     if seen.tangents is not None:
         of_slopes = monomials.slopes(seen.coordinates[:m], seen.tangents)
         # The last column is the labels' offset, of which values have nothing.
-        traces = directions[..., :3].sum(-1)[..., None]
+        traces = labels.offsets[..., None]
         slope_rows = np.concatenate([of_slopes, traces], axis=-1).reshape(-1, rows.shape[1] + 1)
         rows = np.concatenate([np.pad(rows, ((0, 0), (0, 1))), slope_rows])
     regression, noises = _regression(rows, labels.together(), len(labels.values))

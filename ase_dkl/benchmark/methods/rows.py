@@ -110,8 +110,9 @@ class Rows:
         if not settings["stress"]:
             dataset = dataset.without_stresses()
         crystal = dataset.crystal if settings["symmetry"] else dataset.crystal.without_symmetry()
-        given = Labels.of(dataset, Lattice.of(crystal, dataset.cells))
-        n, space, slopes = len(given.values), given.space, given.slopes
+        space = Lattice.of(crystal, dataset.cells)
+        given = Labels.of(dataset, space)
+        n, slopes = len(given.values), given.slopes
         seen, basis = given.observed(Cubic(space))
         labels = given.together()
         # A slope's error is as many times a value's as slopes are larger than values.
@@ -142,7 +143,7 @@ class Rows:
             None if seen.tangents is None else _single(seen.tangents / slope_unit),
             _single(left[:n] / unit),
             _single(left[n:].reshape(slopes.shape) / (unit * slope_unit)),
-            _single(given.directions[..., :3].sum(-1)),
+            _single(given.offsets),
         )
 
     @property
