@@ -11,8 +11,11 @@ import lazy_loader
 from ase.calculators.calculator import external_calculators, register_calculator_class
 
 from ase_dkl.calculator import DKLCalculator
+from ase_dkl.moved import forward
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
+
+forward()
 
 if "dkl" not in external_calculators:
     register_calculator_class("dkl", DKLCalculator)
