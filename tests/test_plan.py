@@ -68,5 +68,10 @@ def test_parts_tell_what_decisions_follow_from(tmp_path: Path) -> None:
         assert {name for name in parts if parts[name] != plan.parts[name]} == {part}
 
 
+def test_campaigns_that_older_versions_began_go_on(tmp_path: Path) -> None:
+    """A digest of the default configuration, as their databases have it: a new setting would make it another one."""
+    assert copper(tmp_path, config=TrainConfig()).parts["model"] == "e36f372d539b"
+
+
 def test_a_password_is_not_shown(tmp_path: Path) -> None:
     assert copper(tmp_path, database="postgresql://me:secret@host/db").database_shown == "postgresql://host/db"

@@ -10,7 +10,7 @@ import pytest
 from ase_dkl import BadModelFile, BadTraining, Dataset, Surrogate, TrainConfig, conditioned, evaluate, fit
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import volumes
-from ase_dkl.model.quantity import ENERGY, QUANTITIES, Quantity
+from ase_dkl.model.quantity import QUANTITIES, Quantity
 
 GAP = Quantity("gap", "eV", ("meV", 1e3), extensive=False)
 CONFIG = TrainConfig(networks=2, width=16, depth=2, n_inducing=12, steps=60)
@@ -36,7 +36,7 @@ def rows(srtio3_dataset: Dataset) -> Dataset:
 
 @pytest.fixture(scope="module")
 def model(rows: Dataset, known: None) -> Surrogate:
-    return fit(rows.subset(np.arange(24)), replace(CONFIG, quantity="gap"), progress=False)
+    return fit(rows.subset(np.arange(24)), CONFIG, quantity=GAP, progress=False)
 
 
 def test_it_is_learnt_without_slopes(model: Surrogate, rows: Dataset) -> None:
@@ -76,7 +76,7 @@ def test_it_is_saved_and_loaded(model: Surrogate, rows: Dataset, tmp_path: Path)
     assert loaded.predict_cells(rows.cells).to_dict() == model.predict_cells(rows.cells).to_dict()
     with pytest.MonkeyPatch.context() as patch:
         patch.delitem(QUANTITIES, GAP.name)
-        with pytest.raises(BadModelFile, match="quantity is 'gap'; choose one of energy"):
+        with pytest.raises(BadModelFile, match="there is no quantity 'gap', only energy"):
             Surrogate.load(tmp_path / "gap.dkl")
 
 
@@ -87,7 +87,6 @@ def test_it_learns_of_further_labels(model: Surrogate, rows: Dataset) -> None:
     assert (more.predict_cells(rows.cells).value.std <= model.predict_cells(rows.cells).value.std * (1 + 1e-9)).all()
 
 
-def test_there_is_no_other_than_those_in_the_table() -> None:
-    assert TrainConfig().quantity == ENERGY.name
-    with pytest.raises(BadTraining, match=r"quantity is 'charm'; choose one of energy, gap\."):
-        TrainConfig(quantity="charm")
+def test_training_does_not_go_on_from_a_model_of_something_else(model: Surrogate, srtio3_dataset: Dataset) -> None:
+    with pytest.raises(BadTraining, match=r"one of the gap, not of the energy\. Train from the beginning"):
+        fit(srtio3_dataset, CONFIG, start=model, progress=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ase_dkl.arrays import Floats
 from ase_dkl.model.layout import Layout
 from ase_dkl.model.mean import Mean
-from ase_dkl.model.quantity import ENERGY
+from ase_dkl.model.quantity import ENERGY, Quantity, quantity_of
 from ase_dkl.model.space import Lattice, Seen, Space
 
 if TYPE_CHECKING:
@@ -29,15 +29,26 @@ class Units:
     Attributes:
         shift: the value that is zero, eV where it is an energy.
         scale: by how much the value that is one is above it.
+        quantity: what the values are of.
     """
 
     shift: float
     scale: float
+    quantity: Quantity = ENERGY
 
     @classmethod
-    def standardising(cls, values: Floats) -> Self:
-        """Units in which some values have mean 0 and variance 1."""
-        return cls(float(values.mean()), max(float(values.std()), LEAST_SCALE))
+    def standardising(cls, values: Floats, quantity: Quantity = ENERGY) -> Self:
+        """Units in which some values of a quantity have mean 0 and variance 1."""
+        return cls(float(values.mean()), max(float(values.std()), LEAST_SCALE), quantity)
+
+    def to_dict(self) -> dict[str, Any]:
+        """For a model file."""
+        return {"shift": self.shift, "scale": self.scale, "quantity": self.quantity.name}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Self:
+        """Rebuild units from `to_dict`."""
+        return cls(values["shift"], values["scale"], quantity_of(values["quantity"]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,12 +84,15 @@ class Labels:
         units = units or Units.standardising(dataset.energies)
         directions = space.directions(dataset.cells[:m])
         values = (dataset.energies - units.shift) / units.scale
-        # ∂E/∂ε = V σ
-        stress = ENERGY.slopes["strain"]
-        virial = stress.per_label(dataset.cells[:m]) * dataset.stresses[:m]
-        slopes = (directions @ virial[..., None])[..., 0] / units.scale
-        blocks = {"strain": directions.shape[1]}
-        return cls(space, units, dataset.cells, directions, values, slopes, directions @ stress.offset, blocks)
+        blocks: dict[str, int] = dict.fromkeys(units.quantity.slopes, directions.shape[1])
+        slopes = offsets = np.zeros(directions.shape[:2])
+        if m:
+            # ∂E/∂ε = V σ
+            stress = units.quantity.slopes["strain"]
+            virial = stress.per_label(dataset.cells[:m]) * dataset.stresses[:m]
+            slopes = (directions @ virial[..., None])[..., 0] / units.scale
+            offsets = directions @ stress.offset
+        return cls(space, units, dataset.cells, directions, values, slopes, offsets, blocks)
 
     def part(self, index: NDArray[np.int_]) -> Self:
         """Some of the structures, in rising order."""

@@ -84,4 +84,5 @@ def columns(blocks: Mapping[str, int]) -> dict[str, slice]:
 
 def by_column(numbers: Mapping[str, float], blocks: Mapping[str, int]) -> Floats:
     """One number for each kind, where rows have a value and then its slopes, shape (1 + t,)."""
-    return np.array([numbers[VALUE], *(numbers[block] for block, t in blocks.items() for _ in range(t))])
+    found = [numbers[VALUE], *(numbers[block] for block, t in blocks.items() for _ in range(t))]
+    return np.array(found, dtype=np.float64)

@@ -32,7 +32,7 @@ def modern(
     for kind, name in (("value", "value_noise"), ("strain", "derivative_noise")):
         tensors[f"posterior.noise.{kind}"] = tensors.pop(f"posterior.{name}")
     units = {name.removeprefix("energy_"): number for name, number in header["energy"].items()}
-    header = {**header, "report": report, "scaling": units}
+    header = {**header, "report": report, "scaling": {**units, "quantity": "energy"}}
     if header.get("calibration") is not None:
         folds = header["calibration"]["folds"]
         kinds = {name: {"energy": "value", "stress": "strain"}[name] for name in folds}

@@ -71,3 +71,14 @@ ENERGY = Quantity(
 )
 QUANTITIES = {each.name: each for each in (ENERGY,)}
 """All that there are models of."""
+
+
+def quantity_of(name: str) -> Quantity:
+    """The entry of a name in the table.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if name not in QUANTITIES:
+        raise ValueError(f"there is no quantity {name!r}, only {', '.join(QUANTITIES)}")
+    return QUANTITIES[name]

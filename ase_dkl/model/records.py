@@ -11,7 +11,6 @@ from typing import Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_o
 
 from ase_dkl.errors import Refused
 from ase_dkl.model.mean import MeanName
-from ase_dkl.model.quantity import ENERGY, QUANTITIES
 from ase_dkl.shown import Shown
 from ase_dkl.wording import number
 
@@ -65,7 +64,6 @@ class TrainConfig:
         weight_decay: of the network weights, decoupled from the gradient (AdamW). Over more than 600 steps it
             is spread, and with more than 2,000 structures it falls with their number.
         seed: of every random number.
-        quantity: what the labels are of, and what is predicted.
     """
 
     networks: int = 4
@@ -89,11 +87,8 @@ class TrainConfig:
     gp_rate: float = 5.0
     weight_decay: float = 1.2
     seed: int = 0
-    quantity: str = ENERGY.name
 
     def __post_init__(self) -> None:
-        if self.quantity not in QUANTITIES:
-            raise BadTraining(f"quantity is {self.quantity!r}; choose one of {', '.join(QUANTITIES)}.")
         for name in ("networks", "n_inducing", "n_features", "width", "depth", "steps", "epochs", "batch_size"):
             value = getattr(self, name)
             if value is not None and value < 1:
@@ -349,12 +344,9 @@ def _of_type(hint: Any, value: Any, name: str) -> Any:
         return origin(_of_type(arguments[0], each, name) for each in value)
     if origin is dict and isinstance(value, dict):
         return {key: _of_type(arguments[1], each, name) for key, each in value.items()}
-    if (
-        hint is Any
-        or (origin is Literal and value in arguments)
-        or (hint is float and type(value) in (int, float) and math.isfinite(value))
-        or (hint in (int, bool, str) and type(value) is hint)
-    ):
+    if hint is float and type(value) in (int, float) and math.isfinite(value):
+        return float(value)
+    if hint is Any or (origin is Literal and value in arguments) or (hint in (int, bool, str) and type(value) is hint):
         return value
     raise ValueError(f"{name} is {value!r:.80}")
 

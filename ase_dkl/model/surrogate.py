@@ -26,7 +26,7 @@ from ase_dkl.model.layout import VALUE, by_column, columns
 from ase_dkl.model.model_file import BadModelFile, checksum, pack, unpack, writer
 from ase_dkl.model.posterior import Posterior
 from ase_dkl.model.prediction import JointPosterior, Normal, Prediction, as_cells
-from ase_dkl.model.quantity import QUANTITIES, Quantity
+from ase_dkl.model.quantity import Quantity
 from ase_dkl.model.records import TrainConfig, TrainingReport, from_json
 from ase_dkl.model.soundness import check
 from ase_dkl.model.space import Lattice
@@ -76,7 +76,7 @@ class Surrogate(DeepKernel[Lattice], Shown):
     @property
     def quantity(self) -> Quantity:
         """What is predicted."""
-        return QUANTITIES[self.config.quantity]
+        return self.units.quantity
 
     @property
     def crystal(self) -> Crystal:
@@ -231,9 +231,9 @@ class Surrogate(DeepKernel[Lattice], Shown):
         frame = Coordinates(*(tensors[f"scaling.{name}"] for name in _FRAME))
         # Models from before there were means of the strain have no metric.
         space = Lattice(crystal.near(tensors["cells"]), frame, tensors.get("scaling.metric"))
-        units = Units(**header["scaling"])
+        units = Units.from_dict(header["scaling"])
         layers = [(tensors[f"layer{i}.weight"], tensors[f"layer{i}.bias"]) for i in range(config.depth + 2)]
-        kinds = (VALUE, *QUANTITIES[config.quantity].slopes)
+        kinds = (VALUE, *units.quantity.slopes)
         noise = {kind: tensors[f"posterior.noise.{kind}"] for kind in kinds}
         process = Posterior(config.kernel, noise, *(tensors[f"posterior.{name}"] for name in _POSTERIOR))
         surrogate = cls(space, units, config, report, tensors["cells"], layers, process)
@@ -243,7 +243,7 @@ class Surrogate(DeepKernel[Lattice], Shown):
         return surrogate
 
     def _identity(self) -> dict[str, Any]:
-        return {"crystal": self.crystal.to_dict(), "config": asdict(self.config), "scaling": asdict(self.units)}
+        return {"crystal": self.crystal.to_dict(), "config": asdict(self.config), "scaling": self.units.to_dict()}
 
     def _tensors(self) -> dict[str, Floats]:
         scaling = {f"scaling.{name}": getattr(self.space.frame, name) for name in _FRAME}

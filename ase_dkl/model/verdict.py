@@ -151,15 +151,16 @@ def _of_errors(errors: Evaluation, rows: str, spread: float) -> Sequence[str]:
             f"Errors on {errors.n} {rows} are {number(errors.energy_rmse_meV, 3)} meV per cell (RMS), and the energies "
             f"spread over {number(spread, 3)} meV: the model has learnt little. It needs more rows, or better ones."
         )
+    inside = errors.coverage_95
     if errors.energy_rms_z is not None and errors.energy_rms_z > TOO_WIDE:
         found.append(
             f"Errors on {errors.n} {rows} are {number(errors.energy_rms_z, 2)} times as large as the model says (RMS): "
             "its error bars are too small."
         )
-    elif errors.coverage_95 is not None and binom.cdf(round(errors.coverage_95 * errors.n), errors.n, 0.95) < UNLIKELY:
+    elif inside is not None and binom.cdf(np.rint(inside * errors.n), errors.n, 0.95) < UNLIKELY:
         chance = np.sqrt(0.95 * 0.05 / errors.n)
         found.append(
-            f"Of {errors.n} {rows} {errors.coverage_95:.0%} have an energy within the model's 95 % interval (by chance "
+            f"Of {errors.n} {rows} {inside:.0%} have an energy within the model's 95 % interval (by chance "
             f"95 ± {100 * chance:.0f} %): its error bars are too small."
         )
     return found

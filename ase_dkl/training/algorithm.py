@@ -20,7 +20,6 @@ from torch import Tensor
 from ase_dkl.model.deep_kernel import DeepKernel
 from ase_dkl.model.labels import Labels
 from ase_dkl.model.posterior import Posterior
-from ase_dkl.model.quantity import QUANTITIES
 from ase_dkl.model.records import TrainConfig
 from ase_dkl.training.batches import SUBSET, Batch, TrainingData, folds
 from ase_dkl.training.gp import BASIS_SCALE, Observations, SparseGP
@@ -159,8 +158,7 @@ def _initialise(
     points = torch.tensor(np.array([each.points for each in centres]))
     spread = features.std(dim=1, keepdim=True).mean(dim=-1, keepdim=True)
     lengthscale = LENGTH_SCALE * config.n_features**0.5 * spread
-    blocks = data.blocks if QUANTITIES[config.quantity].slopes else ()
-    gp = SparseGP(points, config.kernel, lengthscale.log(), blocks, data.learnt())
+    gp = SparseGP(points, config.kernel, lengthscale.log(), data.blocks, data.learnt())
     if start is not None:
         gp.go_on_from(start.process, breadth)
     return _Model(extractor, gp, centres)

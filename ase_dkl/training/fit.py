@@ -13,9 +13,9 @@ from ase_dkl.crystal import Crystal
 from ase_dkl.dataset import Dataset
 from ase_dkl.dataset.consistency import untrainable
 from ase_dkl.model.evaluation import evaluate
-from ase_dkl.model.labels import Labels
+from ase_dkl.model.labels import Labels, Units
 from ase_dkl.model.left_out import left_out
-from ase_dkl.model.quantity import QUANTITIES
+from ase_dkl.model.quantity import ENERGY, Quantity
 from ase_dkl.model.records import BadTraining, Evaluation, TrainConfig, TrainingReport
 from ase_dkl.model.space import Lattice
 from ase_dkl.model.surrogate import Surrogate, stress_offset_GPa
@@ -35,6 +35,7 @@ def fit(
     test: Dataset | None = None,
     held_out: Evaluation | None = None,
     start: Surrogate | None = None,
+    quantity: Quantity = ENERGY,
     progress: bool = True,
 ) -> Surrogate:
     """Train a model.
@@ -46,6 +47,7 @@ def fit(
         start: an earlier model of the crystal with the same configuration. With more than 64 rows training goes on
             from it, in a third of the steps and in its units; fewer are trained from the beginning.
         held_out: errors that an earlier model, trained without these rows, made on them; for the report.
+        quantity: what the labels are of.
         progress: show a progress bar with the bound.
 
     Returns:
@@ -57,7 +59,7 @@ def fit(
     """
     config = config or TrainConfig()
     began = time.perf_counter()
-    if config.stress == "ignore" or not QUANTITIES[config.quantity].slopes:
+    if config.stress == "ignore" or not quantity.slopes:
         dataset = dataset.without_stresses()
     elif config.stress == "use" and not dataset.has_stress.any():
         raise BadTraining('No row has a stress label, and stress="use" demands some. Use "auto" or "ignore".')
@@ -66,11 +68,12 @@ def fit(
     crystal = dataset.crystal if config.symmetry else dataset.crystal.without_symmetry()
 
     if start is not None:
-        _check_start(start, crystal, config)
+        _check_start(start, crystal, config, quantity)
         start = start if len(dataset) > COLD else None
     contradictions = contradicted(dataset)
     space = Lattice.of(crystal, dataset.cells) if start is None else start.space.knowing(dataset.cells)
-    labels = Labels.of(dataset, space, None if start is None else start.units)
+    units = Units.standardising(dataset.energies, quantity) if start is None else start.units
+    labels = Labels.of(dataset, space, units)
     with _numerics(dataset):
         trained, course = learn(
             labels,
@@ -82,7 +85,7 @@ def fit(
 
     notes = [*dataset.warnings, *course.notes]
     has_stress = bool(len(labels.slopes))
-    if not has_stress and QUANTITIES[config.quantity].slopes:
+    if not has_stress and quantity.slopes:
         notes.append(
             "No stress labels: standard deviations of the stress, and of what follows from slopes of the energy, may "
             "be too small by half."
@@ -139,7 +142,12 @@ def _numerics(dataset: Dataset) -> Iterator[None]:
         ) from error
 
 
-def _check_start(start: Surrogate, crystal: Crystal, config: TrainConfig) -> None:
+def _check_start(start: Surrogate, crystal: Crystal, config: TrainConfig, quantity: Quantity) -> None:
+    if start.quantity != quantity:
+        raise BadTraining(
+            f"The model to go on from is one of the {start.quantity.name}, not of the {quantity.name}. Train from the "
+            "beginning."
+        )
     if replace(start.config, seed=config.seed, steps=config.steps) != config:
         raise BadTraining(
             "The model to go on from has another configuration. Give its own, or train from the beginning."
