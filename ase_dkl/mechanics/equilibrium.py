@@ -213,8 +213,9 @@ def _found(
     joint = surrogate.posterior(cell[None])
     response: Floats = np.asarray(-np.linalg.solve(curvature, strains))
     moved = strains.T @ response
-    of_strain = moved @ joint.covariance[1:, 1:] @ moved.T
-    of_energy = np.concatenate([[1.0], joint.mean[1:] @ moved])
+    slopes, covariance = joint.of("strain")
+    of_strain = moved @ covariance @ moved.T
+    of_energy = np.concatenate([[1.0], slopes @ moved])
     rows = crystal.vectors(cell)
     metric = lattice.metric(rows)
     parameters = lattice.lattice_parameters(metric)

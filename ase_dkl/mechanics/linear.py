@@ -36,6 +36,6 @@ class Linear:
 
     def under(self, joint: JointPosterior) -> tuple[Floats, Floats]:
         """The same from a joint posterior of the cells that is known already."""
-        of_strain = joint.layout.of("strain")
+        mean, covariance = joint.of("strain")
         weights = self.weights.reshape(len(self.weights), -1)
-        return weights @ joint.mean[of_strain], weights @ joint.covariance[np.ix_(of_strain, of_strain)] @ weights.T
+        return weights @ mean, weights @ covariance @ weights.T

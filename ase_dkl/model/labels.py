@@ -84,7 +84,7 @@ class Labels:
         units = units or Units.standardising(dataset.energies)
         directions = space.directions(dataset.cells[:m])
         values = (dataset.energies - units.shift) / units.scale
-        blocks: dict[str, int] = dict.fromkeys(units.quantity.slopes, directions.shape[1])
+        blocks = dict.fromkeys(units.quantity.slopes, int(directions.shape[1]))
         slopes = offsets = np.zeros(directions.shape[:2])
         if m:
             # ∂E/∂ε = V σ

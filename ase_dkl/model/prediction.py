@@ -170,6 +170,11 @@ class JointPosterior(Shown):
     covariance: Floats
     layout: Layout
 
+    def of(self, kind: str) -> tuple[Floats, Floats]:
+        """Mean and covariance of all that is of one kind, point by point: "value" or a block of slopes."""
+        index = self.layout.of(kind)
+        return self.mean[index], self.covariance[np.ix_(index, index)]
+
     def _summary(self) -> tuple[str, dict[str, str]]:
         return "Joint posterior", {"quantities": str(len(self.mean))}
 
