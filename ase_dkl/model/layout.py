@@ -59,7 +59,8 @@ class Layout:
 
     def by_point(self, stacked: Floats) -> Floats:
         """A stack of points of which all have slopes, or none, (n + m t,), point by point, shape (n, 1 + t or 1)."""
-        return stacked[self.places] if self.m else stacked[:, None]
+        values = stacked[: self.n, None]
+        return np.concatenate([values, stacked[self.n :].reshape(self.n, -1)], axis=1) if self.m else values
 
     def of_kinds(self, numbers: Mapping[str, Array]) -> Array:
         """One number for each kind of row, shape (K,) each → shape (K, n + m t)."""
@@ -83,6 +84,8 @@ def columns(blocks: Mapping[str, int]) -> dict[str, slice]:
 
 
 def by_column(numbers: Mapping[str, float], blocks: Mapping[str, int]) -> Floats:
-    """One number for each kind, where rows have a value and then its slopes, shape (1 + t,)."""
-    found = [numbers[VALUE], *(numbers[block] for block, t in blocks.items() for _ in range(t))]
+    """One number for each kind, zero by default, where rows have a value and then its slopes, shape (1 + t,)."""
+    found = [numbers[VALUE]]
+    for block, directions in blocks.items():
+        found += [numbers.get(block, 0.0)] * directions
     return np.array(found, dtype=np.float64)

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import flat
-from ase_dkl.model.layout import VALUE, Layout, columns
+from ase_dkl.model.layout import VALUE, Layout
 from ase_dkl.model.quantity import ENERGY, Quantity
 from ase_dkl.model.space import Lattice
 from ase_dkl.shown import Shown, plain
@@ -84,12 +84,11 @@ class Prediction(Shown):
             blocks: along what the derivatives are.
             quantity: what they are of.
         """
-        slopes = {}
-        if rows.mean.shape[1] > 1:
-            place = columns(blocks)
-            slopes = {
-                block: rows[:, place[block]].times(1 / each.per_label(cells)) for block, each in quantity.slopes.items()
-            }
+        slopes, end = {}, 1
+        for block, directions in blocks.items() if rows.mean.shape[1] > 1 else ():
+            start, end = end, end + directions
+            if block in quantity.slopes:
+                slopes[block] = rows[:, start:end].times(1 / quantity.slopes[block].per_label(cells))
         return cls(rows[:, 0], slopes, quantity)
 
     @property

@@ -273,8 +273,7 @@ class Surrogate(DeepKernel[Lattice], Shown):
 
     def noise(self, shape: tuple[int, int]) -> Floats:
         """The labels' noise, of values and where wanted of derivatives, eV, shape (n, 1) or (n, 1 + t)."""
-        blocks = self.space.blocks if shape[1] > 1 else {}
-        return np.full(shape, by_column(dict.fromkeys(blocks, 0.0) | self.report.noise, blocks))
+        return np.full(shape, by_column(self.report.noise, self.space.blocks if shape[1] > 1 else {}))
 
 
 def stress_offset_GPa(process: Posterior, units: Units, crystal: Crystal) -> tuple[float, float]:
