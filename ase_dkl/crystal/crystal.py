@@ -174,7 +174,7 @@ class Crystal(Shown):
 
     def vectors(self, cells: Floats) -> Floats:
         """Periodic lattice vectors of cells, shape (..., 3, 3) → (..., d, 3)."""
-        return cells[..., self.pbc, :]
+        return cells[..., self._rows, :]
 
     @property
     def formula(self) -> str:
@@ -285,6 +285,11 @@ class Crystal(Shown):
             for name, value in zip(self.kind.parameters, parameters, strict=True)
         }
         return self._description, rows
+
+    @cached_property
+    def _rows(self) -> slice | NDArray[np.bool_]:
+        # A view where all are periodic, which takes no time.
+        return slice(None) if self.pbc.all() else self.pbc
 
     @cached_property
     def operations(self) -> Operations:

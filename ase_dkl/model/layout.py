@@ -59,8 +59,11 @@ class Layout:
 
     def by_point(self, stacked: Floats) -> Floats:
         """A stack of points of which all have slopes, or none, (n + m t,), point by point, shape (n, 1 + t or 1)."""
-        values = stacked[: self.n, None]
-        return np.concatenate([values, stacked[self.n :].reshape(self.n, -1)], axis=1) if self.m else values
+        if not self.m:
+            return stacked[:, None]
+        rows = np.empty((self.n, 1 + self.along))
+        rows[:, 0], rows[:, 1:] = stacked[: self.n], stacked[self.n :].reshape(self.n, -1)
+        return rows
 
     def of_kinds(self, numbers: Mapping[str, Array]) -> Array:
         """One number for each kind of row, shape (K,) each → shape (K, n + m t)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Self
 
 import numpy as np
@@ -182,6 +182,7 @@ def spread_variance(means: Floats) -> Floats:
     return np.asarray(means.var(axis=0, ddof=1) * spread_factor(len(means)))
 
 
+@cache
 def spread_factor(networks: int) -> float:
     """Variance that the disagreement of K networks tells of, over the variance of their means.
 

@@ -22,7 +22,7 @@ from ase_dkl.model.calibration import Calibration
 from ase_dkl.model.deep_kernel import DeepKernel, Layers
 from ase_dkl.model.domain import Domain, Extrapolation
 from ase_dkl.model.labels import Units
-from ase_dkl.model.layout import VALUE, by_column, columns
+from ase_dkl.model.layout import VALUE, columns
 from ase_dkl.model.model_file import BadModelFile, checksum, pack, unpack, writer
 from ase_dkl.model.posterior import Posterior
 from ase_dkl.model.prediction import JointPosterior, Normal, Prediction, as_cells
@@ -273,7 +273,10 @@ class Surrogate(DeepKernel[Lattice], Shown):
 
     def noise(self, shape: tuple[int, int]) -> Floats:
         """The labels' noise, of values and where wanted of derivatives, eV, shape (n, 1) or (n, 1 + t)."""
-        return np.full(shape, by_column(self.report.noise, self.space.blocks if shape[1] > 1 else {}))
+        found = np.empty(shape)
+        for kind, place in columns(self.space.blocks if shape[1] > 1 else {}).items():
+            found[:, place] = self.report.noise[kind]
+        return found
 
 
 def stress_offset_GPa(process: Posterior, units: Units, crystal: Crystal) -> tuple[float, float]:
