@@ -275,7 +275,7 @@ class Surrogate(DeepKernel[Lattice], Shown):
         """The labels' noise, of values and where wanted of derivatives, eV, shape (n, 1) or (n, 1 + t)."""
         found = np.empty(shape)
         for kind, place in columns(self.space.blocks if shape[1] > 1 else {}).items():
-            found[:, place] = self.report.noise[kind]
+            found[:, place] = self.report.noise.get(kind, 0.0)
         return found
 
 
