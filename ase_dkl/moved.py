@@ -4,9 +4,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 from importlib import import_module
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
-from importlib.util import spec_from_loader
 from types import ModuleType
 
 MOVED = {
@@ -19,14 +17,19 @@ MOVED = {
 }
 
 
-class _Forwarding(MetaPathFinder, Loader):
+class _Forwarding:
+    """Finds and loads them. It is none of `importlib.abc`, which takes long to import."""
+
     def find_spec(
         self,
         fullname: str,
         path: Sequence[str] | None = None,  # noqa: ARG002
         target: ModuleType | None = None,  # noqa: ARG002
     ) -> ModuleSpec | None:
-        return spec_from_loader(fullname, self) if fullname in MOVED else None
+        return ModuleSpec(fullname, self) if fullname in MOVED else None  # type: ignore[arg-type]
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """As Python does by default."""
 
     def exec_module(self, module: ModuleType) -> None:
         there = MOVED[module.__name__]
