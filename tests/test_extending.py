@@ -108,8 +108,8 @@ def test_a_space() -> None:
     values, along = (energies - units.shift) / units.scale, slopes[:, None] / units.scale
     labels = Labels(space, units, points, space.directions(points), values, along, np.zeros((12, 1)), space.blocks)
     config = TrainConfig(networks=2, width=16, depth=2, n_inducing=12, steps=150)
-    trained, course = learn(labels, config, progress=False)
-    assert course.noise.keys() == {"value", "stretch"}
+    trained, report = learn(labels, config, progress=False)
+    assert report.noise.keys() == {"value", "stretch"}
 
     unseen = np.linspace(0.97, 1.55, 9)[:, None]
     expected, std = trained.marginals(unseen, True)

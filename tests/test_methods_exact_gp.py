@@ -29,7 +29,7 @@ class Stock(gpytorch.models.ExactGP):  # type: ignore[misc]
 @pytest.fixture(scope="module")
 def coordinates(srtio3_dataset: Dataset) -> Floats:
     cells = srtio3_dataset.cells[:24]
-    return Lattice.of(srtio3_dataset.crystal.without_symmetry(), cells).coordinates(cells)
+    return Lattice.of(srtio3_dataset.crystal, cells, symmetry=False).coordinates(cells)
 
 
 def test_without_symmetry_it_is_the_stock_process(coordinates: Floats) -> None:

@@ -106,8 +106,9 @@ class Lattice:
     metric: Floats | None
 
     @classmethod
-    def of(cls, crystal: Crystal, cells: Floats) -> Self:
-        """The space of a crystal, in units of its training cells, shape (n, 3, 3), Å."""
+    def of(cls, crystal: Crystal, cells: Floats, *, symmetry: bool = True) -> Self:
+        """The space of a crystal, with or without its symmetry, in units of its training cells, shape (n, 3, 3), Å."""
+        crystal = crystal if symmetry else crystal.without_symmetry()
         lattices, images = crystal.vectors(cells), crystal.images
         mean = metric(some(lattices)).mean(axis=0)
         frame = Coordinates.standardising(lattices, images)

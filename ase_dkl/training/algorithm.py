@@ -7,8 +7,9 @@ draw a random subset of structures → features from the untrained network → f
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from torch import Tensor
 from ase_dkl.model.deep_kernel import DeepKernel
 from ase_dkl.model.labels import Labels
 from ase_dkl.model.posterior import Posterior
-from ase_dkl.model.records import TrainConfig
+from ase_dkl.model.records import TrainConfig, TrainingReport
 from ase_dkl.training.batches import SUBSET, Batch, TrainingData, folds
 from ase_dkl.training.gp import BASIS_SCALE, Observations, SparseGP
 from ase_dkl.training.inducing import FUZZIFIERS, LEAST_SPREAD, Centres, place
@@ -46,26 +47,6 @@ LENGTH_SCALE = 8.0
 short ones the bound first grows the noise to explain the labels, and comes back late."""
 
 
-@dataclass(frozen=True)
-class Course:
-    """How a training went; the attributes of the same name in a `TrainingReport` say what they are.
-
-    Attributes:
-        notes: what the user should know.
-    """
-
-    noise: dict[str, float]
-    singular_values: dict[str, list[float]]
-    centre_spread: list[float]
-    fuzzifier: list[float] | None
-    bound: str
-    bound_per_label: float
-    steps: int
-    converged: bool
-    mean_breadth: list[float] | None
-    notes: tuple[str, ...]
-
-
 def learn(
     labels: Labels,
     config: TrainConfig,
@@ -73,7 +54,7 @@ def learn(
     start: DeepKernel[Any] | None = None,
     breadth: list[float] | None = None,
     progress: bool = True,
-) -> tuple[DeepKernel[Any], Course]:
+) -> tuple[DeepKernel[Any], TrainingReport]:
     """Train networks and processes on labels of the points of any space.
 
     Args:
@@ -83,9 +64,13 @@ def learn(
         breadth: of the mean's prior there, by network, where it is learnt.
         progress: show a progress bar with the bound.
 
+    Returns:
+        What was learnt, and a report that knows of these labels alone.
+
     Raises:
         torch.linalg.LinAlgError: numbers that are not finite, or matrices that are singular.
     """
+    began = time.perf_counter()
     data = TrainingData(labels, config)
     with torch.random.fork_rng(devices=[]), _progress_bar(progress) as bar:
         torch.manual_seed(config.seed)
@@ -101,8 +86,13 @@ def learn(
         raise torch.linalg.LinAlgError("Weights are not finite.")  # type: ignore[attr-defined]
     layers = [layer.numpy() for layer in model.extractor.layers]
     notes = [] if converged else [f"The bound was still rising after {steps} steps; train longer for smaller errors."]
-    course = Course(
+    report = TrainingReport(
+        n_rows=len(data),
+        n_stress=data.n_stress,
+        test=None,
         noise={kind: labels.units.scale * _mean_noise(model.gp.log_noise[kind]) for kind in data.kinds},
+        stress_offset_GPa=None,
+        stress_offset_std_GPa=None,
         singular_values=_singular_values(model),
         centre_spread=[centres.spread for centres in model.centres],
         fuzzifier=[centres.fuzzifier for centres in model.centres if centres.fuzzifier is not None] or None,
@@ -110,10 +100,12 @@ def learn(
         bound_per_label=bound,
         steps=steps,
         converged=converged,
+        seconds=time.perf_counter() - began,
+        dataset={},
         mean_breadth=None if model.gp.log_breadth is None else model.gp.log_breadth.detach().exp().tolist(),
-        notes=(*notes, *_of_centres(model.centres)),
+        warnings=(*notes, *_of_centres(model.centres)),
     )
-    return DeepKernel(labels.space, labels.units, config, layers, posterior), course
+    return DeepKernel(labels.space, labels.units, config, layers, posterior), report
 
 
 def _of_centres(centres: Sequence[Centres]) -> Iterator[str]:

@@ -16,7 +16,7 @@ from ase_dkl.model.evaluation import evaluate
 from ase_dkl.model.labels import Labels, Units
 from ase_dkl.model.left_out import left_out
 from ase_dkl.model.quantity import ENERGY, Quantity
-from ase_dkl.model.records import BadTraining, Evaluation, TrainConfig, TrainingReport
+from ase_dkl.model.records import BadTraining, Evaluation, TrainConfig
 from ase_dkl.model.space import Lattice
 from ase_dkl.model.surrogate import Surrogate, stress_offset_GPa
 from ase_dkl.training.algorithm import learn
@@ -75,7 +75,7 @@ def fit(
     units = Units.standardising(dataset.energies, quantity) if start is None else start.units
     labels = Labels.of(dataset, space, units)
     with _numerics(dataset):
-        trained, course = learn(
+        trained, report = learn(
             labels,
             config,
             start=start,
@@ -83,38 +83,26 @@ def fit(
             progress=progress,
         )
 
-    notes = [*dataset.warnings, *course.notes]
-    has_stress = bool(len(labels.slopes))
-    if not has_stress and quantity.slopes:
+    notes = [*dataset.warnings, *report.warnings]
+    if not report.n_stress and quantity.slopes:
         notes.append(
             "No stress labels: standard deviations of the stress, and of what follows from slopes of the energy, may "
             "be too small by half."
         )
-    offset, offset_std = stress_offset_GPa(trained.process, labels.units, crystal) if has_stress else (None, None)
-    report = TrainingReport(
-        n_rows=len(dataset),
-        n_stress=len(labels.slopes),
-        test=None,
-        noise=course.noise,
+    offset, offset_std = stress_offset_GPa(trained.process, labels.units, crystal) if report.n_stress else (None, None)
+    report = replace(
+        report,
         stress_offset_GPa=offset,
         stress_offset_std_GPa=offset_std,
-        singular_values=course.singular_values,
-        centre_spread=course.centre_spread,
-        fuzzifier=course.fuzzifier,
-        bound=course.bound,
-        bound_per_label=course.bound_per_label,
-        steps=course.steps,
-        converged=course.converged,
         seconds=time.perf_counter() - began,
         dataset=dataset.provenance,
         warnings=tuple(notes),
-        mean_breadth=course.mean_breadth,
         contradictions=contradictions,
     )
     surrogate = Surrogate(space, labels.units, config, report, dataset.cells, trained.layers, trained.process)
     # What an earlier model's networks have seen is not known here.
     fold = None
-    if leaves_out(config, len(dataset)) and start is None and course.bound == "collapsed":
+    if leaves_out(config, len(dataset)) and start is None and report.bound == "collapsed":
         fold = folds(len(dataset), config)
     surrogate.report = replace(
         report,

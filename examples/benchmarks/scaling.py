@@ -136,7 +136,7 @@ def _exact(job: Job, dataset: Dataset, seed: int, quick: bool) -> tuple[float, f
 
     start = time.process_time()
     torch.manual_seed(seed)
-    space = Lattice.of(dataset.crystal.without_symmetry(), dataset.cells)
+    space = Lattice.of(dataset.crystal, dataset.cells, symmetry=False)
     labels = Labels.of(dataset.without_stresses(), space)
     x = torch.tensor(space.coordinates(labels.points)[:, 0])
     y = torch.tensor(labels.values)

@@ -79,8 +79,7 @@ def _fit(dataset: Dataset, settings: Settings) -> Model:
     for name, known in (("kernel", KERNELS), ("trend", tuple(POLYNOMIALS))):
         if settings[name] not in known:
             raise BadMethod(f"{name} is {settings[name]!r}; choose one of {', '.join(known)}.")
-    crystal = dataset.crystal if settings["symmetry"] else dataset.crystal.without_symmetry()
-    space = Lattice.of(crystal, dataset.cells)
+    space = Lattice.of(dataset.crystal, dataset.cells, symmetry=settings["symmetry"])
     labels = Labels.of(dataset, space)
     n, slopes = len(labels.values), labels.slopes
     mean = POLYNOMIALS[settings["trend"]](space)

@@ -131,8 +131,7 @@ def _fit(dataset: Dataset, settings: Settings, _: int) -> Model:
         )
     if not settings["stress"]:
         dataset = dataset.without_stresses()
-    crystal = dataset.crystal if settings["symmetry"] else dataset.crystal.without_symmetry()
-    space = Lattice.of(crystal, dataset.cells)
+    space = Lattice.of(dataset.crystal, dataset.cells, symmetry=settings["symmetry"])
     labels = Labels.of(dataset, space)
     m, directions = len(labels.slopes), labels.directions
     monomials = Monomials.up_to(settings["degree"], settings["decay"], len(space.names))

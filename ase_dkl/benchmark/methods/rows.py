@@ -109,8 +109,7 @@ class Rows:
             raise BadMethod(f"The trend is {settings['trend']!r}; choose one of {', '.join(POLYNOMIALS)}.")
         if not settings["stress"]:
             dataset = dataset.without_stresses()
-        crystal = dataset.crystal if settings["symmetry"] else dataset.crystal.without_symmetry()
-        space = Lattice.of(crystal, dataset.cells)
+        space = Lattice.of(dataset.crystal, dataset.cells, symmetry=settings["symmetry"])
         given = Labels.of(dataset, space)
         n, slopes = len(given.values), given.slopes
         seen, basis = given.observed(Cubic(space))
