@@ -143,3 +143,13 @@ class TestEncodings:
         result = subprocess.run(command, env=environment, capture_output=True, check=True)
         assert "dsigma/depsilon" in result.stdout.decode(encoding).replace("∂", "d")
         assert "Traceback" not in result.stderr.decode(encoding)
+
+
+def test_who_stops_reading_is_told_nothing(model_file: Path) -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    command = [sys.executable, "-c", "from ase_dkl.cli import app; app()", "info", str(model_file)]
+    result = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert result.returncode == 1
+    assert result.stderr == ""

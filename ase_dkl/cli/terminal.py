@@ -42,6 +42,8 @@ def in_words(command: Callable[P, None]) -> Callable[P, None]:
             try:
                 command(*args, **kwargs)
                 log.debug(f"{command.__name__}: {time.perf_counter() - began:.1f} s")
+            except BrokenPipeError:
+                raise  # whoever read has seen enough, and click ends without a word
             except (Refused, OSError) as error:
                 given = list(_texts([*args, *kwargs.values()]))
                 log.debug(without_secrets(traceback.format_exc(), given))
