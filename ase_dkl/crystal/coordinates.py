@@ -37,7 +37,7 @@ class Coordinates:
     def standardising(cls, lattices: Floats, images: Floats | NDArray[np.int_]) -> Self:
         """Coordinates in which all images of some lattices, shape (n, d, 3), Å, have mean 0 and variance 1."""
         given = images.astype(float)
-        parameters = image_parameters(some(lattices), given)
+        parameters = image_parameters(sample(lattices), given)
         parameters = parameters.reshape(-1, parameters.shape[-1])
         least = np.full_like(parameters[0], LEAST_ANGLE_SCALE)
         lengths = slice(lattices.shape[1])
@@ -54,6 +54,6 @@ class Coordinates:
         return (parameters - self.centre) / self.scale, tangents / self.scale
 
 
-def some(lattices: Floats) -> Floats:
+def sample(lattices: Floats) -> Floats:
     """Enough of the lattices, shape (n, d, 3), to tell the spread of all."""
     return lattices[:: max(1, len(lattices) // ENOUGH)]

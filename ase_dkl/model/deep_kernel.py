@@ -45,12 +45,15 @@ class DeepKernel(Generic[SpaceT]):
         return MEANS[self.config.mean](self.space)
 
     def marginals(self, points: Floats, slopes: bool, coordinates: Floats | None = None) -> tuple[Floats, Floats]:
-        """Mean and standard deviation of values, and of their derivatives where wanted, shape (n, 1) or (n, 1 + t).
+        """Mean and standard deviation of values, and of their derivatives where wanted.
 
         Args:
             points: of the space, shape (n, ...).
             slopes: whether derivatives along the directions of all blocks are wanted.
             coordinates: of the points' images, where they are known and no derivatives are wanted.
+
+        Returns:
+            Two arrays of shape (n, 1) or (n, 1 + t), in the unit of the quantity; derivatives are over the directions'.
         """
         rows = len(self.layout(1, slopes))
         size = max(1, _CHUNK // (self.space.shape[0] * rows * self.config.width * self.config.networks))
@@ -68,7 +71,7 @@ class DeepKernel(Generic[SpaceT]):
         return expected, uncertainty
 
     def joint(self, points: Floats, slopes: bool, *, spread: bool = True) -> JointPosterior:
-        """The joint Gaussian of values, and of their derivatives where wanted; arguments as `marginals`.
+        """The joint Gaussian of values, and of their derivatives where wanted, in the units of `marginals`.
 
         Args:
             points: of the space, shape (n, ...).

@@ -11,12 +11,13 @@ from ase import Atoms
 
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal, Mapped
-from ase_dkl.crystal.coordinates import Coordinates, some
+from ase_dkl.crystal.coordinates import Coordinates, sample
 from ase_dkl.crystal.lattice import image_parameters, independent_strains, metric, strained
 from ase_dkl.model.domain import Domain
 
 _PART = 4096
 """Points looked at together."""
+_STRAINS = np.eye(6)
 _SCATTER = 0.1
 """Largest strain by which lattices are scattered."""
 
@@ -110,7 +111,7 @@ class Lattice:
         """The space of a crystal, with or without its symmetry, in units of its training cells, shape (n, 3, 3), Å."""
         crystal = crystal if symmetry else crystal.without_symmetry()
         lattices, images = crystal.vectors(cells), crystal.images
-        mean = metric(some(lattices)).mean(axis=0)
+        mean = metric(sample(lattices)).mean(axis=0)
         frame = Coordinates.standardising(lattices, images)
         return cls(crystal.near(cells), frame, (images @ mean @ images.mT).mean(axis=0))
 
@@ -161,7 +162,7 @@ class Lattice:
     def seen_along_all(self, points: Floats) -> SeenAlong:
         """Cells (n, 3, 3), and all of them along the six Voigt strains."""
         coordinates, tangents = self.frame.with_tangents(self.crystal.vectors(points))
-        return SeenAlong(points, np.broadcast_to(np.eye(6), (len(points), 6, 6)), coordinates, tangents)
+        return SeenAlong(points, np.broadcast_to(_STRAINS, (len(points), 6, 6)), coordinates, tangents)
 
     def between(self, points: Floats, n: int, rng: np.random.Generator) -> Floats:
         """Cells whose metrics are mixtures of two of the given ones', shape (n, 3, 3)."""
