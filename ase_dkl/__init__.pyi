@@ -48,6 +48,7 @@ from .mechanics.forms import BadEquationOfState as BadEquationOfState
 from .mechanics.frame import laue_class as laue_class
 from .mechanics.grid import Grid as Grid
 from .mechanics.grid import scan_grid as scan_grid
+from .mechanics.ionic_lattice import lattice as lattice
 from .mechanics.loading import BadLoading as BadLoading
 from .mechanics.loading import Shear as Shear
 from .mechanics.loading import Tension as Tension
@@ -57,6 +58,7 @@ from .mechanics.moduli import moduli as moduli
 from .mechanics.paths import BadScan as BadScan
 from .mechanics.points import Points as Points
 from .mechanics.points import points_on_line as points_on_line
+from .mechanics.relaxation import BadRelaxation as BadRelaxation
 from .mechanics.scan import Scan as Scan
 from .mechanics.scan import scan_along as scan_along
 from .mechanics.scan import scan_path as scan_path
@@ -73,6 +75,7 @@ from .mechanics.third_order import PressureDerivatives as PressureDerivatives
 from .mechanics.third_order import ThirdOrderConstants as ThirdOrderConstants
 from .mechanics.third_order import pressure_derivatives as pressure_derivatives
 from .mechanics.third_order import third_order_constants as third_order_constants
+from .model.accepted import BadIons as BadIons
 from .model.calibration import BadCalibration as BadCalibration
 from .model.calibration import Calibration as Calibration
 from .model.conditioning import conditioned as conditioned

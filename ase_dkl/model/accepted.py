@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol, TypeAlias
 
+from ase_dkl.errors import Refused
+from ase_dkl.model.ionic_energy import IonicEnergy
 from ase_dkl.model.lattice_energy import LatticeEnergy
 from ase_dkl.model.surrogate import Surrogate
 
@@ -25,9 +27,35 @@ Energy: TypeAlias = LatticeEnergy | Answering | str | Path
 """The same, or whatever else knows the energy of a strained crystal and how sure it is."""
 
 
+Ionic: TypeAlias = IonicEnergy | Model
+"""What knows the energy of free ions and how sure it is, or what `Model` names."""
+
+
+class BadIons(Refused, ValueError):
+    """Ions asked for that a model does not know."""
+
+
 def as_energy(model: Energy) -> LatticeEnergy:
-    """What knows the energy; raises what `as_surrogate` does."""
+    """What knows the energy; raises what `as_surrogate` does, and `BadIons` where ions are free."""
+    if isinstance(model, IonicEnergy):
+        raise BadIons(
+            "In this model ions are free, and not a lattice alone. Take lattice(model, ions=...) of it, with ions "
+            "that are clamped or relaxed (--ions)."
+        )
     return model if isinstance(model, LatticeEnergy) else as_surrogate(model)
+
+
+def as_ionic(model: Ionic) -> IonicEnergy:
+    """What knows the energy of free ions; raises what `as_surrogate` does, and `BadIons` for a model of lattices."""
+    if isinstance(model, IonicEnergy):
+        return model
+    surrogate = as_surrogate(model)
+    if isinstance(surrogate, IonicEnergy):
+        return surrogate
+    raise BadIons(
+        f"This model knows lattices only, with ions {surrogate.crystal.ions}: forces on ions, their frequencies and "
+        "their displacements do not follow from it. Train one of structures with displaced ions and their forces."
+    )
 
 
 def as_surrogate(model: Model) -> Surrogate:

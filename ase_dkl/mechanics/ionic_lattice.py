@@ -1,0 +1,248 @@
+"""The energy of free ions as one of the lattice alone: ions follow every strain, or come to rest after it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from ase_dkl.arrays import Floats
+from ase_dkl.crystal import Crystal
+from ase_dkl.crystal.lattice import VOIGT, normals
+from ase_dkl.mechanics.force_constants import Curvature, curvatures
+from ase_dkl.mechanics.motions import Functionals, SiteGroup, displacements, moved
+from ase_dkl.mechanics.relaxation import BadRelaxation, at_rest, in_minimum, not_a_minimum, unstable
+from ase_dkl.model.accepted import Ionic, as_ionic
+from ase_dkl.model.layout import Layout
+from ase_dkl.model.prediction import JointPosterior, Normal, Prediction, as_cells
+
+if TYPE_CHECKING:
+    from ase_dkl.model.domain import Extrapolation
+    from ase_dkl.model.ionic_energy import IonicEnergy
+
+Ions = Literal["clamped", "relaxed"]
+
+
+def lattice(model: Ionic, ions: Ions = "relaxed", *, follow: bool = False) -> IonicLattice:
+    """Take a model of free ions as one of the lattice, for scans, equations of state, equilibria, elastic constants.
+
+    Args:
+        model: of free ions, its file, or a calculator that has it.
+        ions: "relaxed" ions come to rest in every cell; "clamped" ones keep the fractional coordinates that they have
+            at rest in the reference's cell.
+        follow: where symmetry holds relaxed ions on a saddle, follow the unstable mode into the minimum beside it.
+
+    Raises:
+        BadIons: a model that knows lattices only.
+        BadRelaxation: ions do not come to rest in the reference's cell, or relaxed ones on a saddle; a molecule or
+            cluster, which has no lattice.
+    """
+    model = as_ionic(model)
+    refuse_without_lattice(model.crystal)
+    if ions == "clamped":
+        return ClampedIons(model, at_rest(model, model.reference[None])[0])
+    return RelaxedIons(model, *in_minimum(model, model.reference, follow=follow))
+
+
+def refuse_without_lattice(crystal: Crystal) -> None:
+    """Raise `BadRelaxation` for what is periodic nowhere."""
+    if not crystal.dimension:
+        raise BadRelaxation(
+            f"{crystal.formula} is a molecule or cluster: it has no lattice, and nothing that follows from one. Its "
+            "structure and its modes follow from relaxed_structure and phonons (ase-dkl relax, ase-dkl phonons)."
+        )
+
+
+class IonicLattice(ABC):
+    """A `LatticeEnergy` made of an `IonicEnergy`.
+
+    Args:
+        model: the energy of free ions.
+        base: a structure of it, in whose cell ions are at rest, shape (3 + N, 3), Å.
+    """
+
+    def __init__(self, model: IonicEnergy, base: Floats) -> None:
+        self.model, self.base = model, base
+        self.crystal = _with_ions(model.crystal, base, self.ions)
+        self.cells = np.asarray(model.points)[:, :3]
+
+    @property
+    @abstractmethod
+    def ions(self) -> Ions:
+        """How they go with the lattice."""
+
+    @abstractmethod
+    def points(self, cells: Floats) -> Floats:
+        """The structures in cells, shape (n, 3, 3) → (n, 3 + N, 3), Å."""
+
+    @abstractmethod
+    def responses(self, points: Floats) -> Floats:
+        """∂u/∂ε of ions that are displaced from where they would follow a strain to, Å, shape (n, 3 N, 6)."""
+
+    @abstractmethod
+    def derivatives(self, cells: ArrayLike) -> Floats:
+        """Expected ∂E/∂ε, eV, shape (n, 6)."""
+
+    def predict_cells(self, cells: ArrayLike, *, stress: bool = True) -> Prediction:
+        """Energies, and stresses where wanted; of relaxed ions with what their places add to the uncertainty."""
+        given = as_cells(cells, stress=stress)
+        points = self.points(given)
+        mean, std = self.model.marginals(points, stress)
+        if not stress:
+            return Prediction.of(given, Normal(mean, std, self.model.noise(mean.shape)))
+        for i, point in enumerate(points):
+            quantities = self._quantities(point[None])
+            mean[i, :7] = quantities.mean(self.model)
+            std[i, :7] = np.sqrt(np.maximum(np.diagonal(quantities.covariance(self.model)), 0))
+        rows = Normal(mean[:, :7], std[:, :7], self.model.noise(mean.shape)[:, :7])
+        return Prediction.of(given, rows)
+
+    def posterior(self, cells: ArrayLike, *, derivatives: bool = True, spread: bool = True) -> JointPosterior:
+        """The joint Gaussian of energies, and of ∂E/∂ε where wanted."""
+        points = self.points(as_cells(cells))
+        if not derivatives:
+            return self.model.joint(points, False, spread=spread)
+        n = len(points)
+        quantities = self._quantities(points)
+        layout = Layout(n, n, {"strain": 6})
+        return JointPosterior(quantities.mean(self.model), quantities.covariance(self.model, spread=spread), layout)
+
+    def extrapolation(self, cells: ArrayLike) -> Extrapolation:
+        """How far cells, with their ions, are from what is known."""
+        return self.model.extrapolation(self.points(as_cells(cells)))
+
+    def _quantities(self, points: Floats) -> Functionals:
+        """Energies, then the strain slopes of each structure, ions going along as they do."""
+        n, ions = len(points), points.shape[1] - 3
+        weights = np.zeros((7 * n, n, 7 + 3 * ions))
+        weights[np.arange(n), np.arange(n), 0] = 1
+        for i, response in enumerate(self.responses(points)):
+            rows = slice(n + 6 * i, n + 6 * (i + 1))
+            weights[rows, i, 1:7] = np.eye(6)
+            weights[rows, i, 7:] = response.T
+        return Functionals(points, weights)
+
+
+class ClampedIons(IonicLattice):
+    """Ions that keep their fractional coordinates."""
+
+    ions: Ions = "clamped"
+
+    def points(self, cells: Floats) -> Floats:
+        """The structures in cells, shape (n, 3, 3) → (n, 3 + N, 3), Å."""
+        return following(self.crystal, self.base, cells)
+
+    def responses(self, points: Floats) -> Floats:
+        """None."""
+        return np.zeros((len(points), 3 * (points.shape[1] - 3), 6))
+
+    def derivatives(self, cells: ArrayLike) -> Floats:
+        """Expected ∂E/∂ε, eV, shape (n, 6)."""
+        return self.model.marginals(self.points(as_cells(cells)), True)[0][:, 1:7]
+
+
+class RelaxedIons(IonicLattice):
+    """Ions at rest in every cell, found from where they are at rest in the reference's.
+
+    By the envelope theorem the energy is that of the structure found. Slopes contain what ions that are not quite where
+    they are expected do: δ(dE/dε) = δg_ε − H_εu H_uu⁻¹ δg_u, H the second derivatives at the structure.
+
+    Args:
+        model: the energy of free ions.
+        base: ions at rest, shape (3 + N, 3), Å.
+        curvature: second derivatives there.
+        saddle: ions may be at rest on a saddle that symmetry holds in place.
+    """
+
+    ions: Ions = "relaxed"
+
+    def __init__(self, model: IonicEnergy, base: Floats, curvature: Curvature, *, saddle: bool = False) -> None:
+        super().__init__(model, base)
+        self._curvature, self._saddle = curvature, saddle
+        self._found: dict[bytes, Floats] = {}
+        self._curvatures: dict[bytes, Curvature] = {}
+
+    def points(self, cells: Floats) -> Floats:
+        """The structures in cells, shape (n, 3, 3) → (n, 3 + N, 3), Å.
+
+        Raises:
+            BadRelaxation: ions do not come to rest.
+        """
+        keys = [cell.tobytes() for cell in cells]
+        new = [i for i, key in enumerate(keys) if key not in self._found]
+        if new:
+            starts = self._expected(cells[new])
+            for i, point in zip(new, at_rest(self.model, starts, self._curvature), strict=True):
+                self._found[keys[i]] = point
+        return np.array([self._found[key] for key in keys]).reshape(-1, *self.base.shape)
+
+    def responses(self, points: Floats) -> Floats:
+        """∂u/∂ε of ions on which no forces remain, Å, shape (n, 3 N, 6).
+
+        Raises:
+            BadRelaxation: they are on a saddle.
+        """
+        return np.array([each.response for each in self.curvatures(points)])
+
+    def curvatures(self, points: Floats) -> list[Curvature]:
+        """Second derivatives at structures that `points` found."""
+        keys = [point.tobytes() for point in points]
+        new = [i for i, key in enumerate(keys) if key not in self._curvatures]
+        if new:
+            found = curvatures(self.model, points[new])
+            for curvature in found:
+                if not self._saddle and unstable(curvature):
+                    raise BadRelaxation(not_a_minimum(curvature))
+            self._curvatures |= dict(zip((keys[i] for i in new), found, strict=True))
+        return [self._curvatures[key] for key in keys]
+
+    def derivatives(self, cells: ArrayLike) -> Floats:
+        """Expected ∂E/∂ε, eV, shape (n, 6)."""
+        # Forces are gone to some 1e-9 Å times their constants, and what they would add with them.
+        return self.model.marginals(self.points(as_cells(cells)), True)[0][:, 1:7]
+
+    def _expected(self, cells: Floats) -> Floats:
+        """Where ions would be if their response to strain were the same everywhere."""
+        points = following(self.crystal, self.base, cells)
+        frame, axes = self.base[:3], list(self.crystal.periodic)
+        deformation = np.linalg.pinv(frame[axes]) @ cells[:, axes]
+        green = (deformation @ deformation.mT - np.linalg.pinv(frame[axes]) @ frame[axes]) / 2
+        strains = np.stack([green[:, i, j] * (1 + (i != j)) for i, j in VOIGT], axis=1)
+        motions = (strains @ self._curvature.response.T).reshape(len(cells), -1, 3)
+        turned = motions @ deformation if self.crystal.dimension == 3 else motions
+        return moved(points, displacements(turned.reshape(len(cells), -1)))
+
+
+def following(crystal: Crystal, base: Floats, cells: Floats) -> Floats:
+    """A structure in other cells, ions at the same fractional coordinates.
+
+    Args:
+        crystal: the reference.
+        base: shape (3 + N, 3), Å.
+        cells: shape (n, 3, 3), Å.
+
+    Returns:
+        Shape (n, 3 + N, 3), Å. Across the periodic directions ions stay at the same distances.
+    """
+    axes = list(crystal.periodic)
+    frame = np.vstack([base[axes], normals(base[axes])])
+    frames = np.array([np.vstack([cell[axes], normals(cell[axes])]) for cell in cells]).reshape(-1, 3, 3)
+    return np.concatenate([cells, base[3:] @ np.linalg.inv(frame) @ frames], axis=1)
+
+
+def _with_ions(crystal: Crystal, base: Floats, ions: Ions) -> Crystal:
+    """The crystal of ions at rest, with the symmetry that they have kept."""
+    kept = np.unique(crystal.operations.images[SiteGroup.of(crystal, base).places])
+    axes = list(crystal.periodic)
+    lattice = base[axes]
+    frame = np.vstack([lattice, normals(lattice)])
+    scaled = np.empty_like(crystal.scaled_positions)
+    order = np.argsort(~crystal.pbc, kind="stable")
+    scaled[:, order] = base[3:] @ np.linalg.inv(frame)
+    found = replace(crystal, scaled_positions=scaled, images=crystal.images[kept], ions=ions)
+    if len(kept) == len(crystal.images):
+        return found
+    return replace(found, space_group=Crystal.from_atoms(found.atoms(), ions="relaxed").space_group)
