@@ -56,6 +56,9 @@ from .mechanics.moduli import Moduli as Moduli
 from .mechanics.moduli import NotStiff as NotStiff
 from .mechanics.moduli import moduli as moduli
 from .mechanics.paths import BadScan as BadScan
+from .mechanics.phonons import BadMasses as BadMasses
+from .mechanics.phonons import Phonons as Phonons
+from .mechanics.phonons import phonons as phonons
 from .mechanics.points import Points as Points
 from .mechanics.points import points_on_line as points_on_line
 from .mechanics.relaxation import BadRelaxation as BadRelaxation
@@ -71,6 +74,8 @@ from .mechanics.stability import stability as stability
 from .mechanics.stiffness import BadElasticity as BadElasticity
 from .mechanics.strength import IdealStrength as IdealStrength
 from .mechanics.strength import ideal_strength as ideal_strength
+from .mechanics.structure import RelaxedStructure as RelaxedStructure
+from .mechanics.structure import relaxed_structure as relaxed_structure
 from .mechanics.third_order import PressureDerivatives as PressureDerivatives
 from .mechanics.third_order import ThirdOrderConstants as ThirdOrderConstants
 from .mechanics.third_order import pressure_derivatives as pressure_derivatives

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ase.build import molecule
+from springs import Springs, free
 
 import ase_dkl
 from ase_dkl import Dataset, Surrogate
@@ -45,6 +47,10 @@ def elastic(of: Callable[[Any, Any], Any]) -> Make:
     return lambda surrogate, _: of(constants(surrogate).C_GPa, constants(surrogate).covariance)
 
 
+def water() -> Springs:
+    return Springs(free(molecule("H2O")), 2.0, np.array([[0, 30.0, 0, 0]]), np.array([[0.01, 0.1, 0, 0]]))
+
+
 RESULTS: dict[str, Make] = {
     "EquationOfState": lambda s, _: ase_dkl.equation_of_state(s, bounds=(-0.02, 0.02)),
     "Equilibrium": lambda s, _: ase_dkl.equilibrium(s),
@@ -74,6 +80,8 @@ RESULTS: dict[str, Make] = {
     "Surrogate": lambda s, _: s,
     "Crystal": lambda s, _: s.crystal,
     "Result": lambda s, _: ended(s),
+    "RelaxedStructure": lambda *_: ase_dkl.relaxed_structure(water()),
+    "Phonons": lambda *_: ase_dkl.phonons(water()),
 }
 
 
