@@ -108,10 +108,9 @@ class TestDataset:
     def test_a_cluster_is_told_what_it_is(self) -> None:
         structures = frames("phosphorene_ttt.xyz")
         with pytest.raises(
-            BadDataset, match=r"periodic along no axis .* A molecule or a cluster has no lattice"
-        ) as error:
-            Dataset.from_atoms(structures, pbc="FFF")
-        assert "--select" not in str(error.value)
+            BadDataset, match=r"periodic along no axis .* A molecule or a cluster has no lattice.*--ions free"
+        ):
+            Dataset.from_atoms(structures, pbc="FFF", ions="clamped")
 
 
 class TestModelOfASheet:

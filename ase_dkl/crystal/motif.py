@@ -114,7 +114,7 @@ class Motif:
         """
         probes = self._probes(other)
         shifts = self.sites[self.numbers == other.numbers[probes[0]]] - other.sites[probes[0]]
-        _, _, distances = self._nearest(other.sites[probes] + shifts[:, None], other.numbers[probes])
+        _, _, distances = self.nearest(other.sites[probes] + shifts[:, None], other.numbers[probes])
         # The first probe may itself be off its place, so that others seem to be twice as far from theirs.
         shifts = shifts[(distances <= 2 * tolerance + _ROUNDING).all(axis=1)]
         for start in range(0, len(shifts), size := max(1, _TOGETHER // len(self))):
@@ -122,7 +122,7 @@ class Motif:
                 rest = offsets.mean(axis=0)
                 displacements = offsets - rest
                 distances = self.distances(displacements)
-                flip = self._flip(other.moments, partners)
+                flip = self.flip_of(other.moments, partners)
                 if flip and distances.max() <= tolerance:
                     yield Placement(partners, shift - rest, displacements, distances, flip)
 
@@ -146,7 +146,7 @@ class Motif:
         bounds = np.empty(len(ways))
         for start in range(0, len(ways), size := max(1, _TOGETHER // (len(anchors) * len(probes)))):
             from_first = (sites - sites[0]) @ ways[start : start + size]
-            distances = self._nearest(from_first[:, None] + anchors[:, None], other.numbers[probes])[2]
+            distances = self.nearest(from_first[:, None] + anchors[:, None], other.numbers[probes])[2]
             # The first probe may itself be off its place, so that others seem to be twice as far from theirs.
             bounds[start : start + size] = distances.max(axis=-1).min(axis=-1) / 2
         return bounds.reshape(len(bases), len(isometries))
@@ -160,7 +160,7 @@ class Motif:
         displacements[:, : self.dimension] -= np.rint(displacements[:, : self.dimension])
         displacements -= displacements.mean(axis=0)
         order = np.arange(len(self))
-        flip = self._flip(other.moments, order)
+        flip = self.flip_of(other.moments, order)
         shift = displacements[0] - offsets[0]
         return Placement(order, shift, displacements, self.distances(displacements), flip) if flip else None
 
@@ -170,7 +170,7 @@ class Motif:
         Returns:
             In the coordinates of `sites`, shape (len(other), 3).
         """
-        _, displacements, _ = self._nearest(other.sites, other.numbers)
+        _, displacements, _ = self.nearest(other.sites, other.numbers)
         return np.asarray(displacements - displacements.mean(axis=0))
 
     def distances(self, displacements: Floats) -> Floats:
@@ -251,7 +251,7 @@ class Motif:
         far_apart = np.broadcast_to(1e4 * numbers[:, None], (*sites.shape[:-1], 1))
         return np.concatenate([positions, far_apart], axis=-1)
 
-    def _nearest(self, sites: Floats, numbers: Integers) -> tuple[Integers, Floats, Floats]:
+    def nearest(self, sites: Floats, numbers: Integers) -> tuple[Integers, Floats, Floats]:
         """The nearest sites of this motif.
 
         Args:
@@ -271,12 +271,12 @@ class Motif:
     def _one_to_one(self, other: Motif, shifts: Floats) -> Iterator[tuple[Floats, Integers, Floats]]:
         """Those translations, of shape (k, 3), that bring every site near to another one, with partners and rests."""
         order = np.arange(len(self))
-        partners, displacements, _ = self._nearest(other.sites + shifts[:, None], other.numbers)
+        partners, displacements, _ = self.nearest(other.sites + shifts[:, None], other.numbers)
         unique = (np.sort(partners, axis=1) == order).all(axis=1)
         # Where the site that gave the shift is far from its place, others seem to be, and may be nearer to a wrong one.
         for k in np.flatnonzero(~unique):
             better = shifts[k] - np.median(displacements[k], axis=0)
-            partners[k], displacements[k], _ = self._nearest(other.sites + better, other.numbers)
+            partners[k], displacements[k], _ = self.nearest(other.sites + better, other.numbers)
             shifts[k] = better
         unique = (np.sort(partners, axis=1) == order).all(axis=1)
         return ((shifts[k], partners[k], displacements[k]) for k in np.flatnonzero(unique))
@@ -287,7 +287,8 @@ class Motif:
         first = np.flatnonzero(other.numbers == species[np.argmin(counts)])[:1]
         return np.concatenate([first, np.linspace(0, len(other) - 1, min(_PROBES, len(other))).astype(np.int64)])
 
-    def _flip(self, moments: Floats, partners: Integers) -> int:
+    def flip_of(self, moments: Floats, partners: Integers) -> int:
+        """1 where moments agree with those of partner sites, −1 where reversed they do, else 0; see `Placement`."""
         mine = self.moments[partners]
         largest = np.abs(self.moments).max()
         for flip in (1, -1):

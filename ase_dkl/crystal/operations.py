@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Self
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats, Integers
 from ase_dkl.crystal.lattice import normals
@@ -52,3 +53,7 @@ class Operations:
                     found.setdefault(key, (rotation, placement.shift @ frame, permutation, place))
         rotations, translations, permutations, places = map(np.array, zip(*found.values(), strict=True))
         return cls(rotations, translations, permutations, places)
+
+    def where(self, kept: NDArray[np.bool_]) -> Self:
+        """Some of them, by a mask of shape (g,)."""
+        return type(self)(self.rotations[kept], self.translations[kept], self.permutations[kept], self.images[kept])

@@ -20,6 +20,7 @@ class MeanCrystal:
         motif: mean sites, in a lattice of mean lengths and angles.
         metrics: metrics of the structures in that setting, shape (n, d, d), Å².
         members: their indices.
+        sites: of each of them in the order and coordinates of the motif, shape (n, sites, 3).
         typical_displacement: root mean square of the sites' distances from their means, of the worst site, Å.
         largest_displacement: the largest such distance, Å.
     """
@@ -27,6 +28,7 @@ class MeanCrystal:
     motif: Motif
     metrics: Floats
     members: tuple[int, ...]
+    sites: Floats
     typical_displacement: float
     largest_displacement: float
 
@@ -42,11 +44,12 @@ def mean_crystal(motifs: Sequence[Motif]) -> MeanCrystal:
     members = tuple(aligned)
     lattices = np.array([motifs[i].lattice for i in members])
     metrics = lattices @ lattices.swapaxes(1, 2)
-    sites = np.mean(list(aligned.values()), axis=0)
+    every = np.array(list(aligned.values()))
+    sites = every.mean(axis=0)
     motif = with_metric(replace(motifs[members[0]], lattice=_oriented(lattices), sites=sites), _mean_metric(metrics))
-    distances = motif.distances(np.array(list(aligned.values())) - sites)
+    distances = motif.distances(every - sites)
     typical = np.sqrt((distances**2).mean(axis=0)).max()
-    return MeanCrystal(motif, metrics, members, float(typical), float(distances.max()))
+    return MeanCrystal(motif, metrics, members, every, float(typical), float(distances.max()))
 
 
 def _aligned(base: Motif, other: Motif) -> Floats | None:

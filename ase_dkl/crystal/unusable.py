@@ -16,18 +16,28 @@ FLAT = 1e-3
 """Smallest singular value of the periodic lattice vectors, each scaled to length one, that is not a flat cell."""
 
 
-def unusable(atoms: Atoms) -> str | None:
-    """Say why atoms have no motif, as the rest of a sentence that begins with "the structure"."""
+def unusable(atoms: Atoms, *, finite: bool = False) -> str | None:
+    """Say why atoms have no motif, as the rest of a sentence that begins with "the structure".
+
+    Args:
+        atoms: the structure.
+        finite: whether a molecule or cluster, which has no lattice, is one.
+    """
     if len(atoms) == 0:
         return "has no atoms."
     if not (np.isfinite(atoms.cell.array).all() and np.isfinite(atoms.positions).all()):
         return "has lattice vectors or positions that are not finite numbers."
     if not atoms.pbc.any():
-        return (
-            "is periodic along no axis (pbc=FFF). A molecule or a cluster has no lattice, and a model is of the energy "
-            "as a function of the lattice alone. If it is a crystal, name its periodic axes where it is read (--pbc "
-            "TTT, pbc='TTT') or, before the calculation, in atoms.pbc."
-        )
+        if not finite:
+            return (
+                "is periodic along no axis (pbc=FFF). A molecule or a cluster has no lattice, and a model of clamped "
+                "or relaxed ions is of the energy as a function of the lattice alone: let ions be free (--ions free, "
+                "ions='free'). If it is a crystal, name its periodic axes where it is read (--pbc TTT, pbc='TTT') or, "
+                "before the calculation, in atoms.pbc."
+            )
+        if np.abs(atoms.positions).max() > LONGEST:
+            return f"has positions beyond {LONGEST:g} Å. Are lengths in Å?"
+        return _doubtful(atoms)
     lattice = atoms.cell.array[atoms.pbc]
     if np.abs(lattice).max() > LONGEST:
         return f"has lattice vectors longer than {LONGEST:g} Å: no crystal has. Are lengths in Å?"
@@ -36,6 +46,10 @@ def unusable(atoms: Atoms) -> str | None:
         return f"has lattice vectors shorter than {SHORTEST:g} Å: no crystal has. Are lengths in Å?"
     if not lengths.all() or np.linalg.svd(lattice / lengths[:, None])[1][-1] < FLAT:
         return f"has a flat cell: its periodic lattice vectors {lattice.round(4).tolist()} are linearly dependent."
+    return _doubtful(atoms)
+
+
+def _doubtful(atoms: Atoms) -> str | None:
     if (pair := _coinciding(atoms)) is not None:
         return f"has two atoms in one place, {pair[0]} and {pair[1]}: they are less than {COINCIDING:g} Å apart."
     if atoms.get_initial_magnetic_moments().ndim > 1:

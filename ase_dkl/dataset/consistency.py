@@ -68,6 +68,8 @@ def untrainable(dataset: Dataset) -> str | None:
     n, energies, stresses = len(dataset), dataset.energies, dataset.stresses[dataset.has_stress]
     if not n:
         return "There are no rows to train on."
+    if dataset.crystal.ions == "free":
+        return "The ions are free, and no model of free ions can be trained yet: a model is of a lattice alone."
     sound = np.isfinite(energies) & (np.abs(dataset.cells).max(axis=(1, 2)) < ABSURD) & (np.abs(energies) < ABSURD)
     sound[dataset.has_stress] &= np.abs(stresses).max(axis=1, initial=0) < ABSURD
     if not sound.all():

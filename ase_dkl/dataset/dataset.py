@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Any, Self, cast, get_args
 
 import ase.io
 import numpy as np
@@ -15,9 +15,11 @@ from ase import Atoms
 from ase.db.row import AtomsRow
 
 from ase_dkl.crystal import BadReference, Crystal
+from ase_dkl.crystal.free import Ions, IonsName
 from ase_dkl.crystal.periodicity import periodic_axes
 from ase_dkl.crystal.structures import Structure, as_atoms
 from ase_dkl.dataset.columns import BadRow, Columns
+from ase_dkl.dataset.forces import check_free_labels, forces_on_ions
 from ase_dkl.dataset.ions import check_ions
 from ase_dkl.dataset.mixtures import Findings, check_settings
 from ase_dkl.dataset.moments import check_moments
@@ -40,20 +42,28 @@ FEWEST_ROWS = 5
 """One to be held out for an error, and four to learn from: energy, slope and curvature along one direction take three,
 and with fewer than four nothing tells noise from shape."""
 
+FEWEST_FREE_ROWS = 2
+"""The same of rows with forces, each of which tells many slopes."""
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset(Shown):
-    """Energies, and stresses where there are any, of n strained copies of one crystal.
+    """Energies, and stresses and forces where there are any, of n strained copies of one crystal.
+
+    Where ions are free any of the three labels may be missing, and there may be no lattice: molecules and clusters.
 
     Attributes:
         crystal: the reference crystal.
         cells: lattice vectors in the reference's basis, in each structure's own Cartesian frame, shape (n, 3, 3), Å.
-        energies: eV per reference cell, shape (n,).
+        energies: eV per reference cell, NaN where there is none, as only rows of free ions may, shape (n,).
         stresses: eV/Å³, Voigt xx yy zz yz xz xy, tension positive, NaN where there is none, shape (n, 6).
         ids: row ids in the source (frame numbers for files), shape (n,); from several files names, "runs/a/OUTCAR" or
             "x.db@3".
         provenance: where the rows come from and how they were computed, JSON-able.
         warnings: what the user should know.
+        positions: where ions are free, of the ions in the reference's order, each near its site, in each structure's
+            own Cartesian frame, shape (n, N, 3), Å; else shape (n, 0, 3).
+        forces: of free ions, in the same order and frame, NaN where a row has none, shape (n, N, 3), eV/Å.
     """
 
     crystal: Crystal
@@ -63,6 +73,14 @@ class Dataset(Shown):
     ids: np.ndarray
     provenance: dict[str, Any]
     warnings: tuple[str, ...]
+    positions: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 3)))
+    forces: np.ndarray = field(default_factory=lambda: np.empty((0, 0, 3)))
+
+    def __post_init__(self) -> None:
+        if self.crystal.ions != "free":
+            n = len(self.cells)
+            object.__setattr__(self, "positions", np.empty((n, 0, 3)))
+            object.__setattr__(self, "forces", np.full((n, len(self.crystal.numbers), 3), np.nan))
 
     @classmethod
     def read(
@@ -74,12 +92,15 @@ class Dataset(Shown):
         symmetry: bool = True,
         pbc: str | Sequence[bool] | None = None,
         stress: bool = True,
+        ions: IonsName = "auto",
+        mobile: Ions | None = None,
         progress: bool = False,
     ) -> Self:
         """Read ASE databases, and any files that ASE reads.
 
-        Only the last step of a run in which ions move, a relaxation, is taken; where the cell alone changes, every one
-        is. Rows without an energy are left out with a warning. Whatever would make a wrong model is refused: several
+        Only the last step of a run in which ions move, a relaxation, is taken, unless ions are named as free; where the
+        cell alone changes, every one is. Rows without an energy, or where ions are free without any label, are left out
+        with a warning. Whatever would make a wrong model is refused: several
         compositions, phases or ways of computing, structures that are no crystal, contradicting energies,
         stresses that are not the energies' derivatives.
 
@@ -95,6 +116,11 @@ class Dataset(Shown):
             pbc: which axes are periodic, such as "TTF", whatever the rows and the reference's file say: plane-wave
                 codes write sheets and chains as periodic along all.
             stress: whether stresses are read. Those that contradict the energies are refused.
+            ions: what ions do: "clamped" where they keep their fractional coordinates, "relaxed" where forces on them
+                vanish, "free" where they are displaced and have forces. "auto" finds out: molecules and clusters have
+                free ions, and sets in which most rows are displaced and feel forces.
+            mobile: which of free ions are off their sites, by indices of the first row's atoms, ranges "0-7" or
+                symbols; found in the rows when not given. Others must stay where they are.
             progress: show a progress bar where it takes long.
 
         Raises:
@@ -103,14 +129,24 @@ class Dataset(Shown):
             BadReference: the reference cannot be read or is no crystal.
         """
         axes = None if pbc is None else periodic_axes(pbc)
-        found = read([str(source)] if isinstance(source, str | Path) else [str(each) for each in source], select)
+        sources = [str(source)] if isinstance(source, str | Path) else [str(each) for each in source]
+        found = read(sources, select, every_step=_ions(ions, reference, mobile) == "free")
         if len(found.files) == 1:
             ((name, sha256),) = found.files.items()
             provenance: dict[str, Any] = {"source": name, "select": select, "sha256": sha256}
         else:
             provenance = {"source": found.name, "select": select, "sha256": None, "files": found.files}
-        given = _reference(reference, axes)
-        return cls._of(found.rows, found.name, select, given, symmetry, axes, stress, provenance, found.notes, progress)
+        asked = _Asked(
+            select,
+            _reference(reference, axes),
+            symmetry,
+            axes,
+            stress,
+            _ions(ions, reference, mobile),
+            mobile,
+            progress,
+        )
+        return cls._of(found.rows, found.name, asked, provenance, found.notes)
 
     @classmethod
     def from_atoms(
@@ -122,6 +158,8 @@ class Dataset(Shown):
         symmetry: bool = True,
         pbc: str | Sequence[bool] | None = None,
         stress: bool = True,
+        ions: IonsName = "auto",
+        mobile: Ions | None = None,
         progress: bool = False,
     ) -> Self:
         """Take structures whose calculators hold an energy, and a stress where known. For the rest see `read`.
@@ -131,33 +169,36 @@ class Dataset(Shown):
         axes = None if pbc is None else periodic_axes(pbc)
         rows = rows_in_memory(map(as_atoms, structures), select)
         provenance = {"source": "structures in memory", "select": select, "sha256": None}
-        given = _reference(reference, axes)
-        return cls._of(rows, "The given structures", select, given, symmetry, axes, stress, provenance, (), progress)
+        asked = _Asked(
+            select,
+            _reference(reference, axes),
+            symmetry,
+            axes,
+            stress,
+            _ions(ions, reference, mobile),
+            mobile,
+            progress,
+        )
+        return cls._of(rows, "The given structures", asked, provenance, ())
 
     @classmethod
     def _of(
-        cls,
-        rows: list[AtomsRow],
-        name: str,
-        select: str | None,
-        reference: Atoms | Crystal | None,
-        symmetry: bool,
-        pbc: np.ndarray | None,
-        stress: bool,
-        provenance: dict[str, Any],
-        notes: Sequence[str],
-        progress: bool,
+        cls, rows: list[AtomsRow], name: str, asked: _Asked, provenance: dict[str, Any], notes: Sequence[str]
     ) -> Self:
         began = time.perf_counter()
-        findings = Findings(select, warnings=list(notes))
+        reference, ions, given = asked.reference, asked.ions, isinstance(asked.reference, Crystal)
+        findings = Findings(asked.select, warnings=list(notes))
         try:
-            columns = leave_out_unlabelled(Columns.of(rows, pbc), findings)
+            every = Columns.of(rows, asked.pbc)
         except BadRow as error:
             raise BadDataset(name, [str(error)]) from error
+        if ions == "auto" and (not any(atoms.pbc.any() for atoms in every.structures) or _forces_alone(every)):
+            ions = "free"
+        columns = leave_out_unlabelled(every, findings, forces=ions == "free")
         findings.warnings += check_names(columns)
-        columns = columns if stress else columns.without_stresses()
+        columns = columns if asked.stress else columns.without_stresses()
         settings = check_settings(columns, findings)
-        columns = columns.take(check_geometry(columns, findings))
+        columns = columns.take(check_geometry(columns, findings, finite=ions == "free"))
         if not len(columns.ids):
             raise BadDataset(name, findings.listed())
         columns = columns.take(check_moments(columns, findings))
@@ -165,38 +206,86 @@ class Dataset(Shown):
             columns = columns.take(
                 findings.one_kind("compositions", compositions(columns), columns, "A model is of one crystal.")
             )
-        if not isinstance(reference, Crystal):
+        if not given:
             findings.warnings += vacuum_hint(columns)
         try:
-            crystal = find_crystal(columns.structures, reference, symmetry)
-            keep = check_ions(crystal, columns, findings, given=isinstance(reference, Crystal))
+            crystal = find_crystal(columns.structures, reference, asked.symmetry, ions, asked.mobile)
+            keep = check_ions(crystal, columns, findings, given=given, may_be_free=ions == "auto" and not given)
+            if keep is None:
+                return cls._of(rows, name, replace(asked, ions="free"), provenance, notes)
             if not keep.any():
                 raise BadDataset(name, findings.listed())
             if not keep.all():
                 columns = columns.take(keep)
-                crystal = find_crystal(columns.structures, reference, symmetry)
+                crystal = find_crystal(columns.structures, reference, asked.symmetry, ions, asked.mobile)
         except BadReference as error:
             if reference is not None:
                 raise
             raise BadDataset(name, [*findings.listed(), f"No reference crystal is found: {error}"]) from error
-        fits, cells, multiplicities = map_rows(crystal, columns, findings, progress=progress)
+        fits, mapped = map_rows(crystal, columns, findings, progress=asked.progress)
         if not fits.any():
             raise BadDataset(name, findings.listed())
         columns = columns.take(fits)
-        energies = columns.energies / multiplicities
-        check_labels(crystal, columns, cells, energies, findings)
-        if len(columns.ids) < (1 if isinstance(reference, Crystal) else FEWEST_ROWS):
-            findings.problems.append(f"Too few rows: {len(columns.ids)} usable, and at least {FEWEST_ROWS} are needed.")
+        cells = np.array([each.cell for each in mapped])
+        energies = columns.energies / [each.multiplicity for each in mapped]
+        positions = forces = np.empty((0, 0, 3))
+        if crystal.ions == "free":
+            positions = np.array([each.point[3:] for each in mapped])
+            if isinstance(reference, Atoms) and asked.mobile is None:
+                crystal = crystal.moving_as(cells, positions)
+            if not crystal.mobile.any():
+                if asked.ions == "auto":
+                    return cls._of(rows, name, replace(asked, ions="clamped"), provenance, notes)
+                findings.problems.append(
+                    "All ions keep their fractional coordinates, though they are said to be free: there is nothing to "
+                    "learn from forces. Read the rows with clamped ions (--ions clamped), or add displaced ones."
+                )
+            columns = columns if crystal.dimension else columns.without_stresses()
+            forces = forces_on_ions(crystal, columns, mapped, findings)
+            check_free_labels(crystal, columns, cells, positions, energies, forces, findings, given=given)
+        else:
+            check_labels(crystal, columns, cells, energies, findings)
+        fewest = 1 if given else FEWEST_FREE_ROWS if crystal.ions == "free" else FEWEST_ROWS
+        if len(columns.ids) < fewest:
+            findings.problems.append(f"Too few rows: {len(columns.ids)} usable, and at least {fewest} are needed.")
         if findings.problems:
             raise BadDataset(name, findings.listed())
-        if symmetry and len(crystal.images) == 1 and len(crystal.periodic) > 1 and not isinstance(reference, Crystal):
+        alone = len(crystal.images) == 1 and len(crystal.periodic) > 1
+        if crystal.ions == "free":
+            alone = crystal.dimension > 1 and len(crystal.operations.rotations) == 1
+        if asked.symmetry and alone and not given:
             findings.warnings.append(
                 f"The reference crystal ({crystal.space_group}) has no symmetry that would make a row count more than "
                 "once. If it should have, name it as the reference."
             )
         _log.debug(f"{name}: {len(rows)} rows judged in {time.perf_counter() - began:.1f} s")
         provenance |= {"rows": len(rows), "labels": len(energies), "settings": settings}
-        return cls(crystal, cells, energies, columns.stresses, columns.ids, provenance, tuple(findings.warnings))
+        return cls(
+            crystal,
+            cells,
+            energies,
+            columns.stresses,
+            columns.ids,
+            provenance,
+            tuple(findings.warnings),
+            positions,
+            forces,
+        )
+
+    @property
+    def points(self) -> np.ndarray:
+        """Cells; where ions are free with the ions' positions below them, shape (n, 3 + N, 3), Å."""
+        return self.cells if self.crystal.ions != "free" else np.concatenate([self.cells, self.positions], axis=1)
+
+    @property
+    def has_energy(self) -> np.ndarray:
+        """Which rows have an energy, shape (n,)."""
+        return np.asarray(np.isfinite(self.energies))
+
+    @property
+    def has_forces(self) -> np.ndarray:
+        """Which rows have forces, shape (n,)."""
+        return np.asarray(np.isfinite(self.forces).all(axis=(1, 2)))
 
     @property
     def has_stress(self) -> np.ndarray:
@@ -208,8 +297,11 @@ class Dataset(Shown):
 
     def _summary(self) -> tuple[str, dict[str, str]]:
         crystal = self.crystal
+        free = crystal.ions == "free"
         return f"Dataset of {crystal.formula}, {crystal.space_group}", {
             "rows": str(len(self)),
+            **({"with energy": str(int(self.has_energy.sum()))} if free else {}),
+            **({"with forces": str(int(self.has_forces.sum()))} if free else {}),
             "with stress": str(int(self.has_stress.sum())),
             "ions": crystal.ions,
             "warnings": str(len(self.warnings)),
@@ -223,6 +315,8 @@ class Dataset(Shown):
             energies=self.energies[index],
             stresses=self.stresses[index],
             ids=self.ids[index],
+            positions=self.positions[index],
+            forces=self.forces[index],
         )
 
     def joined(self, other: Self) -> Self:
@@ -233,6 +327,8 @@ class Dataset(Shown):
             energies=np.concatenate([self.energies, other.energies]),
             stresses=np.concatenate([self.stresses, other.stresses]),
             ids=np.concatenate([self.ids, other.ids]),
+            positions=np.concatenate([self.positions, other.positions]),
+            forces=np.concatenate([self.forces, other.forces]),
         )
 
     def stressed_first(self) -> Self:
@@ -240,8 +336,12 @@ class Dataset(Shown):
         return self.subset(np.argsort(~self.has_stress, kind="stable"))
 
     def without_stresses(self) -> Self:
-        """The same rows with energies alone."""
+        """The same rows as if none had a stress."""
         return replace(self, stresses=np.full_like(self.stresses, np.nan))
+
+    def without_forces(self) -> Self:
+        """The same rows as if none had forces."""
+        return replace(self, forces=np.full_like(self.forces, np.nan))
 
     def split(self, test_fraction: float, seed: int) -> tuple[Self, Self]:
         """Divide the rows at random.
@@ -261,6 +361,37 @@ class Dataset(Shown):
         test = np.zeros(len(self), dtype=bool)
         test[np.random.default_rng(seed).permutation(len(self))[:n_test]] = True
         return self.subset(~test), self.subset(test)
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What is asked of rows; as the arguments of `Dataset.read`."""
+
+    select: str | None
+    reference: Atoms | Crystal | None
+    symmetry: bool
+    pbc: np.ndarray | None
+    stress: bool
+    ions: IonsName
+    mobile: Ions | None
+    progress: bool
+
+
+def _forces_alone(columns: Columns) -> bool:
+    return not np.isfinite(columns.energies).any() and any(each is not None for each in columns.forces)
+
+
+def _ions(ions: IonsName, reference: Structure | Path | str | Crystal | None, mobile: Ions | None = None) -> IonsName:
+    """What ions do, where a crystal is given what its ions do; where mobile ones are named they are free."""
+    if ions not in get_args(IonsName):
+        raise ValueError(f"ions={ions!r}: say {', '.join(get_args(IonsName))}.")
+    if ions == "auto" and mobile is not None:
+        ions = "free"
+    if not isinstance(reference, Crystal) or (ions == "auto" and reference.ions != "free"):
+        return ions
+    if ions not in {"auto", reference.ions}:
+        raise BadReference(f"ions={ions!r} was asked for, but the ions of the given crystal are {reference.ions}.")
+    return cast(IonsName, reference.ions)
 
 
 def _reference(reference: Structure | Path | str | Crystal | None, pbc: np.ndarray | None) -> Atoms | Crystal | None:

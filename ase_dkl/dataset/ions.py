@@ -39,6 +39,8 @@ WHY = (
     "to 0.01 eV/Å, or leave all at the same fractional coordinates."
 )
 
+OR_FREE = 'If they are displaced on purpose and have forces, let all ions be free: --ions free, or ions="free".'
+
 _SAMPLE = 200
 """Rows among which the sites that most of them share are looked for."""
 
@@ -58,7 +60,9 @@ class _Kind:
     distances: np.ndarray
 
 
-def check_ions(crystal: Crystal, columns: Columns, findings: Findings, *, given: bool) -> np.ndarray:
+def check_ions(
+    crystal: Crystal, columns: Columns, findings: Findings, *, given: bool, may_be_free: bool = False
+) -> np.ndarray | None:
     """Look for rows whose ions are neither clamped nor relaxed, and for clamped rows among relaxed ones.
 
     Args:
@@ -66,12 +70,13 @@ def check_ions(crystal: Crystal, columns: Columns, findings: Findings, *, given:
         columns: n rows.
         findings: where problems go.
         given: whether the crystal is given and its relaxed ions with it, so that no row may be a clamped one.
+        may_be_free: whether most rows may have displaced ions that feel forces.
 
     Returns:
-        Which rows can be used together, shape (n,); none where too few can.
+        Which rows can be used together, shape (n,), none where too few can; or None where the ions are free.
     """
     n = len(columns.ids)
-    if crystal.ions == "clamped":
+    if crystal.ions != "relaxed":
         return np.ones(n, dtype=bool)
     judge = _Judge(columns)
     distance, force, largest = np.zeros(n), np.full(n, np.nan), np.full(n, np.nan)
@@ -92,6 +97,8 @@ def check_ions(crystal: Crystal, columns: Columns, findings: Findings, *, given:
         largest[kind.rows], worth = judge.forces(kind.rows, mobile)
         clamped[kind.rows] = ~off.any(axis=1) & judge.too_large(largest[kind.rows], worth)
     bad = unrelaxed | displaced
+    if may_be_free and unrelaxed.sum() > n / 2:
+        return None
     if bad.any():
         what = "Ions that are not relaxed, where the model's are" if given else "Ions neither clamped nor relaxed"
         problem = f"{what}: {rows_in_words(columns.ids[bad])}{how_far(distance[bad], force[bad])}."
@@ -101,7 +108,8 @@ def check_ions(crystal: Crystal, columns: Columns, findings: Findings, *, given:
                 "for phonons, in dynamics or on a path."
             )
         enough = given or (~bad).sum() >= FEWEST_TO_JUDGE
-        findings.refuse(f"{problem} {WHY}", columns, ~bad & enough, prefer=("fmax",))
+        hint = "" if given or not unrelaxed.any() else f" {OR_FREE}"
+        findings.refuse(f"{problem} {WHY}{hint}", columns, ~bad & enough, prefer=("fmax",))
         if not enough:
             return np.zeros(n, dtype=bool)
     relaxed = moved & ~bad

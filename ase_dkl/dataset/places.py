@@ -80,13 +80,14 @@ def places(sources: Sequence[str]) -> Iterator[list[Place]]:
         yield [_place(path, base if path in absolute and len(paths) > 1 else None, folder) for path in paths]
 
 
-def frames(path: str) -> tuple[list[int], list[Atoms]]:
+def frames(path: str, *, every_step: bool = False) -> tuple[list[int], list[Atoms]]:
     """The structures of a file, numbered as it has them: all of them, but of a run in which ions move only the last.
 
-    A relaxation's steps before the last are no energies of relaxed ions, and of clamped ones neither.
+    A relaxation's steps before the last are no energies of relaxed ions, and of clamped ones neither. With `every_step`
+    all are taken, as of free ions.
     """
     found = list(iread(path, index=":"))
-    if len(found) > 1 and run_of(path) and _ions_move(found):
+    if len(found) > 1 and not every_step and run_of(path) and _ions_move(found):
         return [len(found) - 1], found[-1:]
     return list(range(len(found))), found
 

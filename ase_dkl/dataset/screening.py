@@ -7,6 +7,7 @@ import numpy as np
 from ase import Atoms
 
 from ase_dkl.crystal import Crystal, DisplacedIons, Mapped, NotThisCrystal
+from ase_dkl.crystal.free import Ions, IonsName
 from ase_dkl.crystal.lattice import KINDS
 from ase_dkl.crystal.periodicity import VACUUM, vacuum_that_never_varies
 from ase_dkl.crystal.unusable import unusable
@@ -17,7 +18,7 @@ from ase_dkl.dataset.consistency import (
     energy_groups,
     repeated_lattices,
 )
-from ase_dkl.dataset.ions import WHY, how_far
+from ase_dkl.dataset.ions import OR_FREE, WHY, how_far
 from ase_dkl.dataset.mixtures import Findings, counted, rows_in_words
 from ase_dkl.dataset.progress import tracked
 from ase_dkl.dataset.stresses import contradiction, meanings
@@ -36,9 +37,18 @@ STILL_THIS_CRYSTAL = 0.45
 """Å. Ions further than this from their sites are rather of another crystal."""
 
 
-def leave_out_unlabelled(columns: Columns, findings: Findings) -> Columns:
-    """Leave out rows without a finite energy: calculations that have not finished, or have failed."""
+def leave_out_unlabelled(columns: Columns, findings: Findings, *, forces: bool = False) -> Columns:
+    """Leave out rows without a finite energy: calculations that have not finished, or have failed.
+
+    Args:
+        columns: n rows.
+        findings: where problems go.
+        forces: whether forces, or a stress, are labels enough.
+    """
     labelled = np.isfinite(columns.energies)
+    if forces:
+        labelled |= np.array([each is not None for each in columns.forces], dtype=bool)
+        labelled |= np.isfinite(columns.stresses).all(axis=1)
     if labelled.all():
         return columns
     changed = np.array([bool(changes) for changes in columns.changes]) & ~labelled
@@ -46,8 +56,10 @@ def leave_out_unlabelled(columns: Columns, findings: Findings) -> Columns:
         findings.problems.append(_dropped(columns, changed))
         return columns.take(labelled)
     if labelled.any():
+        what = "neither an energy nor forces" if forces else "no energy or none"
         findings.warnings.append(
-            f"Left out, because they have no energy or none that is finite: {rows_in_words(columns.ids[~labelled])}."
+            f"Left out, because they have {what} that {'are' if forces else 'is'} finite: "
+            f"{rows_in_words(columns.ids[~labelled])}."
         )
         return columns.take(labelled)
     hint = (
@@ -109,13 +121,13 @@ def vacuum_hint(columns: Columns) -> list[str]:
     ]
 
 
-def check_geometry(columns: Columns, findings: Findings) -> np.ndarray:
-    """Look for structures that are no crystal.
+def check_geometry(columns: Columns, findings: Findings, *, finite: bool = False) -> np.ndarray:
+    """Look for structures that are no crystal, and no molecule or cluster where these may be `finite`.
 
     Returns:
         Which rows are sound, shape (n,).
     """
-    faults = [unusable(atoms) for atoms in columns.structures]
+    faults = [unusable(atoms, finite=finite) for atoms in columns.structures]
     sound = np.array([fault is None for fault in faults], dtype=bool)
     if not sound.all():
         sentences = [f"The structure {fault}" if fault else "" for fault in faults]
@@ -123,19 +135,30 @@ def check_geometry(columns: Columns, findings: Findings) -> np.ndarray:
     return sound
 
 
-def find_crystal(structures: Sequence[Atoms], reference: Atoms | Crystal | None, symmetry: bool) -> Crystal:
+def find_crystal(
+    structures: Sequence[Atoms],
+    reference: Atoms | Crystal | None,
+    symmetry: bool,
+    ions: IonsName = "auto",
+    mobile: Ions | None = None,
+) -> Crystal:
     """Find the crystal that structures are strained copies of, or complete the one that the user named."""
     if isinstance(reference, Crystal):
         return reference
     if reference is None:
-        return Crystal.from_strained(structures, symmetry=symmetry)
-    choices = [Crystal.from_atoms(reference, ions=ions, symmetry=symmetry) for ions in ("clamped", "relaxed")]
+        return Crystal.from_strained(structures, ions=ions, symmetry=symmetry, mobile=mobile)
+    if ions != "auto":
+        return Crystal.from_atoms(reference, ions=ions, symmetry=symmetry, mobile=mobile)
+    choices = [
+        Crystal.from_atoms(reference, ions="clamped", symmetry=symmetry, mobile=mobile),
+        Crystal.from_atoms(reference, ions="relaxed", symmetry=symmetry, mobile=mobile),
+    ]
     return max(choices, key=lambda crystal: sum(isinstance(_mapped(crystal, atoms), Mapped) for atoms in structures))
 
 
 def map_rows(
     crystal: Crystal, columns: Columns, findings: Findings, *, progress: bool = False
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> tuple[np.ndarray, list[Mapped]]:
     """Map structures onto the crystal.
 
     Rows take the one of their equivalent settings that is nearest to the rows that are written as the reference is.
@@ -147,23 +170,26 @@ def map_rows(
         progress: show a progress bar where it takes long.
 
     Returns:
-        Which rows are this crystal, shape (n,); of these m rows the cells, shape (m, 3, 3), Å, and how many reference
-        cells each holds, shape (m,).
+        Which rows are this crystal, shape (n,), and these in terms of it.
     """
-    own = [atoms for atoms in columns.structures if crystal.is_written_alike(atoms)]
+    free = crystal.ions == "free"
+    own = [] if free else [atoms for atoms in columns.structures if crystal.is_written_alike(atoms)]
     if 0 < len(own) < len(columns.structures) and not len(crystal.known):
         crystal = crystal.near(np.array([atoms.cell.array for atoms in own]))
     outcomes = [_mapped(crystal, atoms) for atoms in tracked(columns.structures, "reading", shown=progress)]
     mapped = [outcome for outcome in outcomes if isinstance(outcome, Mapped)]
     fits = np.array([isinstance(outcome, Mapped) for outcome in outcomes], dtype=bool)
     distances = np.array([each.displacement if isinstance(each, DisplacedIons) else np.inf for each in outcomes])
-    displaced = distances < STILL_THIS_CRYSTAL
+    displaced = distances < (np.inf if free else STILL_THIS_CRYSTAL)
     if displaced.any():
         forces = [columns.forces[i] for i in np.flatnonzero(displaced)]
         force = np.array([np.nan if each is None else np.linalg.norm(each, axis=1).max() for each in forces])
+        sentences = [str(each) if off else "" for off, each in zip(displaced, outcomes, strict=True)]
         findings.refuse(
-            f"Ions off the sites of the reference crystal, whose ions are {crystal.ions}: "
-            f"{rows_in_words(columns.ids[displaced])}{how_far(distances[displaced], force)}. {WHY}",
+            f"Ions too far from the sites of the reference. {_complaints(sentences, columns)}"
+            if free
+            else f"Ions off the sites of the reference crystal, whose ions are {crystal.ions}: "
+            f"{rows_in_words(columns.ids[displaced])}{how_far(distances[displaced], force)}. {WHY} {OR_FREE}",
             columns,
             ~displaced,
         )
@@ -175,8 +201,7 @@ def map_rows(
         findings.warnings.append(
             f"Left-handed cells, relabelled to right-handed ones: {rows_in_words(columns.ids[left_handed])}."
         )
-    cells = np.array([one.cell for one in mapped]).reshape(-1, 3, 3)
-    return fits, cells, np.array([one.multiplicity for one in mapped])
+    return fits, mapped
 
 
 def check_labels(

@@ -88,13 +88,14 @@ def read_rows(source: str | Sequence[str], select: str | None = None) -> list[At
     return read(source, select).rows
 
 
-def read(source: str | Sequence[str], select: str | None = None) -> Read:
+def read(source: str | Sequence[str], select: str | None = None, *, every_step: bool = False) -> Read:
     """Read rows of ASE databases, and frames of any files that ASE reads.
 
     Args:
         source: one or several names of files, directories that are searched for outputs of runs, patterns, addresses
             of database servers, or "-" for stdin.
         select: selection in the language of `ase.db`; None for all rows.
+        every_step: whether of a run in which ions move all steps are read, and not the last alone.
 
     Raises:
         BadDataset: nothing there, not readable, or nothing selected. Of several files some may be unreadable.
@@ -105,26 +106,26 @@ def read(source: str | Sequence[str], select: str | None = None) -> Read:
             if not found:
                 raise BadDataset("Nothing", ["No file was named."])
             read_one_or_all = _read_one if len(found) == 1 else _read_all
-            return read_one_or_all(found, select)
+            return read_one_or_all(found, select, every_step)
     except FileNotFoundError as error:
         raise BadDataset(sources[0] if len(sources) == 1 else f"{len(sources)} sources", [str(error)]) from error
 
 
-def _read_one(found: list[Place], select: str | None) -> Read:
+def _read_one(found: list[Place], select: str | None, every_step: bool) -> Read:
     (place,) = found
-    table, note = _table(place)
+    table, note = _table(place, every_step)
     rows = _selected(table, place.name, select)
     # Where a file is on this machine is nobody's business.
     kept = Path(place.name).name if Path(place.name).is_absolute() else place.name
     return Read(place.name, rows, {kept: content_hash(place.path)}, [] if note is None else [_RELAXED + note + "."])
 
 
-def _read_all(found: list[Place], select: str | None) -> Read:
+def _read_all(found: list[Place], select: str | None, every_step: bool) -> Read:
     rows: list[AtomsRow] = []
     unreadable, relaxed, files = [], [], {}
     for place in found:
         try:
-            table, note = _table(place)
+            table, note = _table(place, every_step)
             of_file = _selected(table, place.name, None)
         except BadDataset as error:
             unreadable.append(f"{place.name} ({' '.join(error.problems).rstrip('.')})")
@@ -158,12 +159,12 @@ def _some(texts: Sequence[str]) -> str:
     return "; ".join(texts[:_SHOWN]) + (f"; and {len(texts) - _SHOWN} more" if len(texts) > _SHOWN else "")
 
 
-def _table(place: Place) -> tuple[Database | _Rows, str | None]:
+def _table(place: Place, every_step: bool) -> tuple[Database | _Rows, str | None]:
     """What can be selected from, and of which step of how many the only frame is where ions move."""
     try:
         kind = _database_kind(place.path)
         if kind is None:
-            indices, structures = frames(place.path)
+            indices, structures = frames(place.path, every_step=every_step)
             if not structures and run_of(place.path):
                 raise BadDataset(place.name, ["It is the output of a run of which no step has finished."])
             last = indices[0] + 1 if len(indices) == 1 and indices[0] else None

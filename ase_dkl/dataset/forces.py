@@ -1,0 +1,84 @@
+"""Labels of free ions: forces in the reference's order, and whether energies, forces and stresses agree."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ase_dkl.crystal import Crystal, Mapped
+from ase_dkl.dataset.columns import Columns
+from ase_dkl.dataset.mixtures import Findings, counted, rows_in_words
+
+NOTICEABLE = 5e-3
+"""eV/Å. The mean force on an ion, which should vanish, that is more than rounding and grids make it."""
+
+
+def forces_on_ions(crystal: Crystal, columns: Columns, mapped: Sequence[Mapped], findings: Findings) -> np.ndarray:
+    """Forces in the order of the reference's ions and each structure's own frame, NaN where a row has none.
+
+    The mean force is taken off where all ions move: there nothing pulls at the whole.
+
+    Returns:
+        Shape (n, N, 3), eV/Å.
+    """
+    n, ions = len(mapped), len(crystal.numbers)
+    forces = np.full((n, ions, 3), np.nan)
+    for i, (each, given) in enumerate(zip(mapped, columns.forces, strict=True)):
+        if given is None:
+            continue
+        if len(given) == ions:
+            forces[i, each.sites] = given
+        else:
+            forces[i] = 0.0
+            np.add.at(forces[i], each.sites, given)
+            forces[i] /= np.bincount(each.sites, minlength=ions)[:, None]
+    if crystal.mobile.all():
+        mean = forces.mean(axis=1, keepdims=True)
+        forces -= mean
+        size = np.linalg.norm(mean[:, 0], axis=1)
+        pulled = size > NOTICEABLE
+        if pulled.any():
+            findings.warnings.append(
+                f"Forces do not sum to zero: the mean force on an ion is up to {size[pulled].max():.2g} eV/Å in "
+                f"{rows_in_words(columns.ids[pulled])}. It is taken off."
+            )
+    return forces
+
+
+def check_free_labels(
+    crystal: Crystal,
+    columns: Columns,
+    cells: np.ndarray,
+    positions: np.ndarray,
+    energies: np.ndarray,
+    forces: np.ndarray,
+    findings: Findings,
+    *,
+    given: bool,
+) -> None:
+    """Compare the labels of free ions with each other.
+
+    Args:
+        crystal: the reference, with N ions.
+        columns: n rows.
+        cells: shape (n, 3, 3), Å.
+        positions: in the reference's order, shape (n, N, 3), Å.
+        energies: eV per reference cell, NaN where there is none, shape (n,).
+        forces: likewise, shape (n, N, 3), eV/Å.
+        findings: where problems go.
+        given: whether the crystal is, so that rows need not tell its forces.
+    """
+    del crystal, cells, positions
+    for note, at in counted(columns.stress_notes).items():
+        if note:
+            findings.warnings.append(f"Not used as stress labels: {rows_in_words(columns.ids[at])} with {note}.")
+    has_energy, has_forces = np.isfinite(energies), np.isfinite(forces).all(axis=(1, 2))
+    if has_energy.any() and not has_energy.all():
+        findings.warnings.append(f"Without an energy: {rows_in_words(columns.ids[~has_energy])}.")
+    if has_forces.any() and not has_forces.all():
+        findings.warnings.append(f"Without forces: {rows_in_words(columns.ids[~has_forces])}.")
+    if not (has_forces.any() or given):
+        findings.problems.append(
+            "No row has forces. Where ions are free, energies alone do not tell how each one moves it."
+        )
