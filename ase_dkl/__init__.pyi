@@ -48,6 +48,10 @@ from .mechanics.forms import BadEquationOfState as BadEquationOfState
 from .mechanics.frame import laue_class as laue_class
 from .mechanics.grid import Grid as Grid
 from .mechanics.grid import scan_grid as scan_grid
+from .mechanics.grueneisen import Grueneisen as Grueneisen
+from .mechanics.grueneisen import grueneisen as grueneisen
+from .mechanics.internal_strain import InternalStrain as InternalStrain
+from .mechanics.internal_strain import internal_strain as internal_strain
 from .mechanics.ionic_lattice import lattice as lattice
 from .mechanics.loading import BadLoading as BadLoading
 from .mechanics.loading import Shear as Shear

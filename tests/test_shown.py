@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from ase.build import molecule
+from ase.build import bulk, molecule
 from springs import Springs, free
 
 import ase_dkl
@@ -51,6 +51,10 @@ def water() -> Springs:
     return Springs(free(molecule("H2O")), 2.0, np.array([[0, 30.0, 0, 0]]), np.array([[0.01, 0.1, 0, 0]]))
 
 
+def diamond() -> Springs:
+    return Springs(free(bulk("C", a=3.57)), 2.6, np.array([[0, 10.0, -9, 0]]), np.array([[0.01, 0.1, 0.1, 0]]))
+
+
 RESULTS: dict[str, Make] = {
     "EquationOfState": lambda s, _: ase_dkl.equation_of_state(s, bounds=(-0.02, 0.02)),
     "Equilibrium": lambda s, _: ase_dkl.equilibrium(s),
@@ -82,6 +86,8 @@ RESULTS: dict[str, Make] = {
     "Result": lambda s, _: ended(s),
     "RelaxedStructure": lambda *_: ase_dkl.relaxed_structure(water()),
     "Phonons": lambda *_: ase_dkl.phonons(water()),
+    "InternalStrain": lambda *_: ase_dkl.internal_strain(diamond()),
+    "Grueneisen": lambda *_: ase_dkl.grueneisen(diamond()),
 }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +19,7 @@ from ase_dkl.mechanics.force_constants import Curvature, curvatures
 from ase_dkl.mechanics.ionic_lattice import RelaxedIons
 from ase_dkl.mechanics.motions import Functionals, moved
 from ase_dkl.mechanics.propagation import covariance_root, deviations
-from ase_dkl.mechanics.relaxation import BadRelaxation, at_rest, in_minimum, not_a_minimum, unstable
+from ase_dkl.mechanics.relaxation import BadRelaxation, at_rest, in_minimum, unstable
 from ase_dkl.model.accepted import Ionic, as_ionic
 from ase_dkl.shown import Shown
 from ase_dkl.wording import concise, plus_minus
@@ -88,6 +89,14 @@ class RelaxedStructure(Shown):
     def stable(self) -> bool:
         """No displacement of ions lowers the energy."""
         return not unstable(self.curvature)
+
+    @cached_property
+    def ways(self) -> list[tuple[Floats, Floats]]:
+        """Orthonormal motions along which it is uncertain, and how far it moves along each with the slopes there."""
+        root = covariance_root(self.covariance)
+        directions, sizes, _ = np.linalg.svd(root, full_matrices=False)
+        basis = directions[:, sizes > _NOTHING * sizes.max(initial=0)].T
+        return list(zip(basis, basis @ self.response, strict=True))
 
     def atoms(self) -> Atoms:
         """The structure itself."""
@@ -236,8 +245,8 @@ def _found(model: IonicEnergy, point: Floats, curvature: Curvature, lattice: Equ
 
 def at_structure(
     model: IonicEnergy, structure: RelaxedStructure, quantities: Callable[[Floats], Functionals]
-) -> tuple[Floats, Floats]:
-    """Quantities of a structure that is itself uncertain.
+) -> Functionals:
+    """Quantities of a structure that is itself uncertain, to first order.
 
     δq = L δy + (∂q/∂x) δx for the structure's coordinates x, and δx is linear in the slopes at the structure too.
 
@@ -247,25 +256,11 @@ def at_structure(
         quantities: from a structure, shape (3 + N, 3); the first of the points of what it answers is the structure.
 
     Returns:
-        Means, shape (p,), and covariance, shape (p, p).
+        Quantities of which only the deviations from the mean count. The first of their points is the structure.
     """
     here = quantities(structure.point)
     weights = here.weights.copy()
-    ways = covariance_root(structure.covariance)
-    ways = ways[:, np.linalg.norm(ways, axis=0) > _NOTHING * np.linalg.norm(ways, axis=0).max(initial=0)]
-    if ways.shape[1]:
-        # An orthonormal basis of all ways in which the structure may move.
-        basis = np.linalg.qr(ways)[0]
-        drifts = [
-            (quantities(moved(structure.point, STEP * way)).mean(model)
-             - quantities(moved(structure.point, -STEP * way)).mean(model)) / (2 * STEP)
-            for way in basis.T
-        ]  # fmt: skip
-        weights[:, 0, 1:] += np.array(drifts).T @ basis.T @ structure.response
-    return here.mean(model), Functionals(here.points, weights).covariance(model)
-
-
-def refuse_saddles(structure: RelaxedStructure) -> None:
-    """Raise `BadRelaxation` where ions at rest are in no minimum."""
-    if not structure.stable:
-        raise BadRelaxation(not_a_minimum(structure.curvature))
+    for way, response in structure.ways:
+        ahead, behind = (quantities(moved(structure.point, step * way)).mean(model) for step in (STEP, -STEP))
+        weights[:, 0, 1:] += np.multiply.outer((ahead - behind) / (2 * STEP), response)
+    return Functionals(here.points, weights)
