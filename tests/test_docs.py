@@ -54,7 +54,7 @@ def test_commands_are_those_of_the_command_line() -> None:
 def test_every_example_is_described() -> None:
     described = set(re.findall(r"`([\w/]+\.(?:py|toml))`", read(ROOT / "examples" / "README.md")))
     folder = ROOT / "examples"
-    top = {str(path.relative_to(folder)) for path in [*folder.glob("*.py"), *folder.glob("paper/*.py")]}
+    top = {str(path.relative_to(folder)) for path in [*folder.glob("[!_]*.py"), *folder.glob("paper/*.py")]}
     benchmarks = {path.name for path in folder.glob("benchmarks/[!_]*.*") if path.suffix in {".py", ".toml"}}
     assert described == top | benchmarks
 

@@ -9,8 +9,8 @@ import pytest
 pytestmark = pytest.mark.slow
 
 FOLDER = Path(__file__).parent.parent / "examples"
-NOT_RUN = {"active_silicon", "active_srtio3", "dft_data"}
-"""These need GPAW, which is no dependency; `test_examples_dft.py` runs the first."""
+NOT_RUN = {"_rows", "active_silicon", "active_srtio3", "dft_data", "dft_ions", "framework_data"}
+"""These need GPAW or CHGNet, which are no dependencies. `test_examples_dft.py` and `test_ions_data.py` run some."""
 
 EXAMPLES: dict[str, tuple[list[str], list[str], dict[str, tuple[float, float]]]] = {
     # script: (options, files that it writes, numbers that it prints and what they may be)

@@ -38,3 +38,35 @@ def run(folder: Path) -> str:
     assert done.returncode == 0, done.stderr
     assert "Warning" not in done.stderr
     return done.stdout
+
+
+@pytest.mark.usefixtures("gpaw")
+def test_ions_of_silicon_survive_a_kill(tmp_path: Path) -> None:
+    database = tmp_path / "silicon_ions.db"
+    command = [sys.executable, str(SCRIPT.parent / "dft_ions.py"), "silicon", str(database), "--quick", "--points", "2"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    killed = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment)
+    assert killed.stderr is not None
+    for line in killed.stderr:
+        if line.startswith("volumes 3/9"):
+            break
+    killed.kill()
+    killed.wait()
+    killed.stderr.close()
+    for options in ([], ["--ship", str(tmp_path / "shipped.db")]):
+        done = subprocess.run([*command, *options], capture_output=True, text=True, env=environment, check=False)
+        assert done.returncode == 0, done.stderr
+        assert "Warning" not in done.stderr
+    with ase.db.connect(tmp_path / "shipped.db") as rows:
+        found = rows.metadata
+        sets = [(row.set, row.index) for row in rows.select()]
+    assert len(sets) == len(set(sets)) == 9 + 8 + 8 + 6 + 2 + 2
+    numbers = found["finite_differences"]
+    # Linear response and relaxed rows agree; at coarse settings both are near what good ones have, 74 GPa and 15.1 THz.
+    assert numbers["C44_relaxed_GPa"]["value"] == pytest.approx(numbers["C44_relaxed_from_two_GPa"]["value"], abs=0.1)
+    assert 70 < numbers["C44_relaxed_GPa"]["value"] < 80
+    assert 14.5 < numbers["optical_frequency_THz"]["value"] < 16
+    assert 0.3 < numbers["zeta"]["value"] < 0.7
+    # The step of 0.01 Å leaves its own third order, and the coarse basis a Pulay stress.
+    assert abs(found["labels"]["finite_difference_less_force_meV_A"]) < 1
+    assert abs(found["labels"]["finite_difference_less_stress_meV"]) < 20
