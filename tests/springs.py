@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 from ase import Atoms
 
@@ -105,15 +103,9 @@ class Springs:
         return float(rows[0]), -rows[7:].reshape(-1, 3)
 
 
-def free(atoms: Atoms) -> Crystal:
+def free(atoms: Atoms, mobile: list[int] | None = None) -> Crystal:
     """A reference whose ions are free."""
-    if atoms.pbc.any():
-        return replace(Crystal.from_atoms(atoms), ions="free")
-    n = len(atoms)
-    images = np.ones((1, 0, 0), dtype=np.int64)
-    return Crystal(
-        np.zeros((3, 3)), atoms.numbers, atoms.positions, atoms.pbc, images, "free", "a molecule", np.zeros(n), 0.5
-    )
+    return Crystal.from_atoms(atoms, ions="free", mobile=mobile)
 
 
 def _pairs(atoms: Atoms, reach: float) -> tuple[Integers, Integers, Floats, Floats]:

@@ -36,10 +36,11 @@ def test_error_bars(atoms: Atoms) -> None:
         other = grueneisen(each)
         return np.concatenate([other.tensors.ravel(), other.isotropic])
 
-    tensors, isotropic = np.split(by_directions(springs, all_of), [found.tensors.size])
-    # Third derivatives by differences, of modes that errors mix by up to the inverse of how far they are apart.
-    assert found.tensors_std.ravel() == pytest.approx(tensors, rel=0.03, abs=1e-5)
-    assert found.isotropic_std == pytest.approx(isotropic, rel=0.03)
+    # Steps of a fifth of σ: what second differences leave of a third derivative depends on the choice of modes of one
+    # frequency, and is not to count.
+    tensors, isotropic = np.split(by_directions(springs, all_of, step=0.2), [found.tensors.size])
+    assert found.tensors_std.ravel() == pytest.approx(tensors, rel=0.01, abs=1e-5)
+    assert found.isotropic_std == pytest.approx(isotropic, rel=0.01)
 
 
 def test_it_is_how_frequencies_change() -> None:

@@ -94,3 +94,14 @@ def test_a_covariance_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = quantities.covariance(springs)
     monkeypatch.setattr("ase_dkl.mechanics.motions._AT_ONCE", 100)
     assert quantities.covariance(springs) == pytest.approx(whole, rel=1e-12)
+
+
+def test_a_structure_that_is_turned_has_the_same_symmetry() -> None:
+    springs = Springs(free(RUTILE), 2.9, SPRINGS, UNSURE)
+    turn = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3))).Q
+    turn *= np.linalg.det(turn)
+    groups = [SiteGroup.of(springs.crystal, springs.reference @ each) for each in (np.eye(3), turn)]
+    assert [len(group.rotations) for group in groups] == [16, 16]
+    assert groups[1].rotations == pytest.approx(turn.T @ groups[0].rotations @ turn)
+    strained = springs.reference @ np.diag([1.01, 1, 1]) @ turn
+    assert len(SiteGroup.of(springs.crystal, strained).rotations) == 8

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -40,6 +40,11 @@ class Curvature:
         """Curvatures of displacements that change the energy, ascending, and their directions, (3 N − k, 3 N)."""
         values, vectors = np.linalg.eigh(self.others @ self.uu @ self.others.T)
         return values, np.asarray(vectors.T @ self.others)
+
+    @property
+    def projection(self) -> Floats:
+        """Onto displacements that change the energy, shape (3 N, 3 N)."""
+        return self.others.T @ self.others
 
     @property
     def inverse(self) -> Floats:
@@ -85,9 +90,9 @@ def _curvature(crystal: Crystal, point: Floats, group: SiteGroup, ways: Floats, 
     eu = of_stress.T @ images @ inverse - carried.reshape(6, -1)
     rigid = rigid_motions(crystal, point[3:])
     others = complement(rigid)
-    projection = others.T @ others
-    uu = projection @ (uu + uu.T) @ projection / 2
-    return Curvature(group.averaged(uu), group.averaged_rows(eu) @ projection, others)
+    found = Curvature(group.averaged((uu + uu.T) / 2), group.averaged_rows(eu), others)
+    projection = found.projection
+    return replace(found, uu=projection @ found.uu @ projection, eu=found.eu @ projection)
 
 
 def _independent_displacements(group: SiteGroup) -> Floats:

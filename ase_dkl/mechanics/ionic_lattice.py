@@ -242,7 +242,8 @@ def _with_ions(crystal: Crystal, base: Floats, ions: Ions) -> Crystal:
     scaled = np.empty_like(crystal.scaled_positions)
     order = np.argsort(~crystal.pbc, kind="stable")
     scaled[:, order] = base[3:] @ np.linalg.inv(frame)
-    found = replace(crystal, scaled_positions=scaled, images=crystal.images[kept], ions=ions)
+    none = np.empty(0, dtype=bool)
+    found = replace(crystal, scaled_positions=scaled, images=crystal.images[kept], ions=ions, mobile=none)
     if len(kept) == len(crystal.images):
         return found
     return replace(found, space_group=Crystal.from_atoms(found.atoms(), ions="relaxed").space_group)

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from ase_dkl.arrays import Floats, Integers
 from ase_dkl.crystal import Crystal
-from ase_dkl.crystal.lattice import STRAIN_GENERATORS, on_strains
+from ase_dkl.crystal.lattice import STRAIN_GENERATORS, normals, on_strains
 
 if TYPE_CHECKING:
     from ase_dkl.model.ionic_energy import IonicEnergy
@@ -96,23 +96,21 @@ class SiteGroup:
     @classmethod
     def of(cls, crystal: Crystal, point: Floats) -> SiteGroup:
         """Those of the crystal's operations that a structure of it, shape (3 + N, 3), has kept."""
-        operations = crystal.operations
-        axes = list(crystal.periodic)
-        own, lattice = crystal.atoms().positions, crystal.cell[axes]
-        here, cell = point[3:], point[axes]
+        operations, axes = crystal.operations, list(crystal.periodic)
+        own, lattice, here, cell = crystal.atoms().positions, crystal.cell[axes], point[3:], point[axes]
+        frame = _frame_between(lattice, cell)
+        turns = frame.T @ operations.rotations @ frame
         kept = []
-        for rotation, translation, permutation in zip(
-            operations.rotations, operations.translations, operations.permutations, strict=True
+        for turn, rotation, translation, permutation in zip(
+            turns, operations.rotations, operations.translations, operations.permutations, strict=True
         ):
             # Which cell an ion comes to lie in does not change with the motion; the translation may.
             cells = (own @ rotation + translation - own[permutation]) @ np.linalg.pinv(lattice)
-            turned = cell @ rotation @ np.linalg.pinv(cell)
-            shift = here @ rotation - here[permutation] - cells.round() @ cell
-            same_lattice = np.abs(turned - turned.round()).max(initial=0.0) < SAME_PLACE
-            same_lattice &= bool(np.abs(turned.round() @ cell - cell @ rotation).max(initial=0.0) < SAME_PLACE)
-            kept.append(same_lattice and float(np.ptp(shift, axis=0).max()) < SAME_PLACE)
+            same = np.abs(_whole(cell @ turn @ np.linalg.pinv(cell)) @ cell - cell @ turn).max(initial=0.0)
+            shift = here @ turn - here[permutation] - cells.round() @ cell
+            kept.append(max(same, np.ptp(shift, axis=0).max()) < SAME_PLACE)
         index = np.flatnonzero(kept)
-        return cls(operations.rotations[index], operations.permutations[index], index)
+        return cls(turns[index], operations.permutations[index], index)
 
     def turned(self, displacement: Floats) -> Floats:
         """All images of a displacement, shape (3 N,) → (g, 3 N)."""
@@ -141,16 +139,31 @@ class SiteGroup:
         return np.asarray((total / len(self.rotations)).reshape(6, 3 * n))
 
 
+def _frame_between(lattice: Floats, cell: Floats) -> Floats:
+    """The rotation nearest to what makes one lattice of another, rows (d, 3), Å; none for what is not periodic."""
+    if not len(lattice):
+        return np.eye(3)
+    frames = [np.vstack([each, normals(each)]) for each in (lattice, cell)]
+    left, _, right = np.linalg.svd(np.linalg.inv(frames[0]) @ frames[1])
+    return np.asarray(left @ right)
+
+
+def _whole(matrix: Floats) -> Floats:
+    """Entries of centred cells' relabellings are fractions, of whole numbers no larger than four."""
+    return np.asarray((12 * matrix).round() / 12)
+
+
 def rigid_motions(crystal: Crystal, positions: Floats, masses: Floats | None = None) -> Floats:
-    """Displacements that leave the energy alone: translations, and rotations where the lattice does not forbid them.
+    """Displacements that cost no energy, or are not to be made: translations, rotations, and those of held ions.
 
     Args:
-        crystal: the reference.
+        crystal: the reference. A lattice forbids rotations, but of a chain about itself.
         positions: of the ions, shape (N, 3), Å.
         masses: where they are wanted in coordinates weighted by the masses' roots, shape (N,).
 
     Returns:
-        An orthonormal basis, shape (k, 3 N): k is 3 for crystals and sheets, 6 for molecules, 5 for linear ones.
+        An orthonormal basis, shape (k, 3 N): where all ions are mobile, k is 3 for crystals and sheets, 6 for
+        molecules, 5 for linear ones.
     """
     root = np.ones(len(positions)) if masses is None else np.sqrt(masses)
     motions = [np.broadcast_to(axis, positions.shape) for axis in np.eye(3)]
@@ -158,7 +171,17 @@ def rigid_motions(crystal: Crystal, positions: Floats, masses: Floats | None = N
     axes = {0: np.eye(3), 1: crystal.vectors(crystal.cell)}.get(crystal.dimension, np.empty((0, 3)))
     size = max(float(np.abs(centred).max(initial=0.0)), 1.0)
     motions += [np.cross(axis / np.linalg.norm(axis), centred) / size for axis in axes]
-    _, sizes, directions = np.linalg.svd((np.array(motions) * root[:, None]).reshape(len(motions), -1))
+    whole = _span((np.array(motions) * root[:, None]).reshape(len(motions), -1))
+    held = np.eye(whole.shape[1])[~crystal.mobile.repeat(3)]
+    if not len(held):
+        return whole
+    left, sizes, _ = np.linalg.svd(whole @ held.T)
+    still = np.concatenate([sizes, np.zeros(len(whole) - len(sizes))]) < 1e-6
+    return np.concatenate([held, left.T[still] @ whole])
+
+
+def _span(vectors: Floats) -> Floats:
+    _, sizes, directions = np.linalg.svd(vectors)
     return np.asarray(directions[: len(sizes)][sizes > 1e-4 * sizes[0]])
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ase_dkl.mechanics.force_constants import Curvature
     from ase_dkl.model.ionic_energy import IonicEnergy
 
-STEP = 1e-2
+STEP = 5e-3
 """Displacement of the ion that moves furthest in differences along a mode, Å."""
 DEGENERATE = 1e-4
 """Frequencies closer than this part of the largest are those of one group."""
@@ -97,8 +97,9 @@ class Phonons(Shown):
             )
             words = f"{plus_minus(frequency, std, 'THz')}, {plus_minus(_CM * frequency, _CM * std, 'cm⁻¹')}"
             rows[f"mode{'s' * (len(group.modes) > 1)} {numbers}"] = words + ", imaginary" * (frequency < 0)
-        still = len(self.frequencies_THz) - sum(len(group.modes) for group in self.groups)
-        rows[f"{still} motions of the whole"] = "0 THz"
+        held = 3 * int((~self.structure.crystal.mobile).sum())
+        still = len(self.frequencies_THz) - sum(len(group.modes) for group in self.groups) - held
+        rows |= {f"{n} motions of {what}": "0 THz" for n, what in ((still, "the whole"), (held, "held ions")) if n}
         found = self.structure.equilibrium
         return rows | ({} if found is None else found.lattice_words())
 
@@ -183,8 +184,8 @@ def modes_of(
     """Squares of angular frequencies, ascending, and the modes.
 
     Returns:
-        Squares, eV/Å²/amu, shape (3 N,), eigenvectors in rows, shape (3 N, 3 N), and which modes are translations of
-        the whole or rotations of a molecule, shape (3 N,).
+        Squares, eV/Å²/amu, shape (3 N,), eigenvectors in rows, shape (3 N, 3 N), and which modes are none, as
+        translations, rotations of a molecule, and motions of ions that are held are, shape (3 N,).
     """
     rigid = rigid_motions(crystal, point[3:], masses)
     others = complement(rigid)

@@ -54,16 +54,17 @@ def at_rest(model: IonicEnergy, starts: Floats, known: Curvature | None = None) 
         BadRelaxation: ions do not come to rest near their start.
     """
     points = np.array(starts)
-    used = [known] * len(points) if known is not None else list[Curvature | None](curvatures(model, points))
-    inverses = [_downhill(each) for each in used if each is not None]
+    used = curvatures(model, points) if known is None else [known] * len(points)
+    inverses = [_downhill(each) for each in used]
+    projections = np.array([each.projection for each in used])
     exact = np.full(len(points), known is None)
-    energies, slopes = _energies_and_slopes(model, points)
+    energies, slopes = _energies_and_slopes(model, points, projections)
     steps = -np.array([inverse @ slope for inverse, slope in zip(inverses, slopes, strict=True)])
     busy = np.arange(len(points))
     for _ in range(MOST_STEPS):
         steps *= np.minimum(1, LONGEST / np.maximum(np.abs(steps).max(axis=1), 1e-300))[:, None]
         trial = moved(points[busy], displacements(steps[busy]))
-        trial_energies, trial_slopes = _energies_and_slopes(model, trial)
+        trial_energies, trial_slopes = _energies_and_slopes(model, trial, projections[busy])
         stale = []
         for place, i in enumerate(busy):
             before, after = np.abs(slopes[i]).max(), np.abs(trial_slopes[place]).max()
@@ -162,9 +163,9 @@ def _down_the_mode(model: IonicEnergy, point: Floats, curvature: Curvature) -> F
     return np.asarray(best)
 
 
-def _energies_and_slopes(model: IonicEnergy, points: Floats) -> tuple[Floats, Floats]:
+def _energies_and_slopes(model: IonicEnergy, points: Floats, projections: Floats) -> tuple[Floats, Floats]:
     rows = model.marginals(points, True)[0]
-    return rows[:, 0], rows[:, 7:]
+    return rows[:, 0], np.einsum("nij,nj->ni", projections, rows[:, 7:])
 
 
 def _downhill(curvature: Curvature) -> Floats:

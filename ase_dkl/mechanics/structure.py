@@ -206,10 +206,13 @@ def relaxed_structure(
             )
         return _found(model, base, curvature, None)
     lattice = RelaxedIons(model, base, curvature, saddle=saddle)
-    found = equilibrium(lattice, pressure_GPa=pressure_GPa, symmetric=symmetric)
+    return in_equilibrium(lattice, equilibrium(lattice, pressure_GPa=pressure_GPa, symmetric=symmetric))
+
+
+def in_equilibrium(lattice: RelaxedIons, found: Equilibrium) -> RelaxedStructure:
+    """The structure whose lattice in equilibrium was found, in its frame."""
     point = lattice.points(found.cell[None])[0]
-    curvature = lattice.curvatures(point[None])[0]
-    return _found(model, point, curvature, found)
+    return _found(lattice.model, point, lattice.curvatures(point[None])[0], found)
 
 
 def _found(model: IonicEnergy, point: Floats, curvature: Curvature, lattice: Equilibrium | None) -> RelaxedStructure:
