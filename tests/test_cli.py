@@ -44,7 +44,7 @@ class TestHelp:
         assert after.children_user + after.children_system - before.children_user - before.children_system < 2
 
     def test_every_command_explains_itself(self) -> None:
-        commands = "train evaluate predict scan eos relax elastic report info demo benchmark".split()
+        commands = "train evaluate predict scan eos relax elastic phonons report info demo benchmark".split()
         assert [command.callback.__name__ for command in app.registered_commands if command.callback] == commands
         for command in commands:
             assert command in succeed("--help").stdout

@@ -18,7 +18,7 @@ CONSTANTS = (
     "smallest_eigenvalue_GPa smallest_eigenvalue_GPa_std born_conditions undetermined convention warnings"
 ).split()
 KEYS = {
-    "eos": "V0_A3 V0_A3_std E0_eV E0_eV_std B0_GPa B0_GPa_std B0_prime B0_prime_std kind residual_meV names "
+    "eos": "V0_A3 V0_A3_std E0_eV E0_eV_std ions B0_GPa B0_GPa_std B0_prime B0_prime_std kind residual_meV names "
     "correlation warnings",
     "relax": f"{LATTICE} volume_A3 volume_A3_std energy_eV energy_eV_std warnings",
     "elastic": " ".join([*CONSTANTS, LATTICE, *MODULI, *(f"{name}_std" for name in MODULI)]),

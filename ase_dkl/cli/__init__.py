@@ -12,6 +12,7 @@ from ase_dkl.cli.eos import eos
 from ase_dkl.cli.evaluate import evaluate
 from ase_dkl.cli.info import info
 from ase_dkl.cli.options import Quiet, Verbose
+from ase_dkl.cli.phonons import phonons
 from ase_dkl.cli.predict import predict
 from ase_dkl.cli.relax import relax
 from ase_dkl.cli.report import report
@@ -51,6 +52,6 @@ def options(
     del version, verbose, quiet
 
 
-for command in (train, evaluate, predict, scan, eos, relax, elastic, report, info, demo, benchmark):
+for command in (train, evaluate, predict, scan, eos, relax, elastic, phonons, report, info, demo, benchmark):
     app.command()(command)
 app.add_typer(active)

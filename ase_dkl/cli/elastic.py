@@ -5,12 +5,12 @@ import warnings
 from functools import partial
 from itertools import combinations_with_replacement
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ase_dkl.cli.inputs import opened
-from ase_dkl.cli.options import Json, Model, Overwrite, Pressure, Symmetry
+from ase_dkl.cli.options import Follow, Ions, Json, Model, Overwrite, Pressure, Symmetry
 from ase_dkl.cli.output import check_endings, deliver, print_rich, print_table, save
 from ase_dkl.cli.terminal import in_words, note
 from ase_dkl.crystal.lattice import VOIGT_NAMES
@@ -22,11 +22,15 @@ if TYPE_CHECKING:
     from ase_dkl.arrays import Floats
     from ase_dkl.mechanics.chain import ChainStiffness
     from ase_dkl.mechanics.elastic import ElasticConstants
+    from ase_dkl.mechanics.internal_strain import InternalStrain
     from ase_dkl.mechanics.sheet import SheetConstants
-    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.lattice_energy import LatticeEnergy
 
     Constants = ElasticConstants | SheetConstants | ChainStiffness
-    Further = dict[str, Floats]
+    Further = dict[str, Any]
+
+_LINES = 24
+"""Components of the internal strain that are printed."""
 
 
 @in_words
@@ -34,6 +38,8 @@ def elastic(
     model: Model,
     pressure: Pressure = 0.0,
     symmetry: Symmetry = True,
+    ions: Ions = None,
+    follow: Follow = False,
     third_order: Annotated[
         bool, typer.Option("--third-order", help="Third-order constants at no pressure as well, and dC/dP at P.")
     ] = False,
@@ -50,7 +56,10 @@ def elastic(
     """
     check_endings(figure=plot)
     check_outputs(plot, inputs=[model], overwrite=overwrite)
-    with opened(model) as (surrogate, told):
+    from ase_dkl.mechanics.ionic_lattice import with_ions
+
+    with opened(model) as (given, told):
+        surrogate = with_ions(given, ions, follow=follow)
         dimension = surrogate.crystal.dimension
         if dimension < 3 and (pressure or third_order or plot is not None):
             raise Refused(
@@ -59,15 +68,17 @@ def elastic(
             )
         found = _constants(surrogate, pressure, symmetry)
         further = _third_order(surrogate, pressure, symmetry) if third_order else {}
+        internal = _internal_strain(surrogate, found)
         if found.missing:
             warnings.warn(found.missing, stacklevel=1)
     if plot is not None:
         _draw(plot, found)
-    words = partial(_print, model, found, further)
-    deliver(found, "", as_json=as_json, words=words, **further, warnings=told)
+    words = partial(_print, model, found, further, internal)
+    strains = {} if internal is None else {"internal_strain": internal.record()}
+    deliver(found, "", as_json=as_json, words=words, **further, **strains, warnings=told)
 
 
-def _constants(surrogate: "Surrogate", pressure: float, symmetry: bool) -> "Constants":
+def _constants(surrogate: "LatticeEnergy", pressure: float, symmetry: bool) -> "Constants":
     from ase_dkl.mechanics.chain import chain_stiffness
     from ase_dkl.mechanics.elastic import elastic_constants
     from ase_dkl.mechanics.sheet import sheet_constants
@@ -80,7 +91,18 @@ def _constants(surrogate: "Surrogate", pressure: float, symmetry: bool) -> "Cons
     return elastic_constants(surrogate, pressure_GPa=pressure, symmetric=symmetry)
 
 
-def _third_order(surrogate: "Surrogate", pressure: float, symmetry: bool) -> "Further":
+def _internal_strain(energy: "LatticeEnergy", found: "Constants") -> "InternalStrain | None":
+    """What ions do meanwhile, in the frame of the constants, where a model of free ions lets them relax."""
+    from ase_dkl.mechanics.internal_strain import internal_strain
+    from ase_dkl.mechanics.ionic_lattice import RelaxedIons
+    from ase_dkl.mechanics.structure import in_equilibrium
+
+    if not isinstance(energy, RelaxedIons):
+        return None
+    return internal_strain(energy.model, structure=in_equilibrium(energy, found.equilibrium))
+
+
+def _third_order(surrogate: "LatticeEnergy", pressure: float, symmetry: bool) -> "Further":
     from ase_dkl.mechanics.third_order import pressure_derivatives, third_order_constants
 
     third = third_order_constants(surrogate, symmetric=symmetry)
@@ -101,7 +123,7 @@ def _draw(plot: Path, found: "Constants") -> None:
     save(plot, "Figure", young_modulus_figure(found.C_GPa, found.covariance, title).savefig)
 
 
-def _print(model: Path, found: "Constants", further: "Further") -> None:
+def _print(model: Path, found: "Constants", further: "Further", internal: "InternalStrain | None") -> None:
     from ase_dkl.mechanics.chain import ChainStiffness
     from ase_dkl.mechanics.elastic import ElasticConstants
 
@@ -116,6 +138,10 @@ def _print(model: Path, found: "Constants", further: "Further") -> None:
     print_table("\nModuli, stability and lattice", found.words())
     if further:
         _print_third_order(further)
+    if internal is not None and len(rows := internal.words()) > 0:
+        told = dict(list(rows.items())[:_LINES])
+        more = {"further components": f"{len(rows) - len(told)}, see --json"} if len(rows) > len(told) else {}
+        print_table("\nInternal strain: where ions go", told | more)
 
 
 def _print_matrix(title: str, values: "Floats", std: "Floats", undetermined: tuple[str, ...]) -> None:

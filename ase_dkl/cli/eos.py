@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from ase_dkl.cli.inputs import opened
-from ase_dkl.cli.options import Json, Model, Overwrite, finite
+from ase_dkl.cli.options import Follow, Ions, Json, Model, Overwrite, finite
 from ase_dkl.cli.output import check_endings, deliver, save
 from ase_dkl.cli.terminal import in_words
 from ase_dkl.files import check_outputs
@@ -28,6 +28,8 @@ def eos(
             show_default=False,
         ),
     ] = None,
+    ions: Ions = None,
+    follow: Follow = False,
     n: Annotated[int, typer.Option("-n", min=5, help="Number of points.")] = 21,
     plot: Annotated[Path | None, typer.Option(metavar="FILE.png", help="Draw the fit.", show_default=False)] = None,
     output: Annotated[
@@ -44,12 +46,15 @@ def eos(
     check_endings(figure=plot, table=output)
     check_outputs(plot, output, inputs=[model], overwrite=overwrite)
     from ase_dkl.mechanics.eos import equation_of_state
+    from ase_dkl.mechanics.ionic_lattice import with_ions
 
     with opened(model) as (surrogate, told):
-        found = equation_of_state(surrogate, kind=kind, bounds=bounds, points=n)
+        lattice = with_ions(surrogate, ions, follow=follow)
+        found = equation_of_state(lattice, kind=kind, bounds=bounds, points=n)
     save(output, f"{n} points", lambda path: write_csv(path, rows_of(found.table())))
     if plot is not None:
         from ase_dkl.figures.eos import eos_figure
 
         save(plot, "Figure", eos_figure(found, f"{found.formula}: equation of state").savefig)
-    deliver(found, f"{model}: {kind} equation of state", as_json=as_json, warnings=told)
+    title = f"{model}: {kind} equation of state, ions {lattice.crystal.ions}"
+    deliver(found, title, as_json=as_json, ions=lattice.crystal.ions, warnings=told)

@@ -83,3 +83,15 @@ Overwrite = Annotated[
 ]
 Append = Annotated[bool, typer.Option("--append", help="Add rows to the ASE database (.db) that is written to.")]
 Symmetry = Annotated[bool, typer.Option(help="Keep the symmetry of the reference crystal.")]
+Ions = Annotated[
+    Literal["clamped", "relaxed"] | None,
+    typer.Option(
+        help="Of a model of free ions: relaxed ions come to rest in every cell, clamped ones keep their fractional "
+        "coordinates. By default relaxed; a model of lattices has those of its data.",
+        show_default=False,
+    ),
+]
+Follow = Annotated[
+    bool, typer.Option("--follow", help="Where ions are at rest on a saddle, follow its unstable mode to a minimum.")
+]
+FixedCell = Annotated[bool, typer.Option("--fixed-cell", help="Keep the reference's cell, and relax ions alone.")]

@@ -8,7 +8,7 @@ import typer
 
 from ase_dkl.addresses import display_name
 from ase_dkl.cli.inputs import opened, paths_of
-from ase_dkl.cli.options import Json, Model, Overwrite, Pbc, finite
+from ase_dkl.cli.options import Follow, Ions, Json, Model, Overwrite, Pbc, finite
 from ase_dkl.cli.output import check_endings, deliver, save
 from ase_dkl.cli.terminal import bars, in_words, note
 from ase_dkl.errors import Refused
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ase_dkl.mechanics.grid import Grid
     from ase_dkl.mechanics.points import Points
     from ase_dkl.mechanics.scan import Scan
-    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.lattice_energy import LatticeEnergy
 
 WHAT = ", ".join(ALONG).replace("area", "area (of a sheet)")
 
@@ -69,6 +69,8 @@ def scan(
             show_default=False,
         ),
     ] = None,
+    ions: Ions = None,
+    follow: Follow = False,
     n: Annotated[int, typer.Option("-n", min=2, help="Number of points, each way.")] = 41,
     stress: Annotated[
         bool | None,
@@ -107,7 +109,12 @@ def scan(
         offsets.append(np.linspace(*_ordered("--across-range", across_bounds), n))
     check_endings(figure=plot, table=output)
     check_outputs(plot, output, inputs=[model, *paths_of([data] if data else [])], overwrite=overwrite)
-    with opened(model) as (surrogate, told):
+    from ase_dkl.mechanics.ionic_lattice import with_ions
+
+    with opened(model) as (given, told):
+        surrogate = with_ions(given, ions, follow=follow)
+        if data is not None and given.crystal.ions == "free":
+            raise Refused("--data compares with strained lattices; rows of free ions are none. Leave it out.")
         if stress is None:
             stress = across is None and (as_json or output is not None or plot is None) and _has_volume(surrogate)
         rows = None
@@ -130,7 +137,7 @@ def scan(
 
 
 def _scanned(
-    surrogate: "Surrogate", along: tuple[str, ...], offsets: "list[Floats]", stress: bool, rows: "Dataset | None"
+    surrogate: "LatticeEnergy", along: tuple[str, ...], offsets: "list[Floats]", stress: bool, rows: "Dataset | None"
 ) -> "tuple[Scan | Grid, Points | None]":
     from ase_dkl.mechanics.grid import scan_grid
     from ase_dkl.mechanics.points import points_on_line, points_on_plane
@@ -161,7 +168,7 @@ def _ordered(option: str, bounds: tuple[float, float]) -> tuple[float, float]:
     return bounds
 
 
-def _has_volume(surrogate: "Surrogate") -> bool:
+def _has_volume(surrogate: "LatticeEnergy") -> bool:
     from ase_dkl.crystal.lattice import volumes
 
     if volumes(surrogate.crystal.cell) > 0:

@@ -15,13 +15,14 @@ from ase_dkl.crystal.lattice import VOIGT, normals
 from ase_dkl.mechanics.force_constants import Curvature, curvatures
 from ase_dkl.mechanics.motions import Functionals, SiteGroup, displacements, moved
 from ase_dkl.mechanics.relaxation import BadRelaxation, at_rest, in_minimum, not_a_minimum, unstable
-from ase_dkl.model.accepted import Ionic, as_ionic
+from ase_dkl.model.accepted import BadIons, Energy, Ionic, as_either, as_ionic
+from ase_dkl.model.ionic_energy import IonicEnergy
 from ase_dkl.model.layout import Layout
 from ase_dkl.model.prediction import JointPosterior, Normal, Prediction, as_cells
 
 if TYPE_CHECKING:
     from ase_dkl.model.domain import Extrapolation
-    from ase_dkl.model.ionic_energy import IonicEnergy
+    from ase_dkl.model.lattice_energy import LatticeEnergy
 
 Ions = Literal["clamped", "relaxed"]
 
@@ -45,6 +46,29 @@ def lattice(model: Ionic, ions: Ions = "relaxed", *, follow: bool = False) -> Io
     if ions == "clamped":
         return ClampedIons(model, at_rest(model, model.reference[None])[0])
     return RelaxedIons(model, *in_minimum(model, model.reference, follow=follow))
+
+
+def with_ions(model: Energy | Ionic, ions: Ions | None, *, follow: bool = False) -> LatticeEnergy:
+    """A lattice whose ions are as asked for: of a model of free ions either, of one of lattices what its data had.
+
+    Args:
+        model: either, its file, or a calculator that has it.
+        ions: by default relaxed where they are free.
+        follow: as in `lattice`.
+
+    Raises:
+        BadIons: a model of lattices with other ions.
+    """
+    found = as_either(model)
+    if isinstance(found, IonicEnergy):
+        return lattice(found, ions or "relaxed", follow=follow)
+    known = found.crystal.ions
+    if ions is not None and ions != known:
+        raise BadIons(
+            f"This model knows lattices only, with ions {known} as they were in its data: nothing of {ions} ions "
+            f"follows from it. Leave --ions {ions} out, or train a model of structures with displaced ions and forces."
+        )
+    return found
 
 
 def refuse_without_lattice(crystal: Crystal) -> None:

@@ -29,8 +29,8 @@ STEP = 5e-3
 DEGENERATE = 1e-4
 """Frequencies closer than this part of the largest are those of one group."""
 _THZ = 1e3 * fs / (2 * np.pi)
-_CM = 1e12 * 6.62607015e-34 / 1.602176634e-19 / invcm
-"""Wavenumbers of a terahertz, cm⁻¹."""
+WAVENUMBERS = 1e12 * 6.62607015e-34 / 1.602176634e-19 / invcm
+"""Of a terahertz, cm⁻¹."""
 
 
 class BadMasses(Refused, ValueError):
@@ -92,11 +92,10 @@ class Phonons(Shown):
         rows = {}
         for group in self.groups:
             frequency, std = group.frequency_THz, group.frequency_THz_std
-            numbers = (
-                f"{group.modes[0] + 1}" if len(group.modes) == 1 else f"{group.modes[0] + 1}–{group.modes[-1] + 1}"
-            )
-            words = f"{plus_minus(frequency, std, 'THz')}, {plus_minus(_CM * frequency, _CM * std, 'cm⁻¹')}"
-            rows[f"mode{'s' * (len(group.modes) > 1)} {numbers}"] = words + ", imaginary" * (frequency < 0)
+            first, last = group.modes[0] + 1, group.modes[-1] + 1
+            name = f"mode {first}" if first == last else f"modes {first}–{last}"
+            in_cm = plus_minus(WAVENUMBERS * frequency, WAVENUMBERS * std, "cm⁻¹")
+            rows[name] = f"{plus_minus(frequency, std, 'THz')}, {in_cm}" + ", imaginary" * (frequency < 0)
         held = 3 * int((~self.structure.crystal.mobile).sum())
         still = len(self.frequencies_THz) - sum(len(group.modes) for group in self.groups) - held
         rows |= {f"{n} motions of {what}": "0 THz" for n, what in ((still, "the whole"), (held, "held ions")) if n}
@@ -109,8 +108,8 @@ class Phonons(Shown):
             "mode": np.arange(1, len(self.frequencies_THz) + 1),
             "frequency_THz": self.frequencies_THz,
             "frequency_THz_std": self.frequencies_THz_std,
-            "wavenumber_per_cm": _CM * self.frequencies_THz,
-            "wavenumber_per_cm_std": _CM * self.frequencies_THz_std,
+            "wavenumber_per_cm": WAVENUMBERS * self.frequencies_THz,
+            "wavenumber_per_cm_std": WAVENUMBERS * self.frequencies_THz_std,
         }
 
     def _record(self) -> dict[str, Any]:

@@ -45,6 +45,11 @@ def as_energy(model: Energy) -> LatticeEnergy:
     return model if isinstance(model, LatticeEnergy) else as_surrogate(model)
 
 
+def as_either(model: Energy | Ionic) -> LatticeEnergy | IonicEnergy:
+    """What knows the energy of a lattice, or of free ions; raises what `as_surrogate` does."""
+    return model if isinstance(model, IonicEnergy | LatticeEnergy) else as_surrogate(model)
+
+
 def as_ionic(model: Ionic) -> IonicEnergy:
     """What knows the energy of free ions; raises what `as_surrogate` does, and `BadIons` for a model of lattices."""
     if isinstance(model, IonicEnergy):
