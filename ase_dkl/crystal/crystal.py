@@ -346,6 +346,15 @@ class Crystal(Shown):
         cell = _right_handed(cell, self.pbc)
         return Mapped(cell, multiplicity, displacement, cell)
 
+    def changes(self, cells: Floats, positions: Floats) -> Floats:
+        """What takes the reference, r → r @ T, to where its sites are in structures, shape (n, 3, 3).
+
+        Args:
+            cells: in this crystal's basis, shape (n, 3, 3), Å.
+            positions: of free ions, in this crystal's order, shape (n, N, 3), Å.
+        """
+        return np.array([self._places.change(*each) for each in zip(cells, positions, strict=True)]).reshape(-1, 3, 3)
+
     def is_written_alike(self, atoms: Atoms) -> bool:
         """Whether atoms are this crystal in its own basis and order, strained a little; see `Setting`."""
         return self._setting.displacement(in_dimension(atoms, self.dimension)) is not None

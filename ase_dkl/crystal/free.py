@@ -84,6 +84,7 @@ class Places:
         self._held = np.flatnonzero(~mobile)
         self._anchors = self._held if len(self._held) else slice(None)
         frame = np.vstack([motif.lattice, normals(motif.lattice)])
+        self._inverse = np.linalg.inv(frame)
         self._handed = np.sign(np.linalg.det(frame))
         self._reference = motif.sites @ frame
         # Bonds across the cell's faces are not looked at, nor is there need: there sites tell.
@@ -170,12 +171,23 @@ class Places:
     def _atoms(self) -> Atoms:
         return Atoms(self._motif.numbers, self._reference)
 
+    def change(self, cell: Floats, positions: Floats) -> Floats:
+        """What takes the reference, r → r @ T, to where its sites are in a structure, shape (3, 3).
+
+        Strained and turned as the cell is; of a molecule turned as its atoms are.
+
+        Args:
+            cell: of the structure, in the reference's basis, shape (3, 3), Å.
+            positions: of its ions, in the reference's order, shape (n, 3), Å.
+        """
+        lattice = cell[self._pbc]
+        if self._d < 2:
+            return self._turn(positions, lattice)
+        return np.asarray(self._inverse @ np.vstack([lattice, normals(lattice)]))
+
     def _sites(self, cell: Floats, positions: Floats) -> Floats:
         """The sites in a structure's own frame, but for a translation, shape (n, 3), Å."""
-        lattice = cell[self._pbc]
-        if self._d >= 2:
-            return np.asarray(self._motif.sites @ np.vstack([lattice, normals(lattice)]))
-        return np.asarray(self._reference @ self._turn(positions, lattice))
+        return np.asarray(self._reference @ self.change(cell, positions))
 
     def _turn(self, positions: Floats, lattice: Floats) -> Floats:
         """What turns, and along a chain stretches, the reference onto positions, shape (3, 3)."""

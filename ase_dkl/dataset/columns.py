@@ -41,7 +41,7 @@ ASYMMETRY = 1e-3
 
 
 LARGEST = 1e12
-"""Labels beyond this, in eV and eV/Å³, are no finite numbers that a code has computed."""
+"""Labels beyond this, in eV, eV/Å and eV/Å³, are no finite numbers that a code has computed."""
 
 
 class BadRow(Refused, ValueError):
@@ -107,7 +107,7 @@ class Columns:
                 stress, note = _stress(row.get("stress"))
                 energies.append(_number(row.get("energy")))
                 free_energies.append(_number(row.get("free_energy")))
-                forces.append(_finite(row.constrained_forces if row.get("forces") is not None else None))
+                forces.append(_forces(row, len(atoms)))
                 site_moments.append(_finite(row.get("magmoms")))
                 moments.append(_total(_finite(row.get("magmom")), site_moments[-1]))
             own = pairs_of(row)
@@ -198,6 +198,16 @@ def _number(value: Any) -> float:
 def _finite(value: Any) -> np.ndarray | None:
     array = None if value is None else np.asarray(value, dtype=float)
     return array if array is not None and np.isfinite(array).all() else None
+
+
+def _forces(row: AtomsRow, atoms: int) -> np.ndarray | None:
+    if row.get("forces") is None:
+        return None
+    shape = np.shape(row["forces"])
+    if shape != (atoms, 3):
+        raise ValueError(f"{shape[0] if shape else 0} forces, of shape {shape}, on {atoms} atoms")
+    forces = _finite(row.constrained_forces)
+    return None if forces is None or np.abs(forces).max(initial=0) > LARGEST else forces
 
 
 def _total(total: np.ndarray | None, sites: np.ndarray | None) -> float:

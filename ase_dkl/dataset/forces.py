@@ -9,7 +9,15 @@ import numpy as np
 from ase_dkl.crystal import Crystal, Mapped
 from ase_dkl.dataset.columns import Columns
 from ase_dkl.dataset.mixtures import Findings, counted, rows_in_words
+from ase_dkl.dataset.units import FAR, far_apart
+from ase_dkl.dataset.work import Ways, contradiction, pulled_back
 
+REMEDY = (
+    "Give energies in eV, forces in eV/Å in the order and frame of the positions (forces are minus the gradient), and "
+    "stresses in eV/Å³ in the order xx yy zz yz xz xy, tension positive."
+)
+MOST_ROWS = 512
+"""Rows that judge; with more of them a random choice judges as well."""
 NOTICEABLE = 5e-3
 """eV/Å. The mean force on an ion, which should vanish, that is more than rounding and grids make it."""
 
@@ -69,7 +77,6 @@ def check_free_labels(
         findings: where problems go.
         given: whether the crystal is, so that rows need not tell its forces.
     """
-    del crystal, cells, positions
     for note, at in counted(columns.stress_notes).items():
         if note:
             findings.warnings.append(f"Not used as stress labels: {rows_in_words(columns.ids[at])} with {note}.")
@@ -82,3 +89,24 @@ def check_free_labels(
         findings.problems.append(
             "No row has forces. Where ions are free, energies alone do not tell how each one moves it."
         )
+        return
+    if far_apart(crystal.atoms()):
+        findings.warnings.append(
+            f"No two atoms are closer than {FAR} times the sum of their covalent radii, as where lengths in Bohr are "
+            "taken for Å."
+        )
+    if findings.problems or has_forces.sum() < 2:
+        return
+    chosen = np.flatnonzero(has_forces)
+    if len(chosen) > MOST_ROWS:
+        chosen = np.sort(np.random.default_rng(0).choice(chosen, MOST_ROWS, replace=False))
+    ways = Ways.between(
+        crystal, cells[chosen], positions[chosen], energies[chosen], forces[chosen], columns.stresses[chosen]
+    )
+    problem = pulled_back(ways, crystal)
+    both = chosen[has_energy[chosen]]
+    if problem is None and len(both) > 2:
+        ways = Ways.between(crystal, cells[both], positions[both], energies[both], forces[both], columns.stresses[both])
+        problem = contradiction(ways, crystal, columns.structures[0])
+    if problem:
+        findings.problems.append(f"{problem} {REMEDY}")

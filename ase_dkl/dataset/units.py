@@ -26,6 +26,25 @@ STRESSES = {
     "in Hartree/Å³": 1 / Hartree,
     "in Ry/Å³": 1 / Ry,
 }
+FORCES = {
+    "in Hartree/Bohr": Bohr / Hartree,
+    "in Ry/Bohr": Bohr / Ry,
+    "in eV/Bohr": Bohr,
+    "in Hartree/Å": 1 / Hartree,
+    "in Ry/Å": 1 / Ry,
+    "in meV/Å": 1e3,
+    "in kcal/mol/Å": mol / kcal,
+    "in kJ/mol/Å": mol / kJ,
+}
+ENERGIES_OF_FORCES = {
+    "the energies were in Ry": Ry,
+    "the energies were in Hartree": Hartree,
+    "the energies were in kJ/mol": kJ / mol,
+    "the energies were in kcal/mol": kcal / mol,
+    "the energies were in meV": 1e-3,
+    "the energies were in Ry and the forces in Ry/Bohr, or both in Hartree": Bohr,
+    "positions and cells were in Bohr": 1 / Bohr,
+}
 ENERGIES = {
     "the energies were in Ry": Ry,
     "the energies were in Hartree": Hartree,
@@ -60,12 +79,24 @@ def causes(ratio: float, error: float, atoms: Atoms) -> list[str]:
     if count > 1:
         known |= {"the energies were per atom": count, "virials per atom": volume / count}
     known |= CELLS
-    allowed = np.clip(3 * error, CLOSE_ENOUGH, np.log(2))
-    distances = {words: abs(np.log(ratio / factor)) for words, factor in known.items()}
-    likely = sorted((words for words in known if distances[words] < allowed), key=distances.__getitem__)
+    likely = _likely(known, ratio, error)
     if far_apart(atoms):
         likely.sort(key=lambda words: words not in CELLS)
     return likely[:MOST_NAMES]
+
+
+def causes_of_forces(ratio: float, error: float, atoms: Atoms) -> list[str]:
+    """The same where forces are so many times minus the derivatives of the energies."""
+    known = FORCES | ENERGIES_OF_FORCES
+    if len(atoms) > 1:
+        known |= {"the energies were per atom": len(atoms)}
+    return _likely(known, ratio, error)[:MOST_NAMES]
+
+
+def _likely(known: dict[str, float], ratio: float, error: float) -> list[str]:
+    allowed = np.clip(3 * error, CLOSE_ENOUGH, np.log(2))
+    distances = {words: abs(np.log(ratio / factor)) for words, factor in known.items()}
+    return sorted((words for words in known if distances[words] < allowed), key=distances.__getitem__)
 
 
 def far_apart(atoms: Atoms) -> bool:
