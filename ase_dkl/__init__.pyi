@@ -26,9 +26,11 @@ from .crystal import Crystal as Crystal
 from .crystal import NotThisCrystal as NotThisCrystal
 from .dataset import BadDataset as BadDataset
 from .dataset import Dataset as Dataset
+from .dataset import ethylene as ethylene
 from .dataset import mgo_slab as mgo_slab
 from .dataset import mos2 as mos2
 from .dataset import silicon as silicon
+from .dataset import silicon_ions as silicon_ions
 from .dataset import srtio3 as srtio3
 from .dataset import srtio3_direct as srtio3_direct
 from .errors import Refused as Refused

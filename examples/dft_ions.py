@@ -612,7 +612,7 @@ def run(system: System, rows: Growing) -> None:
 def numbers(system: System, rows: Rows) -> dict[str, Any]:
     """What the rows say of themselves."""
     system = at_rest(system, rows)
-    found: dict[str, Any] = {"labels": noise(rows)}
+    found: dict[str, Any] = {"design": str(system.design), "labels": noise(rows)}
     if system.directly:
         found["finite_differences"] = silicon_numbers(rows)
     if system.displaced:

@@ -1,7 +1,17 @@
 """ASE databases and files → cells, energies and stresses of one crystal, or a list of what is wrong with them."""
 
 from ase_dkl.dataset.dataset import Dataset
-from ase_dkl.dataset.shipped import mgo_slab, mos2, silicon, srtio3, srtio3_direct
+from ase_dkl.dataset.shipped import ethylene, mgo_slab, mos2, silicon, silicon_ions, srtio3, srtio3_direct
 from ase_dkl.dataset.sources import BadDataset
 
-__all__ = ["BadDataset", "Dataset", "mgo_slab", "mos2", "silicon", "srtio3", "srtio3_direct"]
+__all__ = [
+    "BadDataset",
+    "Dataset",
+    "ethylene",
+    "mgo_slab",
+    "mos2",
+    "silicon",
+    "silicon_ions",
+    "srtio3",
+    "srtio3_direct",
+]

@@ -28,3 +28,13 @@ def mos2() -> Path:
 def mgo_slab() -> Path:
     """Two layers of MgO(001) strained in their plane."""
     return FOLDER / "mgo_slab_pbe.db"
+
+
+def silicon_ions() -> Path:
+    """Silicon strained by up to 5 % with one sublattice displaced by up to 0.2 Å: energies, forces and stresses."""
+    return FOLDER / "silicon_ions_pbe.db"
+
+
+def ethylene() -> Path:
+    """C₂H₄ displaced as at 1000 K: energies and forces."""
+    return FOLDER / "ethylene_pbe.db"
