@@ -105,3 +105,15 @@ def test_a_structure_that_is_turned_has_the_same_symmetry() -> None:
     assert groups[1].rotations == pytest.approx(turn.T @ groups[0].rotations @ turn)
     strained = springs.reference @ np.diag([1.01, 1, 1]) @ turn
     assert len(SiteGroup.of(springs.crystal, strained).rotations) == 8
+
+
+def test_motions_that_have_the_symmetry() -> None:
+    springs = Springs(free(RUTILE), 2.9, SPRINGS, UNSURE)
+    symmetric = SiteGroup.of(springs.crystal, springs.reference).invariant
+    assert symmetric @ symmetric == pytest.approx(symmetric)
+    # Two strains, and one displacement of the oxygens.
+    assert np.linalg.matrix_rank(symmetric[:6, :6], tol=1e-6) == 2
+    assert np.linalg.matrix_rank(symmetric[6:, 6:], tol=1e-6) == 1
+    # Slopes of a symmetric structure have it too.
+    slopes = springs.marginals(springs.reference[None] * 1.01, True)[0][0, 1:]
+    assert slopes @ symmetric == pytest.approx(slopes, abs=1e-9)

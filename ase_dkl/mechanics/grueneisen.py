@@ -11,7 +11,7 @@ from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import VOIGT, VOIGT_NAMES
 from ase_dkl.mechanics.force_constants import Curvature, curvatures
 from ase_dkl.mechanics.ionic_lattice import refuse_without_lattice
-from ase_dkl.mechanics.motions import Functionals, displacements, moved
+from ase_dkl.mechanics.motions import Functionals, SiteGroup, displacements, moved
 from ase_dkl.mechanics.phonons import Phonons, along_modes, carried, differences, modes_of, phonons
 from ase_dkl.mechanics.structure import STEP
 from ase_dkl.model.accepted import Ionic, as_ionic
@@ -106,6 +106,7 @@ def grueneisen(model: Ionic, *, vibrations: Phonons | None = None) -> Grueneisen
     tensors, std = np.full((2, len(groups), 6), np.nan)
     isotropic, isotropic_std = np.full((2, len(groups)), np.nan)
     isotropic_strain = _isotropic(model.crystal, at.point[:3])
+    symmetric = SiteGroup.of(model.crystal, at.point).invariant[:6, :6]
     for g, modes in enumerate(groups):
         square, change = squares[g], changes[g]
         if not abs(square) > 1e-9 * np.abs(squares).max():
@@ -114,8 +115,9 @@ def grueneisen(model: Ionic, *, vibrations: Phonons | None = None) -> Grueneisen
         # γ = −t / 2 ω², of which both are uncertain.
         weights = -of_change.weights / (2 * square) + np.multiply.outer(change / (2 * square**2), of_square)
         weights[:, 0, 1:] += drift[g]
+        weights = np.tensordot(symmetric.T, weights, axes=1)
         covariance = Functionals(of_change.points, weights).covariance(model)
-        tensors[g] = -change / (2 * square)
+        tensors[g] = -symmetric.T @ change / (2 * square)
         std[g] = np.sqrt(np.maximum(np.diagonal(covariance), 0))
         isotropic[g] = isotropic_strain @ tensors[g]
         isotropic_std[g] = np.sqrt(max(float(isotropic_strain @ covariance @ isotropic_strain), 0.0))

@@ -27,7 +27,7 @@ _TETRAHEDRAL = ("(216)", "(227)")
 _ALIKE = 1e-3
 """Å within which bonds are equally long."""
 _ROUNDING = 1e-6
-"""Å: what is less, and known so well, is zero by symmetry."""
+"""Å: what is less is zero by symmetry."""
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -74,7 +74,7 @@ class InternalStrain(Shown):
         for i, (symbol, row, std) in enumerate(zip(symbols, self.response, self.response_std, strict=True)):
             for axis, strains, stds in zip("xyz", row.tolist(), std.tolist(), strict=True):
                 for name, value, each in zip(lattice.VOIGT_NAMES, strains, stds, strict=True):
-                    if max(abs(value), each) > _ROUNDING:
+                    if abs(value) > _ROUNDING:
                         rows[f"ion {i}, {symbol}: ∂{axis}/∂ε_{name}"] = plus_minus(value, each, "Å")
         return rows
 

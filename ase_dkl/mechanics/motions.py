@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import combinations_with_replacement
 from typing import TYPE_CHECKING
 
@@ -18,8 +19,8 @@ if TYPE_CHECKING:
 
 SAME_PLACE = 1e-4
 """Distance within which ions that are laid on each other coincide, Å."""
-_AT_ONCE = 6000
-"""Rows of a joint posterior that is asked for in one piece: 288 MB."""
+_AT_ONCE = 3000
+"""Rows of a joint posterior that is asked for in one piece: 72 MB, of each network."""
 
 
 def moved(points: Floats, motions: Floats) -> Floats:
@@ -100,17 +101,26 @@ class SiteGroup:
         own, lattice, here, cell = crystal.atoms().positions, crystal.cell[axes], point[3:], point[axes]
         frame = _frame_between(lattice, cell)
         turns = frame.T @ operations.rotations @ frame
-        kept = []
-        for turn, rotation, translation, permutation in zip(
-            turns, operations.rotations, operations.translations, operations.permutations, strict=True
-        ):
-            # Which cell an ion comes to lie in does not change with the motion; the translation may.
-            cells = (own @ rotation + translation - own[permutation]) @ np.linalg.pinv(lattice)
-            same = np.abs(_whole(cell @ turn @ np.linalg.pinv(cell)) @ cell - cell @ turn).max(initial=0.0)
-            shift = here @ turn - here[permutation] - cells.round() @ cell
-            kept.append(max(same, np.ptp(shift, axis=0).max()) < SAME_PLACE)
-        index = np.flatnonzero(kept)
+        # Which cell an ion comes to lie in does not change with the motion; the translation may.
+        places = own @ operations.rotations + operations.translations[:, None] - own[operations.permutations]
+        shifts = here @ turns - here[operations.permutations] - (places @ np.linalg.pinv(lattice)).round() @ cell
+        # Entries of centred cells' relabellings are fractions, of whole numbers no larger than four.
+        relabelled = (12 * cell @ turns @ np.linalg.pinv(cell)).round() / 12 @ cell
+        apart = np.abs(relabelled - cell @ turns).max(axis=(1, 2), initial=0.0)
+        index = np.flatnonzero(np.maximum(apart, np.ptp(shifts, axis=1).max(axis=1)) < SAME_PLACE)
         return cls(turns[index], operations.permutations[index], index)
+
+    @cached_property
+    def invariant(self) -> Floats:
+        """The projection onto motions that have the symmetry, of strains and displacements, (6 + 3 N, 6 + 3 N)."""
+        n = self.permutations.shape[1]
+        found = np.zeros((6 + 3 * n, 6 + 3 * n))
+        found[:6, :6] = on_strains(self.rotations.mT).mean(axis=0)
+        blocks = np.zeros((n, n, 3, 3))
+        for rotation, permutation in zip(self.rotations, self.permutations, strict=True):
+            blocks[permutation, np.arange(n)] += rotation.T / len(self.rotations)
+        found[6:, 6:] = blocks.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)
+        return found
 
     def turned(self, displacement: Floats) -> Floats:
         """All images of a displacement, shape (3 N,) → (g, 3 N)."""
@@ -146,11 +156,6 @@ def _frame_between(lattice: Floats, cell: Floats) -> Floats:
     frames = [np.vstack([each, normals(each)]) for each in (lattice, cell)]
     left, _, right = np.linalg.svd(np.linalg.inv(frames[0]) @ frames[1])
     return np.asarray(left @ right)
-
-
-def _whole(matrix: Floats) -> Floats:
-    """Entries of centred cells' relabellings are fractions, of whole numbers no larger than four."""
-    return np.asarray((12 * matrix).round() / 12)
 
 
 def rigid_motions(crystal: Crystal, positions: Floats, masses: Floats | None = None) -> Floats:

@@ -10,7 +10,7 @@ import numpy as np
 from ase_dkl.arrays import Floats
 from ase_dkl.errors import Refused
 from ase_dkl.mechanics.force_constants import Curvature, curvatures
-from ase_dkl.mechanics.motions import displacements, moved
+from ase_dkl.mechanics.motions import SiteGroup, displacements, moved
 
 if TYPE_CHECKING:
     from ase_dkl.model.ionic_energy import IonicEnergy
@@ -56,7 +56,8 @@ def at_rest(model: IonicEnergy, starts: Floats, known: Curvature | None = None) 
     points = np.array(starts)
     used = curvatures(model, points) if known is None else [known] * len(points)
     inverses = [_downhill(each) for each in used]
-    projections = np.array([each.projection for each in used])
+    kept = (SiteGroup.of(model.crystal, point).invariant[6:, 6:] for point in points)
+    projections = np.array([each.projection @ symmetric for each, symmetric in zip(used, kept, strict=True)])
     exact = np.full(len(points), known is None)
     energies, slopes = _energies_and_slopes(model, points, projections)
     steps = -np.array([inverse @ slope for inverse, slope in zip(inverses, slopes, strict=True)])

@@ -17,7 +17,7 @@ from ase_dkl.crystal.lattice import normals
 from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium
 from ase_dkl.mechanics.force_constants import Curvature, curvatures
 from ase_dkl.mechanics.ionic_lattice import RelaxedIons
-from ase_dkl.mechanics.motions import Functionals, moved
+from ase_dkl.mechanics.motions import Functionals, SiteGroup, moved
 from ase_dkl.mechanics.propagation import covariance_root, deviations
 from ase_dkl.mechanics.relaxation import BadRelaxation, at_rest, in_minimum, unstable
 from ase_dkl.model.accepted import Ionic, as_ionic
@@ -229,6 +229,9 @@ def _found(model: IonicEnergy, point: Floats, curvature: Curvature, lattice: Equ
         outside = bool(extrapolation.outside[0])
         if outside:
             warnings.warn(extrapolation.describe(0), ExtrapolationWarning, stacklevel=3)
+    # What breaks the symmetry of the energy is rounding.
+    symmetric = SiteGroup.of(model.crystal, point).invariant
+    response = symmetric @ response @ symmetric.T
     slopes = model.marginals(point[None], True)[0][0]
     joint = model.joint(point[None], True)
     covariance = joint.covariance[1:, 1:]
