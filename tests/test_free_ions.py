@@ -1,17 +1,23 @@
 """Crystals, molecules and clusters whose ions are free: which atom is which, and what data sets of them hold."""
 
+import json
+from pathlib import Path
+
+import ase.io
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk, fcc111, molecule
+from ase.build import add_adsorbate, bulk, fcc111, molecule
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
+from commands import Command
 from made import labelled
 
 from ase_dkl import BadDataset, Crystal, Dataset, TrainConfig, fit
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal import BadReference, DisplacedIons, NotThisCrystal
+from ase_dkl.dataset.about import About
 from ase_dkl.model.records import BadTraining
 
 LABELS = ("energy", "forces", "stress")
@@ -381,3 +387,71 @@ class TestDataset:
     def test_no_model_yet(self) -> None:
         with pytest.raises(BadTraining, match="ions are free"):
             fit(Dataset.from_atoms(computed(salt())), TrainConfig(networks=1, steps=1), progress=False)
+
+
+class TestFewerDimensions:
+    def polymer(self) -> list[Atoms]:
+        """A zigzag of carbon along x, turned about it and elsewhere in every frame."""
+        rng, found = np.random.default_rng(2), []
+        for _ in range(12):
+            atoms = Atoms("C2H4", cell=[2.5 * (1 + 0.02 * rng.uniform(-1, 1)), 0, 0], pbc=(True, False, False))
+            atoms.positions = [
+                [0.6, 0.4, 0],
+                [1.9, -0.4, 0],
+                [0.6, 1.0, 0.9],
+                [0.6, 1.0, -0.9],
+                [1.9, -1.0, 0.9],
+                [1.9, -1.0, -0.9],
+            ] + 0.04 * rng.normal(size=(6, 3))
+            atoms.rotate(rng.uniform(0, 360), "x")
+            atoms.positions += [rng.uniform(0, 5), *rng.normal(size=2)]
+            found.append(labelled(atoms, "energy", "forces"))
+        return found
+
+    def test_a_chain(self) -> None:
+        data = Dataset.from_atoms(self.polymer(), ions="free")
+        assert data.crystal.dimension == 1
+        assert data.points.shape == (12, 9, 3)
+        for row, point, forces in zip(self.polymer(), data.points, data.forces, strict=True):
+            again = as_atoms(data.crystal, point)
+            again.calc = EMT()
+            assert again.get_potential_energy() == pytest.approx(row.get_potential_energy(), abs=1e-6)
+            np.testing.assert_allclose(again.get_forces(), forces, atol=1e-6)
+
+    def test_an_adsorbate_on_a_slab_that_is_held_below(self) -> None:
+        slab = fcc111("Cu", (2, 2, 3), vacuum=6)
+        add_adsorbate(slab, "O", 1.2, "fcc")
+        slab.pbc = (True, True, False)
+        rng, rows = np.random.default_rng(1), []
+        for _ in range(30):
+            atoms = slab.copy()
+            atoms.positions[4:] += 0.05 * rng.normal(size=(len(atoms) - 4, 3))
+            rows.append(labelled(atoms, "energy", "forces"))
+        data = Dataset.from_atoms(rows)
+        assert data.crystal.ions == "free"
+        assert np.flatnonzero(~data.crystal.mobile).tolist() == [0, 1, 2, 3]
+        assert data.crystal.space_group == "p3m1 (layer group 69)"
+        assert len(data.crystal.operations.rotations) == 6
+        # What holds the fixed layer has forces too; nothing is taken off.
+        np.testing.assert_allclose(data.forces, [atoms.get_forces() for atoms in rows], atol=1e-9)
+        about = About.of(data)
+        assert about.mobile == tuple(range(4, 13))
+        assert about.displacement_rms_A == pytest.approx(0.05 * 3**0.5, rel=0.1)
+
+
+class TestCommands:
+    def test_info_of_data(self, tmp_path: Path) -> None:
+        ase.io.write(tmp_path / "cluster.xyz", computed(Icosahedron("Cu", 2)))
+        printed = json.loads(Command().run("info", tmp_path / "cluster.xyz", "--json").stdout)
+        wanted = {"space_group": "Ih", "n_operations": 120, "ions": "free", "n_forces": 12, "n_stress": 0}
+        assert wanted.items() <= printed.items()
+        shown = Command().run("info", tmp_path / "cluster.xyz").stdout
+        assert "12; 12 with energies, 12 with forces, 0 with stresses" in shown
+        named = json.loads(Command().run("info", tmp_path / "cluster.xyz", "--mobile", "0-12", "--json").stdout)
+        assert named["mobile"] == list(range(13))
+
+    def test_of_relaxed_ions_there_is_no_such_data(self, tmp_path: Path) -> None:
+        ase.io.write(tmp_path / "crystal.xyz", computed(salt()))
+        result = Command().run("info", tmp_path / "crystal.xyz", "--ions", "relaxed")
+        assert result.exit_code == 1
+        assert "--ions free" in " ".join(result.output.split())

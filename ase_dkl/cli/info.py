@@ -2,11 +2,15 @@
 
 from collections.abc import Collection
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
-from ase_dkl.cli.options import Json, Model
+import typer
+
+from ase_dkl.cli.inputs import named
+from ase_dkl.cli.options import DataIons, Json, Mobile, Pbc, Select
 from ase_dkl.cli.output import deliver, print_table
-from ase_dkl.cli.terminal import in_words, warn
+from ase_dkl.cli.terminal import bars, in_words, warn
 from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:
@@ -14,11 +18,35 @@ if TYPE_CHECKING:
 
 
 @in_words
-def info(model: Model, as_json: Json = False) -> None:
-    """Show what a model is of, what it was trained on, and how good it was then."""
-    from ase_dkl.model.surrogate import Surrogate
+def info(
+    names: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="MODEL|DATABASE",
+            help="A model file, or labelled structures: databases, files ASE reads, directories of runs, - for stdin.",
+        ),
+    ],
+    select: Select = None,
+    pbc: Pbc = None,
+    ions: DataIons = "auto",
+    mobile: Mobile = None,
+    as_json: Json = False,
+) -> None:
+    """Show what a model is of, what it was trained on, and how good it was then; or what data hold."""
+    from ase_dkl.model.model_file import looks_like_a_model
 
-    show(Surrogate.load(model), str(model), as_json=as_json)
+    if len(names) == 1 and looks_like_a_model(Path(names[0])):
+        from ase_dkl.model.surrogate import Surrogate
+
+        show(Surrogate.load(names[0]), names[0], as_json=as_json)
+        return
+    from ase_dkl.dataset import Dataset
+    from ase_dkl.dataset.about import About
+
+    data = Dataset.read(names, select=select, pbc=pbc, ions=ions, mobile=mobile, progress=bars())
+    for warning in data.warnings:
+        warn(warning)
+    deliver(About.of(data), named(names), as_json=as_json)
 
 
 def show(surrogate: "Surrogate", name: str, *, as_json: bool, known: Collection[str] = (), **further: Any) -> None:

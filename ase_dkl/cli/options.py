@@ -95,3 +95,20 @@ Follow = Annotated[
     bool, typer.Option("--follow", help="Where ions are at rest on a saddle, follow its unstable mode to a minimum.")
 ]
 FixedCell = Annotated[bool, typer.Option("--fixed-cell", help="Keep the reference's cell, and relax ions alone.")]
+DataIons = Annotated[
+    Literal["auto", "clamped", "relaxed", "free"],
+    typer.Option(
+        "--ions",
+        help="What ions do in the data: clamped keep their fractional coordinates, relaxed feel no forces, free are "
+        "displaced and have forces. auto finds out.",
+    ),
+]
+Mobile = Annotated[
+    str | None,
+    typer.Option(
+        metavar="IONS",
+        help="Which ions move, where they are free: indices of the first row's atoms, ranges, symbols, such as 8-11,O. "
+        "By default those that do in the data.",
+        show_default=False,
+    ),
+]

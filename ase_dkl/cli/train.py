@@ -7,7 +7,7 @@ import typer
 
 from ase_dkl.cli.info import show
 from ase_dkl.cli.inputs import named, paths_of
-from ase_dkl.cli.options import Databases, Json, Overwrite, Pbc, Select
+from ase_dkl.cli.options import Databases, DataIons, Json, Mobile, Overwrite, Pbc, Select
 from ase_dkl.cli.terminal import bars, in_words, note, warn
 from ase_dkl.files import check_outputs
 from ase_dkl.model.mean import MeanName
@@ -50,6 +50,8 @@ def train(
     ] = DEFAULTS.stress,
     symmetry: Annotated[bool, typer.Option(help="Use the crystal's symmetry.")] = DEFAULTS.symmetry,
     pbc: Pbc = None,
+    ions: DataIons = "auto",
+    mobile: Mobile = None,
     test_fraction: Annotated[
         float,
         typer.Option(min=0, max=0.9, help="Rows held out for the report's errors; 0 for no such report."),
@@ -93,6 +95,8 @@ def train(
         symmetry=symmetry,
         pbc=pbc,
         stress=config.stress != "ignore",
+        ions=ions,
+        mobile=mobile,
         progress=bars(),
     )
     _describe(dataset, databases)
@@ -109,14 +113,20 @@ def train(
 
 def _describe(dataset: "Dataset", databases: list[str]) -> None:
     crystal = dataset.crystal
+    for warning in dataset.warnings:
+        warn(warning)
+    if crystal.ions == "free":
+        from ase_dkl.dataset.about import About
+
+        words = About.of(dataset).words()
+        note(f"{named(databases)}: " + "\n".join(f"{name}: {value}." for name, value in words.items()))
+        return
     images = len(crystal.images)
     note(
         f"{named(databases)}: {len(dataset)} rows of {crystal.formula}, {int(dataset.has_stress.sum())} of them "
         "with stress.\n"
         f"Space group {crystal.space_group}, {images} symmetry image{'s' * (images > 1)}, ions {crystal.ions}."
     )
-    for warning in dataset.warnings:
-        warn(warning)
 
 
 def _fit(

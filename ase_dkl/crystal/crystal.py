@@ -197,8 +197,10 @@ class Crystal(Shown):
         decorated = replace(mean.motif, numbers=mean.motif.numbers + _HELD * ~moving)
         for tolerance in (max(_RELAXED_TOLERANCE, error), CLAMPED_TOLERANCE / 4):
             found = find_symmetry(decorated, mean.metrics, tolerance)
-            apart = decorated.in_order(found.motif)
-            if apart is not None and apart.distances[~moving].max() < CLAMPED_TOLERANCE / 2:
+            laid = decorated.in_order(found.motif)
+            assert laid is not None  # symmetrising keeps the order
+            held = laid.displacements[~moving]
+            if decorated.distances(held - held.mean(axis=0)).max() < CLAMPED_TOLERANCE / 2:
                 break
         found = replace(found, motif=replace(found.motif, numbers=mean.motif.numbers))
         return cls._of(found, setting, ions, allowed, symmetry, moving)

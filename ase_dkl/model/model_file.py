@@ -9,6 +9,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
@@ -30,6 +31,15 @@ UNITS = "eV, Å, degrees; stress eV/Å³, Voigt xx yy zz yz xz xy, tension posit
 
 class BadModelFile(Refused, ValueError):
     """A file that is no model, or not one that this version reads."""
+
+
+def looks_like_a_model(path: Path) -> bool:
+    """Whether a file is a model, whole or damaged, by its name or its first bytes."""
+    if path.suffix == ".dkl" or not path.is_file():
+        return path.suffix == ".dkl"
+    with path.open("rb") as file:
+        start = file.read(9)
+    return start[8:] == b"{" and int.from_bytes(start[:8], "little") < 2**40
 
 
 def pack(header: Mapping[str, Any], tensors: Mapping[str, Floats]) -> bytes:
