@@ -29,14 +29,17 @@ def diamond() -> Springs:
 
 
 def saddle(depth: float = 0.05) -> Springs:
-    """CsCl of which springs push the ions out of the centre, once lengths are shorter than the springs."""
+    """CsCl whose springs push the ions out of the centre, in a lattice that others hold in equilibrium."""
     crystal = free(Atoms("CsCl", scaled_positions=[[0, 0, 0], [0.5] * 3], cell=3 * [4.0], pbc=True))
     reach = 4.1
     springs = Springs(crystal, reach, np.array([[0.0, 1.0, 0.0, 0.0]]), np.array([[0.0, 0.02, 0.0, 0.0]]))
     mean = springs.coefficients.reshape(-1, 4).copy()
     between = (springs.shells[:, 1] != springs.shells[:, 2]).argmax()
     # Σ r̂ r̂ᵀ k + (1 − r̂ r̂ᵀ) f / r of eight neighbours: (8 / 3) (k + 2 f / r), which a pull of this size turns around.
-    mean[between] = [-(0.5 + depth) * springs.lengths[between], 0.5, 0, 0.4]
+    push = -(0.5 + depth) * springs.lengths[between]
+    mean[between] = [push, 0.5, 0, 0.4]
+    # Of the virial, eight pairs and six of the lattice's edges.
+    mean[np.arange(len(mean)) != between] = [-8 * push * springs.lengths[between] / (6 * 4.0), 5, 0, 0]
     return springs.at(mean.ravel())
 
 

@@ -80,6 +80,18 @@ def test_saddles() -> None:
     assert followed.energy < relaxed_structure(springs, fixed_cell=True, saddle=True).energy
 
 
+def test_a_cell_goes_along_with_the_unstable_mode() -> None:
+    springs = saddle()
+    held = relaxed_structure(springs, saddle=True)
+    assert not held.stable
+    assert held.equilibrium is not None
+    assert held.equilibrium.lattice_parameters[0] == pytest.approx(4)
+    found = relaxed_structure(springs, follow=True)
+    assert found.stable
+    assert found.energy < held.energy
+    assert len(SiteGroup.of(springs.crystal, found.point).rotations) < 48
+
+
 def test_no_minimum_is_near() -> None:
     springs = Springs(free(RUTILE), 2.9, np.array([[0.0, -6, 0, 0]]), UNSURE)
     with pytest.raises((BadRelaxation, BadEquilibrium), match=r"saddle|do not come to rest"):

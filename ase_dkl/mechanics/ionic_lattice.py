@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
@@ -10,8 +12,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from ase_dkl.arrays import Floats
+from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.crystal import Crystal
 from ase_dkl.crystal.lattice import VOIGT, normals
+from ase_dkl.mechanics.equilibrium import BadEquilibrium, equilibrium
 from ase_dkl.mechanics.force_constants import Curvature, curvatures
 from ase_dkl.mechanics.motions import Functionals, SiteGroup, displacements, moved
 from ase_dkl.mechanics.relaxation import BadRelaxation, at_rest, in_minimum, not_a_minimum, unstable
@@ -34,7 +38,8 @@ def lattice(model: Ionic, ions: Ions = "relaxed", *, follow: bool = False) -> Io
         model: of free ions, its file, or a calculator that has it.
         ions: "relaxed" ions come to rest in every cell; "clamped" ones keep the fractional coordinates that they have
             at rest in the reference's cell.
-        follow: where symmetry holds relaxed ions on a saddle, follow the unstable mode into the minimum beside it.
+        follow: where symmetry holds relaxed ions on a saddle, in the lattice that is then in equilibrium, follow the
+            unstable mode into the minimum beside it, which is the reference then.
 
     Raises:
         BadIons: a model that knows lattices only.
@@ -45,7 +50,27 @@ def lattice(model: Ionic, ions: Ions = "relaxed", *, follow: bool = False) -> Io
     refuse_without_lattice(model.crystal)
     if ions == "clamped":
         return ClampedIons(model, at_rest(model, model.reference[None])[0])
-    return RelaxedIons(model, *in_minimum(model, model.reference, follow=follow))
+    return relaxed_lattice(model, follow=follow)
+
+
+def relaxed_lattice(model: IonicEnergy, *, saddle: bool = False, follow: bool = False) -> RelaxedIons:
+    """What `lattice` makes of relaxed ions.
+
+    Args:
+        model: of free ions.
+        saddle: ions may be at rest on a saddle that symmetry holds in place.
+        follow: follow its unstable mode, from where the lattice is in equilibrium with ions on the saddle.
+    """
+    refuse_without_lattice(model.crystal)
+    if not follow:
+        base = at_rest(model, model.reference[None])[0] if saddle else in_minimum(model, model.reference)[0]
+        return RelaxedIons(model, base, curvatures(model, base[None])[0], saddle=saddle)
+    symmetric = relaxed_lattice(model, saddle=True)
+    start = symmetric.base
+    with warnings.catch_warnings(), suppress(BadEquilibrium, BadRelaxation):
+        warnings.simplefilter("ignore", ExtrapolationWarning)
+        start = symmetric.points(equilibrium(symmetric).cell[None])[0]
+    return RelaxedIons(model, *in_minimum(model, start, follow=True))
 
 
 def with_ions(model: Energy | Ionic, ions: Ions | None, *, follow: bool = False) -> LatticeEnergy:
@@ -103,6 +128,10 @@ class IonicLattice(ABC):
         """The structures in cells, shape (n, 3, 3) → (n, 3 + N, 3), Å."""
 
     @abstractmethod
+    def settled(self, cells: Floats) -> Floats:
+        """The same, where ions are as they shall be."""
+
+    @abstractmethod
     def responses(self, points: Floats) -> Floats:
         """∂u/∂ε of ions that are displaced from where they would follow a strain to, Å, shape (n, 3 N, 6)."""
 
@@ -113,7 +142,7 @@ class IonicLattice(ABC):
     def predict_cells(self, cells: ArrayLike, *, stress: bool = True) -> Prediction:
         """Energies, and stresses where wanted; of relaxed ions with what their places add to the uncertainty."""
         given = as_cells(cells, stress=stress)
-        points = self.points(given)
+        points = self.settled(given)
         mean, std = self.model.marginals(points, stress)
         if not stress:
             return Prediction.of(given, Normal(mean, std, self.model.noise(mean.shape)))
@@ -126,7 +155,7 @@ class IonicLattice(ABC):
 
     def posterior(self, cells: ArrayLike, *, derivatives: bool = True, spread: bool = True) -> JointPosterior:
         """The joint Gaussian of energies, and of ∂E/∂ε where wanted."""
-        points = self.points(as_cells(cells))
+        points = self.settled(as_cells(cells))
         if not derivatives:
             return self.model.joint(points, False, spread=spread)
         n = len(points)
@@ -158,6 +187,10 @@ class ClampedIons(IonicLattice):
     def points(self, cells: Floats) -> Floats:
         """The structures in cells, shape (n, 3, 3) → (n, 3 + N, 3), Å."""
         return following(self.crystal, self.base, cells)
+
+    def settled(self, cells: Floats) -> Floats:
+        """The same: they are where they are."""
+        return self.points(cells)
 
     def responses(self, points: Floats) -> Floats:
         """None."""
@@ -203,16 +236,26 @@ class RelaxedIons(IonicLattice):
                 self._found[keys[i]] = point
         return np.array([self._found[key] for key in keys]).reshape(-1, *self.base.shape)
 
-    def responses(self, points: Floats) -> Floats:
-        """∂u/∂ε of ions on which no forces remain, Å, shape (n, 3 N, 6).
+    def settled(self, cells: Floats) -> Floats:
+        """The same.
 
         Raises:
-            BadRelaxation: they are on a saddle.
+            BadRelaxation: ions do not come to rest, or on a saddle.
         """
+        points = self.points(cells)
+        self.curvatures(points)
+        return points
+
+    def responses(self, points: Floats) -> Floats:
+        """∂u/∂ε of ions on which no forces remain, Å, shape (n, 3 N, 6)."""
         return np.array([each.response for each in self.curvatures(points)])
 
     def curvatures(self, points: Floats) -> list[Curvature]:
-        """Second derivatives at structures that `points` found."""
+        """Second derivatives at structures that `points` found.
+
+        Raises:
+            BadRelaxation: some are on a saddle, which is not allowed.
+        """
         keys = [point.tobytes() for point in points]
         new = [i for i, key in enumerate(keys) if key not in self._curvatures]
         if new:
@@ -267,7 +310,9 @@ def _with_ions(crystal: Crystal, base: Floats, ions: Ions) -> Crystal:
     order = np.argsort(~crystal.pbc, kind="stable")
     scaled[:, order] = base[3:] @ np.linalg.inv(frame)
     none = np.empty(0, dtype=bool)
-    found = replace(crystal, scaled_positions=scaled, images=crystal.images[kept], ions=ions, mobile=none)
+    cell = np.where(crystal.pbc[:, None], base[:3], crystal.cell)
+    images = crystal.images[kept]
+    found = replace(crystal, cell=cell, scaled_positions=scaled, images=images, ions=ions, mobile=none)
     if len(kept) == len(crystal.images):
         return found
     return replace(found, space_group=Crystal.from_atoms(found.atoms(), ions="relaxed").space_group)

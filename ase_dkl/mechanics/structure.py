@@ -16,7 +16,7 @@ from ase_dkl.crystal import Crystal
 from ase_dkl.crystal.lattice import normals
 from ase_dkl.mechanics.equilibrium import Equilibrium, equilibrium
 from ase_dkl.mechanics.force_constants import Curvature, curvatures
-from ase_dkl.mechanics.ionic_lattice import RelaxedIons
+from ase_dkl.mechanics.ionic_lattice import RelaxedIons, relaxed_lattice
 from ase_dkl.mechanics.motions import Functionals, SiteGroup, moved
 from ase_dkl.mechanics.propagation import covariance_root, deviations
 from ase_dkl.mechanics.relaxation import BadRelaxation, at_rest, in_minimum, unstable
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 STEP = 1e-3
 """Strain, and displacement in Å, of finite differences along which a quantity drifts as the structure moves."""
+_DIGITS = 8
+"""Of coordinates that are told; the rest is rounding."""
 _NOTHING = 1e-9
 """Part of the largest direction in which a structure is uncertain by which another one is none."""
 
@@ -124,7 +126,7 @@ class RelaxedStructure(Shown):
         units = ["" if periodic else "Å" for periodic in self.crystal.pbc]
         rows = zip(symbols, self.scaled_positions.tolist(), self.scaled_positions_std.tolist(), strict=True)
         return {
-            f"ion {i}, {symbol}": "  ".join(map(in_words, place, std, units))
+            f"ion {i}, {symbol}": "  ".join(map(in_words, (round(each, _DIGITS) + 0.0 for each in place), std, units))
             for i, (symbol, place, std) in enumerate(rows)
         }
 
@@ -192,21 +194,18 @@ def relaxed_structure(
         ExtrapolationWarning: the structure lies outside the training data.
     """
     model = as_ionic(model)
-    crystal = model.crystal
+    if model.crystal.dimension and not fixed_cell:
+        lattice = relaxed_lattice(model, saddle=saddle, follow=follow)
+        return in_equilibrium(lattice, equilibrium(lattice, pressure_GPa=pressure_GPa, symmetric=symmetric))
+    if pressure_GPa:
+        raise BadRelaxation(
+            f"A pressure of {pressure_GPa:g} GPa works on a lattice that is free. Leave the pressure out, or let the "
+            "cell relax too."
+        )
     if saddle and not follow:
-        base = at_rest(model, model.reference[None])[0]
-        curvature = curvatures(model, base[None])[0]
-    else:
-        base, curvature = in_minimum(model, model.reference, follow=follow)
-    if fixed_cell or not crystal.dimension:
-        if pressure_GPa:
-            raise BadRelaxation(
-                f"A pressure of {pressure_GPa:g} GPa works on a lattice that is free. Leave the pressure out, or let "
-                "the cell relax too."
-            )
-        return _found(model, base, curvature, None)
-    lattice = RelaxedIons(model, base, curvature, saddle=saddle)
-    return in_equilibrium(lattice, equilibrium(lattice, pressure_GPa=pressure_GPa, symmetric=symmetric))
+        point = at_rest(model, model.reference[None])[0]
+        return _found(model, point, curvatures(model, point[None])[0], None)
+    return _found(model, *in_minimum(model, model.reference, follow=follow), None)
 
 
 def in_equilibrium(lattice: RelaxedIons, found: Equilibrium) -> RelaxedStructure:
