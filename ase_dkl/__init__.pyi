@@ -91,17 +91,21 @@ from .model.calibration import BadCalibration as BadCalibration
 from .model.calibration import Calibration as Calibration
 from .model.conditioning import conditioned as conditioned
 from .model.evaluation import evaluate as evaluate
+from .model.ionic_surrogate import IonicSurrogate as IonicSurrogate
+from .model.loading import load as load
 from .model.model_file import BadModelFile as BadModelFile
 from .model.prediction import JointPosterior as JointPosterior
 from .model.prediction import Normal as Normal
 from .model.prediction import Prediction as Prediction
 from .model.records import BadTraining as BadTraining
 from .model.records import Evaluation as Evaluation
+from .model.records import IonConfig as IonConfig
 from .model.records import TrainConfig as TrainConfig
 from .model.records import TrainingReport as TrainingReport
 from .model.surrogate import Surrogate as Surrogate
 from .training.calibrate import calibrate as calibrate
 from .training.fit import fit as fit
+from .training.fit_ions import fit_ions as fit_ions
 
 __all__: list[str]
 __version__: str

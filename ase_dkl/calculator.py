@@ -27,10 +27,15 @@ from ase_dkl.errors import Refused
 
 if TYPE_CHECKING:
     from ase_dkl.model.domain import Extrapolation
-    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.loading import Loaded
 
 EXTRAPOLATION = ("warn", "raise", "ignore")
 
+_NO_FORCES = (
+    "A model of the energy as a function of the lattice has no forces. To relax the lattice use "
+    "ase.filters.StrainFilter, which needs only the stress. For a client that insists on forces, "
+    "DKLCalculator(..., rigid_ions=True) answers zeros: ions that follow the lattice."
+)
 _OF_DISPLACED = (
     "An ion is {:.2g} Å from where the model has it, and this model knows nothing of displaced ions: no forces, no "
     "phonons and no dynamics. rigid_ions=True answers zeros to clients that strain the lattice alone. Give them "
@@ -47,15 +52,16 @@ class ExtrapolationError(Refused, CalculatorError):
 
 
 class DKLCalculator(Calculator):
-    """Energy, stress and their uncertainties of one strained crystal, from a trained surrogate.
+    """Energy, stress, forces and their uncertainties of one crystal, molecule or cluster, from a trained surrogate.
 
-    `results` and `get_property` also hold `energy_uncertainty` (eV) and `stress_uncertainty` (Voigt, eV/Å³): the
-    model's own standard deviations, without the labels' noise. Only what is asked for is computed. A supercell, a
-    rotated or relabelled crystal gives what the crystal itself gives; any other structure is refused with
-    `ase_dkl.NotThisCrystal`.
+    `results` and `get_property` also hold `energy_uncertainty` (eV), `stress_uncertainty` (Voigt, eV/Å³) and
+    `forces_uncertainty` (eV/Å): the model's own standard deviations, without the labels' noise. Only what is asked for
+    is computed. A supercell, a rotated or relabelled crystal gives what the crystal itself gives; any other structure
+    is refused with `ase_dkl.NotThisCrystal`.
 
-    The energy does not depend on displacements of the ions (they are where the training data had them), so there are
-    no forces, and optimisers of positions refuse to run. `StrainFilter` relaxes the lattice by the stress alone.
+    Models of free ions have forces, which are the energy's exact derivatives. In models of lattices the energy does not
+    depend on displacements of the ions (they are where the training data had them), so there are no forces, and
+    optimisers of positions refuse to run. `StrainFilter` relaxes the lattice by the stress alone.
 
     Threads may share a calculator: each gets the results of the atoms that it asks for, one after the other. What
     `results` holds then is of whichever asked last.
@@ -64,10 +70,10 @@ class DKLCalculator(Calculator):
 
     Args:
         model: file written by `Surrogate.save`, or the surrogate itself. Calculators may share one.
-        extrapolation: what to do with a lattice that the training data say little about: "warn" once for each such
-            lattice (`ExtrapolationWarning`), "raise" an `ExtrapolationError`, or "ignore" it.
-        rigid_ions: answer zero forces, for clients that insist on some. They are not the forces on the ions: they
-            say that the ions follow the lattice, and are refused where the ions do not.
+        extrapolation: what to do with a structure that the training data say little about: "warn" once for each such
+            structure (`ExtrapolationWarning`), "raise" an `ExtrapolationError`, or "ignore" it.
+        rigid_ions: with a model of lattices, answer zero forces, for clients that insist on some. They are not the
+            forces on the ions: they say that the ions follow the lattice, and are refused where the ions do not.
     """
 
     implemented_properties = [  # noqa: RUF012
@@ -79,13 +85,15 @@ class DKLCalculator(Calculator):
     ]
     discard_results_on_any_change = True
 
-    def __init__(self, model: str | Path | Surrogate, *, extrapolation: str = "warn", rigid_ions: bool = False) -> None:
-        super().__init__(extrapolation=extrapolation, rigid_ions=rigid_ions)  # type: ignore[no-untyped-call]
-        from ase_dkl.model.surrogate import Surrogate
+    surrogate: Loaded
+
+    def __init__(self, model: str | Path | Loaded, *, extrapolation: str = "warn", rigid_ions: bool = False) -> None:
+        from ase_dkl.model.loading import load
 
         self._lock = RLock()
-        self.model = None if isinstance(model, Surrogate) else str(model)
-        self.surrogate = model if isinstance(model, Surrogate) else Surrogate.load(model)
+        self.model = str(model) if isinstance(model, str | Path) else None
+        self.surrogate = load(model) if isinstance(model, str | Path) else model
+        super().__init__(extrapolation=extrapolation, rigid_ions=rigid_ions)  # type: ignore[no-untyped-call]
 
     def _get_name(self) -> str:
         return "dkl"
@@ -100,11 +108,24 @@ class DKLCalculator(Calculator):
             )
         if kwargs.get("extrapolation", "warn") not in EXTRAPOLATION:
             raise ValueError(f"extrapolation is one of {', '.join(EXTRAPOLATION)}, not {kwargs['extrapolation']!r}.")
+        if kwargs.get("rigid_ions") and self._ions_are_free:
+            raise ValueError("rigid_ions=True is for models of lattices. Ions of this model are free and have forces.")
         changed: dict[str, Any] = super().set(**kwargs)  # type: ignore[no-untyped-call]
-        if "rigid_ions" in changed:
-            forces = ["forces"] if changed["rigid_ions"] else []
-            self.implemented_properties = [*type(self).implemented_properties, *forces]
+        self.implemented_properties = self._implemented()
         return changed
+
+    @property
+    def _ions_are_free(self) -> bool:
+        return self.surrogate.crystal.ions == "free"
+
+    def _implemented(self) -> list[str]:
+        """Names of the properties that the model has."""
+        found = ["energy", "free_energy", "energy_uncertainty"]
+        if self.surrogate.crystal.dimension:
+            found += ["stress", "stress_uncertainty"]
+        if self._ions_are_free:
+            return [*found, "forces", "forces_uncertainty"]
+        return [*found, "forces"] if self.parameters.get("rigid_ions") else found
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
         """What ASE stores beside results: the model's address and digest, never its weights."""
@@ -125,11 +146,7 @@ class DKLCalculator(Calculator):
     def get_property(self, name: str, atoms: Atoms | None = None, allow_calculation: bool = True) -> Any:
         """Return one result in ASE's units, computing it where the atoms changed; see ASE's `Calculator`."""
         if name == "forces" and name not in self.implemented_properties:
-            raise PropertyNotImplementedError(
-                "A model of the energy as a function of the lattice has no forces. To relax the lattice use "
-                "ase.filters.StrainFilter, which needs only the stress. For a client that insists on forces, "
-                "DKLCalculator(..., rigid_ions=True) answers zeros: ions that follow the lattice."
-            )
+            raise PropertyNotImplementedError(_NO_FORCES)
         with self._lock:
             return super().get_property(name, atoms, allow_calculation)  # type: ignore[no-untyped-call]
 
@@ -155,24 +172,23 @@ class DKLCalculator(Calculator):
         if self.atoms is None:
             raise CalculatorSetupError("There are no atoms to calculate. Give get_property some, or use theirs.")
         mapped = self.surrogate.crystal.map(self.atoms)
-        cells = mapped.cell[None]
         if system_changes:
             self.results = {}
-        stress = any(name.startswith("stress") for name in properties)
+        slopes = any(name.startswith(("stress", "forces")) for name in properties)
         if self.results or self.parameters["extrapolation"] == "ignore":
-            prediction = self.surrogate.predict_cells(cells, stress=stress)
+            prediction = self.surrogate.of_mapped([mapped], slopes=slopes)
         else:
-            prediction, extrapolation = self.surrogate.judged(cells, stress=stress)
+            prediction, extrapolation = self.surrogate.judged_mapped([mapped], slopes=slopes)
             self._tell(extrapolation)
-        energy = float(prediction.value.mean[0]) * mapped.multiplicity
+        energy = float(prediction.value.mean[0])
         self.results.update(
             energy=energy,
             free_energy=energy,
-            energy_uncertainty=float(prediction.value.std[0]) * mapped.multiplicity,
+            energy_uncertainty=float(prediction.value.std[0]),
         )
-        if stress:
-            found = prediction.slopes["strain"]
-            self.results.update(stress=found.mean[0], stress_uncertainty=found.std[0])
+        for block, name in (("strain", "stress"), ("displacement", "forces")):
+            if (found := prediction.slopes.get(block)) is not None:
+                self.results |= {name: found.mean[0], f"{name}_uncertainty": found.std[0]}
         if self.parameters["rigid_ions"]:
             from ase_dkl.crystal.mapping import CLAMPED_TOLERANCE
 

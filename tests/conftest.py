@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 import torch
+from made import rattled_alloy
 
-from ase_dkl import Dataset, Surrogate, TrainConfig, fit, srtio3
+from ase_dkl import Dataset, IonConfig, IonicSurrogate, Surrogate, TrainConfig, fit, fit_ions, srtio3
 from ase_dkl.arrays import Floats
 from ase_dkl.model.posterior import Posterior
 
@@ -72,6 +73,18 @@ def srtio3_dataset() -> Dataset:
 def surrogate(srtio3_dataset: Dataset) -> Surrogate:
     """Trained on the first 24 rows of the pool."""
     return fit(srtio3_dataset.subset(np.arange(24)), TrainConfig(networks=1, steps=60), progress=False)
+
+
+@pytest.fixture(scope="session")
+def alloy_dataset() -> Dataset:
+    """Cu3Au, strained and with every ion displaced, labelled by EMT."""
+    return Dataset.from_atoms(rattled_alloy(40))
+
+
+@pytest.fixture(scope="session")
+def ionic(alloy_dataset: Dataset) -> IonicSurrogate:
+    """A model of free ions, trained on the first 24 of these rows."""
+    return fit_ions(alloy_dataset.subset(np.arange(24)), IonConfig(n_inducing=120), progress=False)
 
 
 @pytest.fixture(scope="class")

@@ -2,6 +2,7 @@
 
 import numpy as np
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -22,6 +23,33 @@ def labelled(atoms: Atoms, *properties: str, by: Calculator | None = None) -> At
     results = {name: atoms.calc.get_property(name, atoms) for name in wanted}
     atoms.calc = SinglePointCalculator(atoms, **results)
     return atoms
+
+
+def displaced(atoms: Atoms, n: int = 12, *, size: float = 0.06, strain: float = 0.02, seed: int = 0) -> list[Atoms]:
+    """Strained copies, every ion of which is displaced."""
+    rng = np.random.default_rng(seed)
+    found = []
+    for _ in range(n):
+        copy = atoms.copy()
+        change = strain * rng.uniform(-1, 1, (3, 3))
+        if atoms.pbc.all():
+            copy.set_cell(copy.cell.array @ (np.eye(3) + (change + change.T) / 2), scale_atoms=True)
+        copy.positions += size * rng.normal(size=(len(copy), 3))
+        found.append(copy)
+    return found
+
+
+def rattled_alloy(n: int) -> list[Atoms]:
+    """Cu3Au of EMT, 4 atoms, strained and with displaced ions."""
+    alloy = bulk("Cu", "fcc", a=3.75, cubic=True)
+    alloy.symbols[0] = "Au"
+    return [labelled(each, "energy", "forces", "stress") for each in displaced(alloy, n)]
+
+
+def known(number: float | None) -> float:
+    """A number that there is."""
+    assert number is not None
+    return number
 
 
 def cubic(C11: float, C12: float, C44: float) -> Floats:

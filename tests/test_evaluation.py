@@ -89,6 +89,7 @@ def test_of_few_rows_nothing_is_said_of_the_error_bars(surrogate: Surrogate, srt
 def test_keys() -> None:
     keys = (
         "n energy_rmse_meV energy_mae_meV energy_max_meV energy_nll coverage_68 coverage_95 miscalibration_area "
-        "spearman stress_rmse_GPa stress_coverage_95 n_outside_domain energy_rms_z"
+        "spearman stress_rmse_GPa stress_coverage_95 n_outside_domain energy_rms_z force_rmse_meV_A force_mae_meV_A "
+        "force_relative_rmse force_coverage_95"
     )
     assert list(Evaluation.__dataclass_fields__) == keys.split()

@@ -10,8 +10,8 @@ from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.cluster import Icosahedron
 from ase.units import Bohr, GPa, Hartree, Ry, kcal, mol
-from made import labelled
-from test_free_ions import LABELS, displaced
+from made import displaced, labelled
+from test_free_ions import LABELS
 
 from ase_dkl import BadDataset, Dataset
 

@@ -12,7 +12,7 @@ from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.cluster import Icosahedron
 from commands import Command
-from made import labelled
+from made import displaced, labelled
 
 from ase_dkl import BadDataset, Crystal, Dataset, TrainConfig, fit
 from ase_dkl.arrays import Floats
@@ -28,20 +28,6 @@ def turn(rng: np.random.Generator) -> Floats:
     """A random rotation."""
     q = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     return np.asarray(q * np.sign(np.linalg.det(q)))
-
-
-def displaced(atoms: Atoms, n: int = 12, *, size: float = MOVED, strain: float = 0.02, seed: int = 0) -> list[Atoms]:
-    """Strained copies, every ion of which is displaced."""
-    rng = np.random.default_rng(seed)
-    found = []
-    for _ in range(n):
-        copy = atoms.copy()
-        change = strain * rng.uniform(-1, 1, (3, 3))
-        if atoms.pbc.all():
-            copy.set_cell(copy.cell.array @ (np.eye(3) + (change + change.T) / 2), scale_atoms=True)
-        copy.positions += size * rng.normal(size=(len(copy), 3))
-        found.append(copy)
-    return found
 
 
 def salt() -> Atoms:
@@ -384,8 +370,8 @@ class TestDataset:
         with pytest.raises(BadReference, match=r"ions='clamped' was asked for, but .* are free"):
             Dataset.from_atoms(rows, reference=crystal, ions="clamped")
 
-    def test_no_model_yet(self) -> None:
-        with pytest.raises(BadTraining, match="ions are free"):
+    def test_a_model_of_lattices_is_not_trained_on_them(self) -> None:
+        with pytest.raises(BadTraining, match="ions are free: fit_ions"):
             fit(Dataset.from_atoms(computed(salt())), TrainConfig(networks=1, steps=1), progress=False)
 
 

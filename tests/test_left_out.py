@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from made import known
 
 from ase_dkl import Dataset, Surrogate, TrainConfig, evaluate, fit, mos2
 from ase_dkl.metrics import rmse
@@ -74,8 +75,8 @@ def test_errors_are_as_large_as_on_unseen_rows(srtio3_dataset: Dataset) -> None:
     found, unseen = model.report.left_out, evaluate(model, srtio3_dataset.subset(np.arange(100, 140)))
     seen = evaluate(model, srtio3_dataset.subset(np.arange(16)))
     assert found is not None
-    assert found.energy_mae_meV > 2 * seen.energy_mae_meV
-    assert 1 / 4 < found.energy_mae_meV / unseen.energy_mae_meV < 4
+    assert known(found.energy_mae_meV) > 2 * known(seen.energy_mae_meV)
+    assert 1 / 4 < known(found.energy_mae_meV) / known(unseen.energy_mae_meV) < 4
     assert found.stress_rmse_GPa is not None
     assert unseen.stress_rmse_GPa is not None
     assert 1 / 4 < found.stress_rmse_GPa / unseen.stress_rmse_GPa < 4

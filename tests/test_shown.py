@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from ase.build import bulk, molecule
+from made import rattled_alloy
 from springs import Springs, free
 
 import ase_dkl
@@ -55,6 +56,11 @@ def diamond() -> Springs:
     return Springs(free(bulk("C", a=3.57)), 2.6, np.array([[0, 10.0, -9, 0]]), np.array([[0.01, 0.1, 0.1, 0]]))
 
 
+def free_copper() -> ase_dkl.IonicSurrogate:
+    rows = Dataset.from_atoms(rattled_alloy(8))
+    return ase_dkl.fit_ions(rows, ase_dkl.IonConfig(n_inducing=40), progress=False)
+
+
 RESULTS: dict[str, Make] = {
     "EquationOfState": lambda s, _: ase_dkl.equation_of_state(s, bounds=(-0.02, 0.02)),
     "Equilibrium": lambda s, _: ase_dkl.equilibrium(s),
@@ -82,6 +88,7 @@ RESULTS: dict[str, Make] = {
     "TrainingReport": lambda s, _: s.report,
     "Dataset": lambda _, d: d,
     "Surrogate": lambda s, _: s,
+    "IonicSurrogate": lambda _, __: free_copper(),
     "Crystal": lambda s, _: s.crystal,
     "Result": lambda s, _: ended(s),
     "RelaxedStructure": lambda *_: ase_dkl.relaxed_structure(water()),

@@ -13,6 +13,7 @@ from ase import Atoms
 
 from ase_dkl import DKLCalculator, Surrogate
 from ase_dkl.arrays import Floats
+from ase_dkl.model.loading import Loaded
 
 MODEL = Path(__file__).parent / "models" / "format2-metric.dkl"
 THREADS, EACH = 8, 1000
@@ -29,7 +30,7 @@ def restless() -> Iterator[None]:
     sys.setswitchinterval(before)
 
 
-def structures(surrogate: Surrogate) -> list[Atoms]:
+def structures(surrogate: Loaded) -> list[Atoms]:
     """One for each thread; all different."""
     return [surrogate.crystal.atoms(surrogate.crystal.cell * (1 + 0.002 * i)) for i in range(THREADS)]
 

@@ -79,6 +79,8 @@ class ActiveCalculator(DKLCalculator):
             relaxed ions, or the database none.
     """
 
+    surrogate: Surrogate
+
     def __init__(
         self,
         surrogate: Surrogate | str | Path,

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ase_dkl.cli.inputs import named
-from ase_dkl.cli.options import DataIons, Json, Match, Mobile, Pbc, Select
+from ase_dkl.cli.options import DataIons, Json, Mobile, Pbc, Select
 from ase_dkl.cli.output import deliver, print_table
 from ase_dkl.cli.terminal import bars, in_words, warn
 from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:
+    from ase_dkl.model.ionic_surrogate import IonicSurrogate
+    from ase_dkl.model.loading import Loaded
     from ase_dkl.model.surrogate import Surrogate
 
 
@@ -30,27 +32,26 @@ def info(
     pbc: Pbc = None,
     ions: DataIons = "auto",
     mobile: Mobile = None,
-    match: Match = "auto",
     as_json: Json = False,
 ) -> None:
     """Show what a model is of, what it was trained on, and how good it was then; or what data hold."""
     from ase_dkl.model.model_file import looks_like_a_model
 
     if len(names) == 1 and looks_like_a_model(Path(names[0])):
-        from ase_dkl.model.surrogate import Surrogate
+        from ase_dkl.model.loading import load
 
-        show(Surrogate.load(names[0]), names[0], as_json=as_json)
+        show(load(names[0]), names[0], as_json=as_json)
         return
     from ase_dkl.dataset import Dataset
     from ase_dkl.dataset.about import About
 
-    data = Dataset.read(names, select=select, pbc=pbc, ions=ions, mobile=mobile, match=match, progress=bars())
+    data = Dataset.read(names, select=select, pbc=pbc, ions=ions, mobile=mobile, progress=bars())
     for warning in data.warnings:
         warn(warning)
     deliver(About.of(data), named(names), as_json=as_json)
 
 
-def show(surrogate: "Surrogate", name: str, *, as_json: bool, known: Collection[str] = (), **further: Any) -> None:
+def show(surrogate: "Loaded", name: str, *, as_json: bool, known: Collection[str] = (), **further: Any) -> None:
     """Print a model, and say on stderr what is the matter with it.
 
     Args:
@@ -68,25 +69,19 @@ def show(surrogate: "Surrogate", name: str, *, as_json: bool, known: Collection[
         warn(words)
 
 
-def _print(name: str, surrogate: "Surrogate") -> None:
+def _print(name: str, surrogate: "Loaded") -> None:
     """Print a model's crystal, data, training and errors."""
-    crystal, config, report = surrogate.crystal, surrogate.config, surrogate.report
-    rows = {
-        "crystal": f"{crystal.formula}, {crystal.space_group}, {len(crystal.images)} images, ions {crystal.ions}",
-        "trained on": f"{report.n_rows} rows, {report.n_stress} of them with stress",
-    }
-    for parameter, low, reference, high in surrogate.ranges():
-        unit = "Å" if len(parameter) == 1 else "°"
-        rows[f"range of {parameter}"] = f"{low:.4g} to {high:.4g} {unit}, reference {reference:.4g} {unit}"
-    rows["model"] = (
-        f"{config.networks} network{'s' * (config.networks > 1)} of {config.n_features} features, "
-        f"{config.n_inducing} inducing points, {config.mean} mean"
-    )
+    from ase_dkl.model.surrogate import Surrogate
+
+    report = surrogate.report
+    rows = _of_lattices(surrogate) if isinstance(surrogate, Surrogate) else _of_ions(surrogate)
     rows["training"] = (
         f"{report.steps} steps in {report.seconds:.0f} s, {'' if report.converged else 'not '}converged; "
         f"{report.bound} bound {report.bound_per_label:.2f} nats a label"
     )
     rows["noise of the energies"] = f"{number(1e3 * report.energy_noise, 3)} meV per cell"
+    if "displacement" in report.noise:
+        rows["noise of the forces"] = f"{number(1e3 * report.noise['displacement'], 3)} meV/Å"
     if report.stress_offset_GPa is not None:
         offset = plus_minus(report.stress_offset_GPa, report.stress_offset_std_GPa, "GPa")
         rows["label offset (Pulay stress)"] = f"{offset} at the reference volume"
@@ -96,10 +91,44 @@ def _print(name: str, surrogate: "Surrogate") -> None:
     if report.test is not None:
         print_table("\nBefore that, trained without them: errors on held-out rows", report.test.words())
     if report.left_out is not None and report.errors is report.left_out:
-        title = f"\nErrors on all rows, each predicted by the one of {config.networks} networks trained without it"
-        print_table(title, report.left_out.words())
+        by = "from the labels of all others"
+        if isinstance(surrogate, Surrogate):
+            by = f"by the one of {surrogate.config.networks} networks trained without it"
+        print_table(f"\nErrors on all rows, each predicted {by}", report.left_out.words())
     if surrogate.calibration is not None:
         _print_calibration(surrogate.calibration.summary(surrogate.quantity))
+
+
+def _of_lattices(surrogate: "Surrogate") -> dict[str, str]:
+    """What a model of lattices is of, and what it is made of."""
+    crystal, config = surrogate.crystal, surrogate.config
+    rows = {
+        "crystal": f"{crystal.formula}, {crystal.space_group}, {len(crystal.images)} images, ions {crystal.ions}",
+        "trained on": surrogate.report.trained_on,
+    }
+    for parameter, low, reference, high in surrogate.ranges():
+        unit = "Å" if len(parameter) == 1 else "°"
+        rows[f"range of {parameter}"] = f"{low:.4g} to {high:.4g} {unit}, reference {reference:.4g} {unit}"
+    rows["model"] = (
+        f"{config.networks} network{'s' * (config.networks > 1)} of {config.n_features} features, "
+        f"{config.n_inducing} inducing points, {config.mean} mean"
+    )
+    return rows
+
+
+def _of_ions(surrogate: "IonicSurrogate") -> dict[str, str]:
+    """What a model of free ions is of, and what it is made of."""
+    crystal, space = surrogate.crystal, surrogate.space
+    mobile = int(crystal.mobile.sum())
+    what = crystal.formula if crystal.dimension else f"molecule or cluster {crystal.formula}"
+    kinds = len(space.names)
+    return {
+        "crystal": f"{what}, {crystal.space_group}, {len(crystal.operations.rotations)} operations, ions free",
+        "ions that move": "all" if mobile == len(crystal.numbers) else f"{mobile} of {len(crystal.numbers)}",
+        "trained on": surrogate.report.trained_on,
+        "distances": f"{len(space.lengths)} of {kinds} kind{'s' * (kinds > 1)}, up to {space.lengths.max():.3g} Å",
+        "model": f"{sum(map(len, surrogate.process.inducing))} inducing environments",
+    }
 
 
 def _print_calibration(found: dict[str, Any]) -> None:

@@ -14,20 +14,20 @@ from ase_dkl.errors import Refused
 if TYPE_CHECKING:
     from ase import Atoms
 
-    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.loading import Loaded
 
 
 @contextmanager
-def opened(model: Path) -> Iterator[tuple[Surrogate, list[str]]]:
-    """Read a model to be used while the block lasts.
+def opened(model: Path) -> Iterator[tuple[Loaded, list[str]]]:
+    """Read a model, of lattices or of free ions, to be used while the block lasts.
 
     Yields:
         The model, and a list which in the end holds what was told: what is the matter with the model, and warnings.
     """
-    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.loading import load
     from ase_dkl.model.verdict import warn_of
 
-    surrogate = Surrogate.load(model)
+    surrogate = load(model)
     with warnings_told() as told:
         warn_of(surrogate)
         yield surrogate, told

@@ -19,8 +19,9 @@ from ase_dkl.wording import number, plus_minus
 if TYPE_CHECKING:
     from ase import Atoms
 
+    from ase_dkl.crystal import Mapped
+    from ase_dkl.model.loading import Loaded
     from ase_dkl.model.prediction import Prediction
-    from ase_dkl.model.surrogate import Surrogate
 
 FORMATS = (".csv", ".json", ".xyz", ".db")
 
@@ -53,7 +54,7 @@ def predict(
     append: Append = False,
     as_json: Json = False,
 ) -> None:
-    """Predict energy, stress and their uncertainties of structures.
+    """Predict energy, stress, forces and their uncertainties of structures.
 
     Energies are of each structure as it stands in its file, stresses in its own Cartesian frame, uncertainties one
     standard deviation.
@@ -73,8 +74,9 @@ def predict(
         if pbc is not None:
             for atoms in structures:
                 atoms.pbc = periodic_axes(pbc)
-        outside = _outside(surrogate, sources, structures)
-        prediction = surrogate.predict(structures)
+        mapped = _mapped(surrogate, sources, structures)
+        prediction, extrapolation = surrogate.judged_mapped(mapped)
+        outside = extrapolation.outside
     predicted = rows_of({**columns(prediction), "outside_domain": outside})
     if level is not None:
         ends = _intervals(surrogate, prediction, level, outside)
@@ -92,21 +94,21 @@ def predict(
         _print(rows, level)
 
 
-def _outside(surrogate: "Surrogate", sources: list[dict[str, Any]], structures: "list[Atoms]") -> Any:
-    import numpy as np
-
+def _mapped(surrogate: "Loaded", sources: list[dict[str, Any]], structures: "list[Atoms]") -> "list[Mapped]":
     from ase_dkl.crystal import NotThisCrystal
 
-    cells = []
+    if surrogate.crystal.ions == "free" and len({len(atoms) for atoms in structures}) > 1:
+        raise Refused("The structures have several numbers of atoms. Predict those of each number apart.")
+    found = []
     for source, atoms in zip(sources, structures, strict=True):
         try:
-            cells.append(surrogate.crystal.map(atoms).cell)
+            found.append(surrogate.crystal.map(atoms))
         except NotThisCrystal as error:
             raise Refused(f"{source['file']}, frame {source['frame']} ({atoms.symbols}): {error}") from error
-    return surrogate.extrapolation(np.array(cells)).outside
+    return found
 
 
-def _intervals(surrogate: "Surrogate", prediction: "Prediction", level: float, outside: Any) -> list[dict[str, Any]]:
+def _intervals(surrogate: "Loaded", prediction: "Prediction", level: float, outside: Any) -> list[dict[str, Any]]:
     """Ends of conformal intervals, structure by structure; nothing where the model extrapolates."""
     from ase.units import GPa
 
@@ -158,12 +160,18 @@ def _print(rows: list[dict[str, Any]], level: float | None) -> None:
             row["formula"],
             plus_minus(row["energy_eV"], row["energy_uncertainty_eV"]),
             *(() if level is None else (_interval(row),)),
-            number(-sum(row[f"stress_{c}_GPa"] for c in ("xx", "yy", "zz")) / 3, 4),
+            _pressure(row),
             "extrapolation" if row["outside_domain"] else "",
         )
         for row in rows
     ]
     print_columns(("file", "frame", "formula", "energy (eV)", *interval, "pressure (GPa)", ""), shown)
+
+
+def _pressure(row: dict[str, Any]) -> str:
+    if "stress_xx_GPa" not in row:
+        return "none"
+    return number(-sum(row[f"stress_{c}_GPa"] for c in ("xx", "yy", "zz")) / 3, 4)
 
 
 def _interval(row: dict[str, Any]) -> str:

@@ -7,14 +7,16 @@ import typer
 
 from ase_dkl.cli.info import show
 from ase_dkl.cli.inputs import named, paths_of
-from ase_dkl.cli.options import Databases, DataIons, Json, Match, Mobile, Overwrite, Pbc, Select
+from ase_dkl.cli.options import Databases, DataIons, Json, Mobile, Overwrite, Pbc, Select
 from ase_dkl.cli.terminal import bars, in_words, note, warn
+from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs
 from ase_dkl.model.mean import MeanName
-from ase_dkl.model.records import StressLabels, TrainConfig
+from ase_dkl.model.records import IonConfig, StressLabels, TrainConfig
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
+    from ase_dkl.model.ionic_surrogate import IonicSurrogate
     from ase_dkl.model.surrogate import Surrogate
 
 DEFAULTS = TrainConfig()
@@ -52,7 +54,6 @@ def train(
     pbc: Pbc = None,
     ions: DataIons = "auto",
     mobile: Mobile = None,
-    match: Match = "auto",
     test_fraction: Annotated[
         float,
         typer.Option(min=0, max=0.9, help="Rows held out for the report's errors; 0 for no such report."),
@@ -98,10 +99,16 @@ def train(
         stress=config.stress != "ignore",
         ions=ions,
         mobile=mobile,
-        match=match,
         progress=bars(),
     )
     _describe(dataset, databases)
+    if dataset.crystal.ions == "free":
+        if calibrate:
+            raise Refused("--calibrate is for models of lattices. Leave it out where ions are free.")
+        ionic = _fit_ions(dataset, IonConfig(symmetry=symmetry, stress=stress, seed=seed), test_fraction, keep_split)
+        ionic.save(output)
+        show(ionic, str(output), as_json=as_json, known=dataset.warnings, model=output)
+        return
     surrogate, rows = _fit(dataset, config, test_fraction, keep_split)
     if calibrate:
         from ase_dkl.training.calibrate import calibrate as calibration_of
@@ -152,6 +159,23 @@ def _fit(
         return surrogate, training
     note("Training again, on all rows.")
     return fit(dataset, config, held_out=surrogate.report.test, progress=bars()), dataset
+
+
+def _fit_ions(dataset: "Dataset", config: IonConfig, test_fraction: float, keep_split: bool) -> "IonicSurrogate":
+    """Train a model of free ions; where rows enough are held out, train again on all rows."""
+    from ase_dkl.model.evaluation import FEWEST_JUDGED
+    from ase_dkl.training.fit_ions import fit_ions
+
+    if test_fraction == 0:
+        return fit_ions(dataset, config, progress=bars())
+    training, test = dataset.split(test_fraction, config.seed)
+    if len(test) < FEWEST_JUDGED and not keep_split:
+        return fit_ions(dataset, config, progress=bars())
+    surrogate = fit_ions(training, config, test=test, progress=bars())
+    if keep_split:
+        return surrogate
+    note("Training again, on all rows.")
+    return fit_ions(dataset, config, held_out=surrogate.report.test, progress=bars())
 
 
 def _from_campaigns(dataset: "Dataset", databases: list[str], select: str | None) -> int:

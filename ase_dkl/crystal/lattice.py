@@ -67,7 +67,7 @@ _ANGLES = {
 
 def unit_of(name: str) -> str:
     """Å for a length, ° for an angle."""
-    return "Å" if len(name) == 1 else "°"
+    return "°" if name in GREEK else "Å"
 
 
 def _strain_generators() -> Floats:

@@ -257,7 +257,8 @@ def _stresses_alone(ways: Ways, crystal: Crystal, strained: NDArray[np.bool_]) -
     every = cosines[:, *np.triu_indices(3)]
     if every[0].max() < -ALONG:
         return "All components of the stresses push their own strains on, instead of back: they have the opposite sign."
-    answers = every.min(axis=1)
+    # A crystal may be unstable to a shear: its stress then answers with the opposite sign, but it answers.
+    answers = np.abs(every).min(axis=1)
     best = int(answers.argmax())
     if answers[0] < ALONG / 3 and answers[best] > 2 * ALONG:
         return f"The components of the stresses do not answer their own strains: they are {list(ORDERS)[best]}."

@@ -190,15 +190,22 @@ class Scanned(Shown, ABC):
 
 
 def columns(prediction: Prediction) -> dict[str, Floats]:
-    """Energies, and stresses where there are some, with their uncertainties; the names carry the units."""
-    energies = {"energy_eV": prediction.energy, "energy_uncertainty_eV": prediction.energy_uncertainty}
-    if (stress := prediction.slopes.get("strain")) is None:
-        return energies
-    return energies | _six("stress_{}_GPa", stress.mean / GPa) | _six("stress_{}_uncertainty_GPa", stress.std / GPa)
+    """Energies, and stresses and forces where there are some, with their uncertainties; names carry the units."""
+    found = {"energy_eV": prediction.energy, "energy_uncertainty_eV": prediction.energy_uncertainty}
+    if (stress := prediction.slopes.get("strain")) is not None:
+        found |= _six("stress_{}_GPa", stress.mean / GPa) | _six("stress_{}_uncertainty_GPa", stress.std / GPa)
+    if (forces := prediction.slopes.get("displacement")) is not None:
+        for ending, each in (("eV_A", forces.mean), ("uncertainty_eV_A", forces.std)):
+            found |= {
+                f"force_{ion}_{axis}_{ending}": each[:, ion, i]
+                for ion in range(each.shape[1])
+                for i, axis in enumerate("xyz")
+            }
+    return found
 
 
 def with_predicted(atoms: Atoms, prediction: Prediction, i: int) -> Atoms:
-    """Attach what is predicted of one structure as its energy and stress, with the uncertainties in `atoms.info`."""
+    """Attach what is predicted of one structure as its results, with the uncertainties in `atoms.info` and `arrays`."""
     from ase.calculators.singlepoint import SinglePointCalculator
 
     energy = float(prediction.energy[i])
@@ -206,6 +213,9 @@ def with_predicted(atoms: Atoms, prediction: Prediction, i: int) -> Atoms:
     atoms.info["energy_uncertainty"] = float(prediction.energy_uncertainty[i])
     if (stress := prediction.slopes.get("strain")) is not None:
         results["stress"], atoms.info["stress_uncertainty"] = stress.mean[i], stress.std[i]
+    if (forces := prediction.slopes.get("displacement")) is not None:
+        results["forces"] = forces.mean[i]
+        atoms.arrays["forces_uncertainty"] = forces.std[i]
     atoms.calc = SinglePointCalculator(atoms, **results)
     atoms.calc.name = "dkl"
     return atoms

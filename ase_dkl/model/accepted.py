@@ -7,7 +7,9 @@ from typing import Protocol, TypeAlias
 
 from ase_dkl.errors import Refused
 from ase_dkl.model.ionic_energy import IonicEnergy
+from ase_dkl.model.ionic_surrogate import IonicSurrogate
 from ase_dkl.model.lattice_energy import LatticeEnergy
+from ase_dkl.model.loading import Loaded, load
 from ase_dkl.model.surrogate import Surrogate
 
 
@@ -15,7 +17,7 @@ class Answering(Protocol):
     """What answers from a surrogate, as calculators do."""
 
     @property
-    def surrogate(self) -> Surrogate:
+    def surrogate(self) -> Loaded:
         """The one that it has at the time."""
 
 
@@ -31,6 +33,12 @@ Ionic: TypeAlias = IonicEnergy | Model
 """What knows the energy of free ions and how sure it is, or what `Model` names."""
 
 
+_IONS_ARE_FREE = (
+    "In this model ions are free, and not a lattice alone. Take lattice(model, ions=...) of it, with ions "
+    "that are clamped or relaxed (--ions)."
+)
+
+
 class BadIons(Refused, ValueError):
     """Ions asked for that a model does not know."""
 
@@ -38,10 +46,7 @@ class BadIons(Refused, ValueError):
 def as_energy(model: Energy) -> LatticeEnergy:
     """What knows the energy; raises what `as_surrogate` does, and `BadIons` where ions are free."""
     if isinstance(model, IonicEnergy):
-        raise BadIons(
-            "In this model ions are free, and not a lattice alone. Take lattice(model, ions=...) of it, with ions "
-            "that are clamped or relaxed (--ions)."
-        )
+        raise BadIons(_IONS_ARE_FREE)
     return model if isinstance(model, LatticeEnergy) else as_surrogate(model)
 
 
@@ -54,8 +59,8 @@ def as_ionic(model: Ionic) -> IonicEnergy:
     """What knows the energy of free ions; raises what `as_surrogate` does, and `BadIons` for a model of lattices."""
     if isinstance(model, IonicEnergy):
         return model
-    surrogate = as_surrogate(model)
-    if isinstance(surrogate, IonicEnergy):
+    surrogate = as_any(model)
+    if isinstance(surrogate, IonicSurrogate):
         return surrogate
     raise BadIons(
         f"This model knows lattices only, with ions {surrogate.crystal.ions}: forces on ions, their frequencies and "
@@ -72,11 +77,28 @@ def as_surrogate(model: Model) -> Surrogate:
     """
     if isinstance(model, Surrogate):
         return model
-    if isinstance(model, str | Path):
-        return Surrogate.load(model)
-    found = getattr(model, "surrogate", None)
+    found = load(model) if isinstance(model, str | Path) else getattr(model, "surrogate", model)
     if isinstance(found, Surrogate):
         return found
+    if isinstance(found, IonicSurrogate):
+        raise BadIons(_IONS_ARE_FREE)
     raise TypeError(
         f"{type(model).__name__} is no model. Give a surrogate, the name of a model file, or a DKLCalculator."
     )
+
+
+AnyModel: TypeAlias = Model | IonicSurrogate
+"""A model of lattices or of free ions, a calculator that answers from one, or a model file."""
+
+
+def as_any(model: AnyModel) -> Loaded:
+    """The model itself, of lattices or of free ions.
+
+    Raises:
+        TypeError: it is something else.
+        BadModelFile: it is a file that holds no model.
+    """
+    if isinstance(model, str | Path):
+        return load(model)
+    found = getattr(model, "surrogate", model)
+    return found if isinstance(found, IonicSurrogate) else as_surrogate(model)  # type: ignore[arg-type]

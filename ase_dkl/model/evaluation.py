@@ -11,9 +11,10 @@ from ase.units import GPa
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import onto_lattice, volumes
 from ase_dkl.metrics import coverage, miscalibration_area, negative_log_likelihood, rank_correlation, rmse
-from ase_dkl.model.accepted import Model, as_surrogate
+from ase_dkl.model.accepted import AnyModel, as_any
 from ase_dkl.model.layout import VALUE
 from ase_dkl.model.records import Evaluation
+from ase_dkl.model.surrogate import Surrogate
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -23,7 +24,7 @@ FEWEST_JUDGED = 10
 """Layout below which a fraction or a correlation is an accident."""
 
 
-def evaluate(surrogate: Model, dataset: Dataset) -> Evaluation:
+def evaluate(surrogate: AnyModel, dataset: Dataset) -> Evaluation:
     """Compare a surrogate with labels.
 
     The labels' fitted offset in V·σ (Pulay stress) is taken off them, since predicted stresses do not contain it. Of
@@ -34,43 +35,70 @@ def evaluate(surrogate: Model, dataset: Dataset) -> Evaluation:
         surrogate: a trained surrogate, its file, or a calculator that has it.
         dataset: labelled structures of the same crystal.
     """
-    surrogate = as_surrogate(surrogate)
-    prediction = surrogate.predict_cells(dataset.cells, stress=bool(dataset.has_stress.any()))
-    outside = int(surrogate.extrapolation(dataset.cells).outside.sum())
-    return replace(judged(prediction, dataset, surrogate.stress_offset), n_outside_domain=outside)
+    model = as_any(surrogate)
+    if isinstance(model, Surrogate):
+        prediction = model.predict_cells(dataset.cells, stress=bool(dataset.has_stress.any()))
+        outside = model.extrapolation(dataset.cells).outside
+    else:
+        slopes = bool((dataset.has_stress | dataset.has_forces).any())
+        prediction = model.predict_points(dataset.points, slopes=slopes)
+        outside = model.extrapolation(dataset.points).outside
+    return replace(judged(prediction, dataset, model.stress_offset), n_outside_domain=int(outside.sum()))
 
 
 def judged(prediction: Prediction, dataset: Dataset, offset: float) -> Evaluation:
     """Compare predictions with labels; of fewer than `FEWEST_JUDGED` rows, nothing is said of the error bars.
 
     Args:
-        prediction: of the dataset's cells, with stresses where there are labels.
+        prediction: of the dataset's structures, with slopes where there are labels.
         dataset: the labels.
         offset: the labels' constant in V·σ of xx, yy and zz (Pulay stress), eV.
     """
-    error, total = prediction.value.mean - dataset.energies, prediction.value.total
-    enough = len(dataset) >= FEWEST_JUDGED
+    known = np.isfinite(dataset.energies)
+    error, total = (prediction.value.mean - dataset.energies)[known], prediction.value.total[known]
+    some, enough = len(error) > 0, len(error) >= FEWEST_JUDGED
     stress_rmse = stress_coverage = None
     if (stress := prediction.slopes.get("strain")) is not None:
         stress_error = stress.mean - stress_labels(dataset, offset)
         compared = np.isfinite(stress_error)
-        stress_error = stress_error[compared]
-        stress_rmse = rmse(stress_error) / GPa
-        stress_coverage = coverage(stress_error, stress.total[compared], 0.95) if enough else None
-    return Evaluation(
+        if compared.any():
+            stress_error = stress_error[compared]
+            stress_rmse = rmse(stress_error) / GPa
+            if len(dataset) >= FEWEST_JUDGED:
+                stress_coverage = coverage(stress_error, stress.total[compared], 0.95)
+    found = Evaluation(
         n=len(dataset),
-        energy_rmse_meV=1e3 * rmse(error),
-        energy_mae_meV=1e3 * float(np.mean(np.abs(error))),
-        energy_max_meV=1e3 * float(np.max(np.abs(error))),
+        energy_rmse_meV=1e3 * rmse(error) if some else None,
+        energy_mae_meV=1e3 * float(np.mean(np.abs(error))) if some else None,
+        energy_max_meV=1e3 * float(np.max(np.abs(error))) if some else None,
         energy_nll=negative_log_likelihood(error, total) if enough else None,
         coverage_68=coverage(error, total, 0.68) if enough else None,
         coverage_95=coverage(error, total, 0.95) if enough else None,
         miscalibration_area=miscalibration_area(error, total) if enough else None,
-        spearman=rank_correlation(error, prediction.value.std) if enough else None,
+        spearman=rank_correlation(error, prediction.value.std[known]) if enough else None,
         stress_rmse_GPa=stress_rmse,
         stress_coverage_95=stress_coverage,
         n_outside_domain=None,
         energy_rms_z=rmse(error / total) if enough else None,
+    )
+    return _with_forces(found, prediction, dataset)
+
+
+def _with_forces(found: Evaluation, prediction: Prediction, dataset: Dataset) -> Evaluation:
+    """The same with errors of the forces, where there are any."""
+    if (forces := prediction.slopes.get("displacement")) is None or not dataset.has_forces.any():
+        return found
+    rows = dataset.has_forces
+    # Ions that are held have no forces to compare.
+    error = (forces.mean - dataset.forces)[rows][:, dataset.crystal.mobile]
+    total = forces.total[rows][:, dataset.crystal.mobile]
+    labels = dataset.forces[rows][:, dataset.crystal.mobile]
+    return replace(
+        found,
+        force_rmse_meV_A=1e3 * rmse(error),
+        force_mae_meV_A=1e3 * float(np.mean(np.abs(error))),
+        force_relative_rmse=rmse(error) / rmse(labels) if labels.any() else None,
+        force_coverage_95=coverage(error, total, 0.95) if int(rows.sum()) >= FEWEST_JUDGED else None,
     )
 
 

@@ -84,7 +84,7 @@ class Labels:
         units = units or Units.standardising(dataset.energies)
         directions = space.directions(dataset.cells[:m])
         values = (dataset.energies - units.shift) / units.scale
-        blocks = dict.fromkeys(units.quantity.slopes, int(directions.shape[1]))
+        blocks = {block: int(directions.shape[1]) for block in space.blocks if block in units.quantity.slopes}
         slopes = offsets = np.zeros(directions.shape[:2])
         if m:
             # ∂E/∂ε = V σ

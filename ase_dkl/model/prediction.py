@@ -43,6 +43,10 @@ class Normal:
         size = np.abs(factor)
         return Normal(self.mean * factor, self.std * size, self.noise * size)
 
+    def reshaped(self, *shape: int) -> Normal:
+        """The same numbers in another shape."""
+        return Normal(self.mean.reshape(shape), self.std.reshape(shape), self.noise.reshape(shape))
+
     def __getitem__(self, index: Any) -> Normal:
         return Normal(self.mean[index], self.std[index], self.noise[index])
 
@@ -55,7 +59,8 @@ class Prediction(Shown):
         value: of the quantity, in its unit, shape (n,).
         slopes: by block, as labels are, such as the stress under "strain": eV/Å³, Voigt xx yy zz yz xz xy, tension
             positive, in each structure's own frame, shape (n, 6). It is the energy's own derivative and contains no
-            offset of the labels. Empty where slopes were not asked for.
+            offset of the labels. Forces are under "displacement": eV/Å, shape (n, N, 3), of models of free ions.
+            Empty where slopes were not asked for.
         quantity: what is predicted.
     """
 
@@ -89,6 +94,8 @@ class Prediction(Shown):
             start, end = end, end + directions
             if block in quantity.slopes:
                 slopes[block] = rows[:, start:end].times(1 / quantity.slopes[block].per_label(cells))
+                if block == "displacement":
+                    slopes[block] = slopes[block].reshaped(len(cells), -1, 3)
         return cls(rows[:, 0], slopes, quantity)
 
     @property
@@ -121,12 +128,28 @@ class Prediction(Shown):
         """Standard deviation of the stress labels' noise, eV/Å³, shape (n, 6); None where not asked for."""
         return None if (stress := self.slopes.get("strain")) is None else stress.noise
 
+    @property
+    def forces(self) -> Floats | None:
+        """Expected forces, eV/Å, shape (n, N, 3); None where not asked for, or of a model of lattices."""
+        return None if (forces := self.slopes.get("displacement")) is None else forces.mean
+
+    @property
+    def forces_uncertainty(self) -> Floats | None:
+        """Standard deviation of each force, eV/Å, shape (n, N, 3); None as `forces`."""
+        return None if (forces := self.slopes.get("displacement")) is None else forces.std
+
+    @property
+    def forces_noise(self) -> Floats | None:
+        """Standard deviation of the force labels' noise, eV/Å, shape (n, N, 3); None as `forces`."""
+        return None if (forces := self.slopes.get("displacement")) is None else forces.noise
+
     def to_dict(self) -> dict[str, Any]:
         """Every array under its name, None in place of slopes that were not asked for."""
         parts = {"": "mean", "_uncertainty": "std", "_noise": "noise"}
         return {
             name + ending: plain(getattr(self.by_kind.get(kind), part, None))
             for kind, name in self.quantity.names.items()
+            if kind != "displacement" or kind in self.slopes
             for ending, part in parts.items()
         }
 

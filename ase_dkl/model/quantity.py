@@ -67,7 +67,10 @@ ENERGY = Quantity(
     "eV",
     ("meV", 1e3),
     True,
-    {"strain": Slope("stress", "eV/Å³", ("GPa", 1 / GPa), per_volume=True, offset=(1, 1, 1, 0, 0, 0))},
+    {
+        "strain": Slope("stress", "eV/Å³", ("GPa", 1 / GPa), per_volume=True, offset=(1, 1, 1, 0, 0, 0)),
+        "displacement": Slope("forces", "eV/Å", ("meV/Å", 1e3), sign=-1.0),
+    },
 )
 QUANTITIES = {each.name: each for each in (ENERGY,)}
 """All that there are models of."""

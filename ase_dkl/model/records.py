@@ -126,6 +126,29 @@ class TrainConfig:
         )
 
 
+@dataclass(frozen=True)
+class IonConfig:
+    """How a model of free ions is trained.
+
+    Attributes:
+        n_inducing: number of inducing environments, M.
+        symmetry: whether energies are the same at symmetry images.
+        stress: "auto" uses stress labels where rows have them, "use" demands some, "ignore" uses none.
+        seed: of every random number.
+    """
+
+    n_inducing: int = 800
+    symmetry: bool = True
+    stress: StressLabels = "auto"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.n_inducing < 1:
+            raise BadTraining(f"n_inducing is {self.n_inducing}; it is a number of things and at least 1.")
+        if self.stress not in get_args(StressLabels):
+            raise BadTraining(f"stress is {self.stress!r}; choose one of {', '.join(get_args(StressLabels))}.")
+
+
 @dataclass(frozen=True, repr=False)
 class Evaluation(Shown):
     """Errors and calibration of a surrogate on labelled structures; None where there is nothing to compare.
@@ -148,12 +171,16 @@ class Evaluation(Shown):
         stress_coverage_95: fraction of the stress components inside their central 95 % interval.
         n_outside_domain: number of structures on which the surrogate extrapolates; None where this was not asked.
         energy_rms_z: root mean square of error over standard deviation, 1 where error bars are right.
+        force_rmse_meV_A: root mean square error over all force components.
+        force_mae_meV_A: mean absolute error of a force component.
+        force_relative_rmse: the root mean square error over the labels' root mean square.
+        force_coverage_95: fraction of the force components inside their central 95 % interval.
     """
 
     n: int
-    energy_rmse_meV: float
-    energy_mae_meV: float
-    energy_max_meV: float
+    energy_rmse_meV: float | None
+    energy_mae_meV: float | None
+    energy_max_meV: float | None
     energy_nll: float | None
     coverage_68: float | None
     coverage_95: float | None
@@ -163,6 +190,17 @@ class Evaluation(Shown):
     stress_coverage_95: float | None
     n_outside_domain: int | None
     energy_rms_z: float | None = None
+    force_rmse_meV_A: float | None = None
+    force_mae_meV_A: float | None = None
+    force_relative_rmse: float | None = None
+    force_coverage_95: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every number under its name; errors of forces only where there are some."""
+        found = super().to_dict()
+        if self.force_rmse_meV_A is not None:
+            return found
+        return {name: value for name, value in found.items() if not name.startswith("force_")}
 
     def words(self) -> dict[str, str]:
         """Errors and calibration; the latter only where there are rows enough."""
@@ -181,6 +219,13 @@ class Evaluation(Shown):
             "energy error, largest": shown(self.energy_max_meV, unit=" meV per cell"),
             "stress error, RMS": shown(self.stress_rmse_GPa, unit=" GPa"),
         }
+        if self.force_rmse_meV_A is not None:
+            rows |= {
+                "force error, RMS": shown(self.force_rmse_meV_A, unit=" meV/Å"),
+                "force error, mean size": shown(self.force_mae_meV_A, unit=" meV/Å"),
+                "force error, over the forces": shown(self.force_relative_rmse, ".2%"),
+                "forces in the 95 % band": shown(self.force_coverage_95, ".1%"),
+            }
         if self.coverage_95 is None:
             return rows | {"error bars": "not judged by so few structures"}
         return rows | {
@@ -193,10 +238,12 @@ class Evaluation(Shown):
         }
 
     def _summary(self) -> tuple[str, dict[str, str]]:
-        rows = {
-            "energy RMSE": f"{number(self.energy_rmse_meV, 3)} meV per cell",
-            "largest": f"{number(self.energy_max_meV, 3)} meV per cell",
-        }
+        rows = {}
+        if self.energy_rmse_meV is not None and self.energy_max_meV is not None:
+            rows["energy RMSE"] = f"{number(self.energy_rmse_meV, 3)} meV per cell"
+            rows["largest"] = f"{number(self.energy_max_meV, 3)} meV per cell"
+        if self.force_rmse_meV_A is not None:
+            rows["force RMSE"] = f"{number(self.force_rmse_meV_A, 3)} meV/Å"
         if self.stress_rmse_GPa is not None:
             rows["stress RMSE"] = f"{number(self.stress_rmse_GPa, 3)} GPa"
         if self.coverage_95 is not None:
@@ -253,6 +300,7 @@ class TrainingReport(Shown):
         left_out: errors on all rows, each predicted by the network that was trained without it from the labels of all
             others; None where no network was trained without it.
         contradictions: labels that the others contradict.
+        n_forces: those among the structures with forces.
     """
 
     n_rows: int
@@ -274,6 +322,7 @@ class TrainingReport(Shown):
     mean_breadth: list[float] | None = None
     left_out: Evaluation | None = None
     contradictions: tuple[Contradiction, ...] = ()
+    n_forces: int = 0
 
     _VIEWS: ClassVar = ("energy_noise", "derivative_noise")
 
@@ -288,6 +337,12 @@ class TrainingReport(Shown):
         return self.noise.get("strain")
 
     @property
+    def trained_on(self) -> str:
+        """How many rows of which kind."""
+        forces = f", {self.n_forces} with forces" if self.n_forces else ""
+        return f"{self.n_rows} rows, {self.n_stress} of them with stress{forces}"
+
+    @property
     def errors(self) -> Evaluation | None:
         """What tells most of the model's errors: held-out rows where there are enough to tell, else each left out."""
         if self.left_out is None or (self.test is not None and self.test.energy_rms_z is not None):
@@ -296,11 +351,11 @@ class TrainingReport(Shown):
 
     def _summary(self) -> tuple[str, dict[str, str]]:
         rows = {"noise of the energies": f"{number(1e3 * self.energy_noise, 3)} meV per cell"}
-        if self.errors is not None:
+        if self.errors is not None and self.errors.energy_rmse_meV is not None:
             rows["energy RMSE"] = f"{number(self.errors.energy_rmse_meV, 3)} meV per cell"
         rows["steps"] = f"{self.steps}, {'' if self.converged else 'not '}converged"
         rows["warnings"] = str(len(self.warnings))
-        return f"Trained on {self.n_rows} rows, {self.n_stress} of them with stress", rows
+        return f"Trained on {self.trained_on}", rows
 
     def _derived(self) -> tuple[str, ...]:
         return self._VIEWS

@@ -73,7 +73,7 @@ def _check(surrogate: Surrogate) -> None:
         ("scale", (k, 1, 1)),
     ):
         _expect(f"posterior.{name}", getattr(process, name), *axes, positive=True)
-    kinds = (VALUE, *surrogate.quantity.slopes)
+    kinds = tuple(process.noise)
     for kind in kinds:
         _expect(f"posterior.noise.{kind}", process.noise[kind], k, positive=True)
     _check_whitening(process)

@@ -5,31 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from ase.units import GPa
 from numpy.typing import ArrayLike
 
 from ase_dkl.arrays import Floats
-from ase_dkl.crystal import Crystal
+from ase_dkl.crystal import Crystal, Mapped
 from ase_dkl.crystal.coordinates import Coordinates
 from ase_dkl.crystal.lattice import volumes
 from ase_dkl.crystal.structures import Structure, one_or_many
-from ase_dkl.files import check_outputs, written_whole
 from ase_dkl.model.calibration import Calibration
 from ase_dkl.model.deep_kernel import DeepKernel, Layers
 from ase_dkl.model.domain import Domain, Extrapolation
 from ase_dkl.model.labels import Units
 from ase_dkl.model.layout import VALUE, columns
-from ase_dkl.model.model_file import BadModelFile, checksum, pack, unpack, writer
 from ase_dkl.model.posterior import Posterior
 from ase_dkl.model.prediction import JointPosterior, Normal, Prediction, as_cells
 from ase_dkl.model.quantity import Quantity
 from ase_dkl.model.records import TrainConfig, TrainingReport, from_json
 from ase_dkl.model.soundness import check
 from ase_dkl.model.space import Lattice
+from ase_dkl.model.stored import Stored
 from ase_dkl.shown import Shown, plain
 from ase_dkl.wording import number
 
@@ -37,7 +35,7 @@ _FRAME = ("images", "centre", "scale")
 _POSTERIOR = tuple(name for name in Posterior.__dataclass_fields__ if name not in ("kind", "noise"))
 
 
-class Surrogate(DeepKernel[Lattice], Shown):
+class Surrogate(DeepKernel[Lattice], Stored, Shown):
     """A model of one crystal's energy as a function of its lattice. Made by `ase_dkl.fit` or `Surrogate.load`.
 
     Threads may share one.
@@ -94,11 +92,22 @@ class Surrogate(DeepKernel[Lattice], Shown):
         Raises:
             NotThisCrystal: a structure that is not the reference crystal, strained.
         """
-        mapped = [self.crystal.map(atoms) for atoms in one_or_many(structures)]
-        cells = np.array([each.cell for each in mapped]).reshape(-1, 3, 3)
-        copies = np.array([each.multiplicity for each in mapped])
-        cell = self.predict_cells(cells, stress=stress)
-        return replace(cell, value=cell.value.times(copies)) if self.quantity.extensive else cell
+        return self.of_mapped([self.crystal.map(atoms) for atoms in one_or_many(structures)], slopes=stress)
+
+    def of_mapped(self, mapped: Sequence[Mapped], *, slopes: bool = True) -> Prediction:
+        """Predict structures that are mapped onto the reference."""
+        return self._whole(self.predict_cells(_cells_of(mapped), stress=slopes), mapped)
+
+    def judged_mapped(self, mapped: Sequence[Mapped], *, slopes: bool = True) -> tuple[Prediction, Extrapolation]:
+        """What `of_mapped` and `extrapolation` answer; energies alone cost less than when each is asked."""
+        prediction, extrapolation = self.judged(_cells_of(mapped), stress=slopes)
+        return self._whole(prediction, mapped), extrapolation
+
+    def _whole(self, cell: Prediction, mapped: Sequence[Mapped]) -> Prediction:
+        """Predictions of reference cells as those of structures of so many."""
+        if not self.quantity.extensive:
+            return cell
+        return replace(cell, value=cell.value.times(np.array([each.multiplicity for each in mapped])))
 
     def predict_cells(self, cells: ArrayLike, *, stress: bool = True) -> Prediction:
         """Predict cells in the reference's basis; energies are per reference cell.
@@ -144,11 +153,6 @@ class Surrogate(DeepKernel[Lattice], Shown):
             return 0.0
         return self.report.stress_offset_GPa * GPa * float(volumes(self.crystal.cell))
 
-    @cached_property
-    def digest(self) -> str:
-        """SHA-256 of all that predictions follow from: equal for equal models, whenever they were trained."""
-        return checksum(self._identity(), self._tensors())
-
     def ranges(self) -> list[tuple[str, float, float, float]]:
         """Lattice parameters of the training cells and their images: name, lowest, the reference's, highest."""
         return self.space.ranges(self.cells)
@@ -173,58 +177,13 @@ class Surrogate(DeepKernel[Lattice], Shown):
     def _summary(self) -> tuple[str, dict[str, str]]:
         crystal, errors = self.crystal, self.report.errors
         rows = {"rows": str(self.report.n_rows)}
-        if errors is not None:
+        if errors is not None and errors.energy_rmse_meV is not None:
             rows["energy RMSE"] = f"{number(errors.energy_rmse_meV, 3)} meV per cell"
         rows["networks"] = str(self.config.networks)
         return f"Surrogate of {crystal.formula}, {crystal.space_group}", rows
 
-    def save(self, path: str | Path) -> None:
-        """Write the model to one file, which appears only once it is complete, or takes the place of another model.
-
-        Raises:
-            OSError: the file cannot be written, or exists and is no model.
-        """
-        path = Path(path)
-        check_outputs(path, overwrite=True, model=True)
-        with written_whole(path) as beside:
-            beside.write_bytes(self.to_bytes())
-
     @classmethod
-    def load(cls, path: str | Path) -> Surrogate:
-        """Read a model file. Nothing in it is executed.
-
-        Raises:
-            BadModelFile: it cannot be read, is truncated, no model, or of a newer format.
-        """
-        try:
-            content = Path(path).read_bytes()
-        except OSError as error:
-            reason = (error.strerror or str(error)).lower()
-            raise BadModelFile(f"{path} cannot be read as a model: {reason}.") from error
-        return cls.from_bytes(content, name=str(path))
-
-    def to_bytes(self) -> bytes:
-        """What `save` writes."""
-        notes, scores = (None, {}) if self.calibration is None else self.calibration.to_file()
-        header = {**self._identity(), "report": asdict(self.report), "calibration": notes}
-        return pack(header, {**self._tensors(), **scores})
-
-    @classmethod
-    def from_bytes(cls, content: bytes, *, name: str = "These bytes") -> Surrogate:
-        """Rebuild a model from `to_bytes`; errors speak of it by its name."""
-        header, tensors = unpack(content, name)
-        try:
-            surrogate = cls._of_file(header, tensors)
-        except Exception as error:
-            raise BadModelFile(
-                f"{name} has the form of a model but its content does not fit together ({error}): it was changed after "
-                "it was written. Copy it again, or train again."
-            ) from error
-        surrogate.written = writer(header)
-        return surrogate
-
-    @classmethod
-    def _of_file(cls, header: dict[str, Any], tensors: dict[str, Floats]) -> Surrogate:
+    def _of_file(cls, header: dict[str, Any], tensors: dict[str, Floats]) -> Self:
         crystal = Crystal.from_dict(header["crystal"])
         config = from_json(TrainConfig, header["config"])
         report = TrainingReport.from_dict(header["report"])
@@ -233,7 +192,7 @@ class Surrogate(DeepKernel[Lattice], Shown):
         space = Lattice(crystal.near(tensors["cells"]), frame, tensors.get("scaling.metric"))
         units = Units.from_dict(header["scaling"])
         layers = [(tensors[f"layer{i}.weight"], tensors[f"layer{i}.bias"]) for i in range(config.depth + 2)]
-        kinds = (VALUE, *units.quantity.slopes)
+        kinds = (VALUE, *(block for block in Lattice.blocks if block in units.quantity.slopes))
         noise = {kind: tensors[f"posterior.noise.{kind}"] for kind in kinds}
         process = Posterior(config.kernel, noise, *(tensors[f"posterior.{name}"] for name in _POSTERIOR))
         surrogate = cls(space, units, config, report, tensors["cells"], layers, process)
@@ -258,9 +217,6 @@ class Surrogate(DeepKernel[Lattice], Shown):
             scaling["scaling.metric"] = self.space.metric
         return {"cells": self.cells, **scaling, **layers, **posterior}
 
-    def __reduce__(self) -> tuple[Any, tuple[bytes]]:
-        return Surrogate.from_bytes, (self.to_bytes(),)
-
     @cached_property
     def _domain(self) -> Domain:
         return self.space.domain(as_cells(self.cells))
@@ -277,6 +233,10 @@ class Surrogate(DeepKernel[Lattice], Shown):
         for kind, place in columns(self.space.blocks if shape[1] > 1 else {}).items():
             found[:, place] = self.report.noise.get(kind, 0.0)
         return found
+
+
+def _cells_of(mapped: Sequence[Mapped]) -> Floats:
+    return np.array([each.cell for each in mapped]).reshape(-1, 3, 3)
 
 
 def stress_offset_GPa(process: Posterior, units: Units, crystal: Crystal) -> tuple[float, float]:

@@ -7,7 +7,7 @@ import warnings
 from typing import TYPE_CHECKING
 
 import numpy as np
-from ase.units import GPa, Hartree, Ry, kcal, kJ, mol
+from ase.units import Bohr, GPa, Hartree, Ry, kcal, kJ, mol
 
 from ase_dkl.model.evaluation import stress_labels
 from ase_dkl.wording import number, plus_minus
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from ase_dkl.arrays import Floats
     from ase_dkl.dataset import Dataset
+    from ase_dkl.model.loading import Loaded
+    from ase_dkl.model.prediction import Prediction
     from ase_dkl.model.records import Contradiction, Evaluation, TrainingReport
-    from ase_dkl.model.surrogate import Surrogate
 
 NOISY = 0.03
 """Part of the energies' spread. Noise of the shipped data, 16 to 192 rows, is 0.001 to 0.01 of it."""
@@ -36,6 +37,7 @@ SHOWN = 12
 """Contradictions, at most."""
 
 _ENERGY_UNITS = {"Ry": Ry, "Hartree": Hartree, "kJ/mol": kJ / mol, "kcal/mol": kcal / mol, "meV": 1e-3}
+_FORCE_UNITS = {"in Hartree/Bohr": Hartree / Bohr, "in Ry/Bohr": Ry / Bohr, "gradients, of the opposite sign": -1.0}
 _STRESS_UNITS = {"in GPa": GPa, "in kbar": 0.1 * GPa, "of the opposite sign": -1.0}
 
 
@@ -43,13 +45,13 @@ class ModelWarning(UserWarning):
     """Something is the matter with the model that is being used."""
 
 
-def warn_of(surrogate: Surrogate) -> None:
+def warn_of(surrogate: Loaded) -> None:
     """Warn of all `faults` of a model."""
     for sentence in faults(surrogate):
         warnings.warn(sentence, ModelWarning, stacklevel=2)
 
 
-def faults(surrogate: Surrogate) -> tuple[str, ...]:
+def faults(surrogate: Loaded) -> tuple[str, ...]:
     """What is the matter with a model, from what its training found; nothing where it is as it should be."""
     report, spread = surrogate.report, 1e3 * surrogate.units.scale
     found = [_of_contradictions(report)] if report.contradictions else []
@@ -66,25 +68,26 @@ def faults(surrogate: Surrogate) -> tuple[str, ...]:
     return tuple(found)
 
 
-def warn_of_labels(surrogate: Surrogate, dataset: Dataset) -> None:
+def warn_of_labels(surrogate: Loaded, dataset: Dataset) -> None:
     """Warn of labels in `disagreement` with a model."""
     if (sentence := disagreement(surrogate, dataset)) is not None:
         warnings.warn(sentence, ModelWarning, stacklevel=2)
 
 
-def disagreement(surrogate: Surrogate, dataset: Dataset) -> str | None:
+def disagreement(surrogate: Loaded, dataset: Dataset) -> str | None:
     """Why labels lie far from a model's predictions, where one shift or one factor explains it; else None.
 
     Args:
         surrogate: the model.
         dataset: labelled structures of the same crystal that it was not trained on.
     """
-    prediction = surrogate.predict_cells(dataset.cells, stress=bool(dataset.has_stress.any()))
-    energy = prediction.value
-    errors = dataset.energies - energy.mean
-    if np.median(np.abs(errors) / energy.total) > FAR_OFF:
+    prediction = _predicted(surrogate, dataset)
+    known = dataset.has_energy
+    energies, energy = dataset.energies[known], prediction.value[known]
+    errors = energies - energy.mean
+    if len(errors) and np.median(np.abs(errors) / energy.total) > FAR_OFF:
         predicted = energy.mean - energy.mean.mean()
-        if len(errors) > 2 and (unit := _unit(dataset.energies - dataset.energies.mean(), predicted, _ENERGY_UNITS)):
+        if len(errors) > 2 and (unit := _unit(energies - energies.mean(), predicted, _ENERGY_UNITS)):
             return f"Energies look as if they were in {unit}; ASE's are in eV."
         if errors.std() < ALIKE * abs(errors.mean()):
             side = "above" if errors.mean() > 0 else "below"
@@ -97,11 +100,27 @@ def disagreement(surrogate: Surrogate, dataset: Dataset) -> str | None:
         labels = stress_labels(dataset, surrogate.stress_offset)
         there = np.isfinite(labels)
         labels, stress = labels[there], stress[there]
-        if np.median(np.abs(labels - stress.mean) / stress.total) > FAR_OFF:
+        if len(labels) and np.median(np.abs(labels - stress.mean) / stress.total) > FAR_OFF:
             unit = _unit(labels, stress.mean, _STRESS_UNITS)
             if unit:
                 return f"Stresses look as if they were {unit}; ASE's are in eV/Å³, and tension is positive."
+    if (forces := prediction.slopes.get("displacement")) is not None and dataset.has_forces.any():
+        labels, forces = dataset.forces[dataset.has_forces], forces[dataset.has_forces]
+        if np.median(np.abs(labels - forces.mean) / forces.total) > FAR_OFF:
+            unit = _unit(labels, forces.mean, _FORCE_UNITS)
+            if unit:
+                return f"Forces look as if they were {unit}; ASE's are in eV/Å, and point downhill."
     return None
+
+
+def _predicted(surrogate: Loaded, dataset: Dataset) -> Prediction:
+    """Predictions of a dataset's structures, with slopes where it has labels of some."""
+    from ase_dkl.model.surrogate import Surrogate
+
+    slopes = bool((dataset.has_stress | dataset.has_forces).any())
+    if isinstance(surrogate, Surrogate):
+        return surrogate.predict_cells(dataset.cells, stress=slopes)
+    return surrogate.predict_points(dataset.points, slopes=slopes)
 
 
 def _unit(labels: Floats, expected: Floats, units: dict[str, float]) -> str | None:
@@ -146,7 +165,7 @@ def _of_errors(errors: Evaluation, rows: str, spread: float) -> Sequence[str]:
     from scipy.stats import binom
 
     found = []
-    if errors.energy_rmse_meV > UNLEARNT * spread:
+    if errors.energy_rmse_meV is not None and errors.energy_rmse_meV > UNLEARNT * spread:
         found.append(
             f"Errors on {errors.n} {rows} are {number(errors.energy_rmse_meV, 3)} meV per cell (RMS), and the energies "
             f"spread over {number(spread, 3)} meV: the model has learnt little. It needs more rows, or better ones."

@@ -85,7 +85,7 @@ def _header(surrogate: Surrogate, name: str, dataset: Dataset | None) -> str:
         "model": name,
         "space group": f"{crystal.space_group}; {images} symmetry image{'s' * (images > 1)}",
         "ions": f"{crystal.ions}",
-        "trained on": f"{report.n_rows} rows, {report.n_stress} of them with stress",
+        "trained on": report.trained_on,
         "labels": _source(report.dataset) + "".join(f", {key} {value}" for key, value in settings.items()),
         "noise of the energies": f"{1e3 * report.energy_noise:.2f} meV per cell",
     }

@@ -59,6 +59,11 @@ def fit(
     """
     config = config or TrainConfig()
     began = time.perf_counter()
+    if dataset.crystal.ions == "free":
+        raise BadTraining(
+            "In this data set ions are free: fit_ions trains a model of them. For one of the lattice alone leave out "
+            "rows with displaced ions."
+        )
     if config.stress == "ignore" or not quantity.slopes:
         dataset = dataset.without_stresses()
     elif config.stress == "use" and not dataset.has_stress.any():

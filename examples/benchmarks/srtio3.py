@@ -133,8 +133,8 @@ def _add_whole(table: Table, case: Case, surrogates: list[Surrogate]) -> None:
     table.add_row(
         str(case.n),
         case.labels,
-        judged([e.energy_rmse_meV for e in evaluations], THREE_DIGITS),
-        judged([e.energy_mae_meV for e in evaluations], THREE_DIGITS),
+        judged([e.energy_rmse_meV for e in evaluations if e.energy_rmse_meV is not None], THREE_DIGITS),
+        judged([e.energy_mae_meV for e in evaluations if e.energy_mae_meV is not None], THREE_DIGITS),
         judged([e.coverage_95 for e in evaluations if e.coverage_95 is not None], ".3f"),
         judged([e.energy_nll for e in evaluations if e.energy_nll is not None], ".2f"),
         f"id {test.ids[worst]}, {test.energies[worst] - minimum:.2f} eV above the minimum: "
@@ -173,7 +173,7 @@ def _in_box(dataset: Dataset) -> np.ndarray:
 
 def _on_scan(surrogates: list[Surrogate], scan: Dataset) -> str:
     evaluations = [evaluate(surrogate, scan) for surrogate in surrogates]
-    error = judged([e.energy_rmse_meV for e in evaluations], THREE_DIGITS)
+    error = judged([e.energy_rmse_meV for e in evaluations if e.energy_rmse_meV is not None], THREE_DIGITS)
     return f"{error}, {np.mean([e.coverage_95 for e in evaluations if e.coverage_95 is not None]):.2f}"
 
 
