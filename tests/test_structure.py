@@ -10,6 +10,7 @@ from test_phonons import RUTILE, SPRINGS, UNSURE
 
 from ase_dkl.arrays import Floats
 from ase_dkl.mechanics.equilibrium import BadEquilibrium
+from ase_dkl.mechanics.force_constants import curvatures
 from ase_dkl.mechanics.motions import Functionals, SiteGroup
 from ase_dkl.mechanics.relaxation import BadRelaxation
 from ase_dkl.mechanics.structure import relaxed_structure
@@ -129,3 +130,16 @@ def test_motions_that_have_the_symmetry() -> None:
     # Slopes of a symmetric structure have it too.
     slopes = springs.marginals(springs.reference[None] * 1.01, True)[0][0, 1:]
     assert slopes @ symmetric == pytest.approx(slopes, abs=1e-9)
+
+
+def test_second_derivatives_of_what_is_turned() -> None:
+    springs = Springs(free(RUTILE), 2.9, SPRINGS, UNSURE)
+    turn = np.linalg.qr(np.random.default_rng(3).normal(size=(3, 3))).Q
+    turn *= np.linalg.det(turn)
+    strained = springs.reference @ np.array([[1.02, 0.01, 0], [0.01, 1, 0], [0, 0, 0.99]])
+    one, other = curvatures(springs, np.array([strained, strained @ turn]))
+    expected = one.turned(turn)
+    # Differences along other directions.
+    assert other.uu == pytest.approx(expected.uu, abs=1e-3)
+    assert other.eu == pytest.approx(expected.eu, abs=1e-3)
+    assert other.projection == pytest.approx(expected.projection)

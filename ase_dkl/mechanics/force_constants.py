@@ -56,6 +56,14 @@ class Curvature:
         """∂u/∂ε of ions on which no forces remain, Å, shape (3 N, 6)."""
         return -self.inverse @ self.eu.T
 
+    def turned(self, rotation: Floats) -> Curvature:
+        """Those of the structure turned by r → r @ rotation."""
+        on_strain = on_strains(rotation[None])[0]
+        n = self.uu.shape[0] // 3
+        uu = np.einsum("ab,namc,cd->nbmd", rotation, self.uu.reshape(n, 3, n, 3), rotation)
+        eu, others = ((each.reshape(-1, n, 3) @ rotation).reshape(-1, 3 * n) for each in (self.eu, self.others))
+        return Curvature(uu.reshape(3 * n, 3 * n), on_strain.T @ eu, others)
+
 
 def curvatures(model: IonicEnergy, points: Floats) -> list[Curvature]:
     """Second derivatives at several structures; only displacements that symmetry does not make of others are computed.

@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike
 from ase_dkl.arrays import Floats
 from ase_dkl.calculator import ExtrapolationWarning
 from ase_dkl.crystal import Crystal
-from ase_dkl.crystal.lattice import VOIGT, normals
+from ase_dkl.crystal.lattice import VOIGT, metric, normals
 from ase_dkl.mechanics.equilibrium import BadEquilibrium, equilibrium
 from ase_dkl.mechanics.force_constants import Curvature, curvatures
-from ase_dkl.mechanics.motions import Functionals, SiteGroup, displacements, moved
+from ase_dkl.mechanics.motions import Functionals, SiteGroup, displacements, moved, rotation_between
 from ase_dkl.mechanics.relaxation import BadRelaxation, at_rest, in_minimum, not_a_minimum, unstable
 from ase_dkl.model.accepted import BadIons, Energy, Ionic, as_either, as_ionic
 from ase_dkl.model.ionic_energy import IonicEnergy
@@ -218,9 +218,10 @@ class RelaxedIons(IonicLattice):
 
     def __init__(self, model: IonicEnergy, base: Floats, curvature: Curvature, *, saddle: bool = False) -> None:
         super().__init__(model, base)
-        self._curvature, self._saddle = curvature, saddle
+        self._saddle = saddle
         self._found: dict[bytes, Floats] = {}
-        self._curvatures: dict[bytes, Curvature] = {}
+        self._curvatures = {base.tobytes(): curvature}
+        self._known = [(base, curvature)]
 
     def points(self, cells: Floats) -> Floats:
         """The structures in cells, shape (n, 3, 3) → (n, 3 + N, 3), Å.
@@ -231,8 +232,8 @@ class RelaxedIons(IonicLattice):
         keys = [cell.tobytes() for cell in cells]
         new = [i for i, key in enumerate(keys) if key not in self._found]
         if new:
-            starts = self._expected(cells[new])
-            for i, point in zip(new, at_rest(self.model, starts, self._curvature), strict=True):
+            starts, curvatures = zip(*map(self._expected, cells[new]), strict=True)
+            for i, point in zip(new, at_rest(self.model, np.array(starts), curvatures), strict=True):
                 self._found[keys[i]] = point
         return np.array([self._found[key] for key in keys]).reshape(-1, *self.base.shape)
 
@@ -264,6 +265,7 @@ class RelaxedIons(IonicLattice):
                 if not self._saddle and unstable(curvature):
                     raise BadRelaxation(not_a_minimum(curvature))
             self._curvatures |= dict(zip((keys[i] for i in new), found, strict=True))
+            self._known += zip(points[new], found, strict=True)
         return [self._curvatures[key] for key in keys]
 
     def derivatives(self, cells: ArrayLike) -> Floats:
@@ -271,16 +273,18 @@ class RelaxedIons(IonicLattice):
         # Forces are gone to some 1e-9 Å times their constants, and what they would add with them.
         return self.model.marginals(self.points(as_cells(cells)), True)[0][:, 1:7]
 
-    def _expected(self, cells: Floats) -> Floats:
-        """Where ions would be if their response to strain were the same everywhere."""
-        points = following(self.crystal, self.base, cells)
-        frame, axes = self.base[:3], list(self.crystal.periodic)
-        deformation = np.linalg.pinv(frame[axes]) @ cells[:, axes]
-        green = (deformation @ deformation.mT - np.linalg.pinv(frame[axes]) @ frame[axes]) / 2
-        strains = np.stack([green[:, i, j] * (1 + (i != j)) for i, j in VOIGT], axis=1)
-        motions = (strains @ self._curvature.response.T).reshape(len(cells), -1, 3)
-        turned = motions @ deformation if self.crystal.dimension == 3 else motions
-        return moved(points, displacements(turned.reshape(len(cells), -1)))
+    def _expected(self, cell: Floats) -> tuple[Floats, Curvature]:
+        """Where ions would be, and second derivatives, if both were in a cell as in the nearest that is known."""
+        own = metric(self.crystal.vectors(cell))
+        others = metric(self.crystal.vectors(np.array([point[:3] for point, _ in self._known])))
+        point, curvature = self._known[int(np.abs(others - own).max(axis=(1, 2)).argmin())]
+        turn = rotation_between(*(self.crystal.vectors(each) for each in (point[:3], cell)))
+        start = following(self.crystal, point, (cell @ turn.T)[None])[0]
+        frames = [np.vstack([rows, normals(rows)]) for rows in map(self.crystal.vectors, (point[:3], start[:3]))]
+        strain = np.linalg.inv(frames[0]) @ frames[1] - np.eye(3)
+        rows, columns = map(list, zip(*VOIGT, strict=True))
+        voigt = (strain + strain.T)[rows, columns] / [2, 2, 2, 1, 1, 1]
+        return moved(start, displacements(curvature.response @ voigt)) @ turn, curvature.turned(turn)
 
 
 def following(crystal: Crystal, base: Floats, cells: Floats) -> Floats:

@@ -99,7 +99,7 @@ class SiteGroup:
         """Those of the crystal's operations that a structure of it, shape (3 + N, 3), has kept."""
         operations, axes = crystal.operations, list(crystal.periodic)
         own, lattice, here, cell = crystal.atoms().positions, crystal.cell[axes], point[3:], point[axes]
-        frame = _frame_between(lattice, cell)
+        frame = rotation_between(lattice, cell)
         turns = frame.T @ operations.rotations @ frame
         # Which cell an ion comes to lie in does not change with the motion; the translation may.
         places = own @ operations.rotations + operations.translations[:, None] - own[operations.permutations]
@@ -149,7 +149,7 @@ class SiteGroup:
         return np.asarray((total / len(self.rotations)).reshape(6, 3 * n))
 
 
-def _frame_between(lattice: Floats, cell: Floats) -> Floats:
+def rotation_between(lattice: Floats, cell: Floats) -> Floats:
     """The rotation nearest to what makes one lattice of another, rows (d, 3), Å; none for what is not periodic."""
     if not len(lattice):
         return np.eye(3)

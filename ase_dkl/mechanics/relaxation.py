@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ class BadRelaxation(Refused, ValueError):
     """Ions at rest that were not found, or are at rest on a saddle of the energy."""
 
 
-def at_rest(model: IonicEnergy, starts: Floats, known: Curvature | None = None) -> Floats:
+def at_rest(model: IonicEnergy, starts: Floats, known: Sequence[Curvature] | None = None) -> Floats:
     """Move ions by Newton's method until no forces are left; symmetry that a start has remains.
 
     Along directions in which the energy curves the wrong way steps go downhill. Where no force points along such a
@@ -45,7 +46,7 @@ def at_rest(model: IonicEnergy, starts: Floats, known: Curvature | None = None) 
     Args:
         model: the energy.
         starts: shape (n, 3 + N, 3), Å; the cells stay.
-        known: second derivatives at a structure nearby, which spare those at the starts.
+        known: second derivatives at structures near to each, which spare those at the starts.
 
     Returns:
         Shape (n, 3 + N, 3), Å.
@@ -54,7 +55,7 @@ def at_rest(model: IonicEnergy, starts: Floats, known: Curvature | None = None) 
         BadRelaxation: ions do not come to rest near their start.
     """
     points = np.array(starts)
-    used = curvatures(model, points) if known is None else [known] * len(points)
+    used = curvatures(model, points) if known is None else known
     inverses = [_downhill(each) for each in used]
     kept = (SiteGroup.of(model.crystal, point).invariant[6:, 6:] for point in points)
     projections = np.array([each.projection @ symmetric for each, symmetric in zip(used, kept, strict=True)])
