@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.calculators.tersoff import Tersoff, TersoffParameters
 from ase.units import GPa
+from exact import Exact
 from springs import Springs, free
 
 from ase_dkl import Surrogate, elastic_constants, equation_of_state, equilibrium, scan_along
@@ -158,3 +160,17 @@ def test_what_has_no_lattice() -> None:
 def test_a_model_of_lattices_knows_no_ions(surrogate: Surrogate) -> None:
     with pytest.raises(BadIons, match="This model knows lattices only"):
         lattice(surrogate)
+
+
+def test_silicon_of_tersoff() -> None:
+    # T3 of J. Tersoff, Phys. Rev. B 38, 9902 (1988).
+    parameters = TersoffParameters(
+        A=1830.8, B=471.18, lambda1=2.4799, lambda2=1.7322, lambda3=1.7322, beta=1.1e-6, n=0.78734, c=1.0039e5,
+        d=16.217, h=-0.59825, gamma=1.0, m=3.0, R=2.85, D=0.15,
+    )  # fmt: skip
+    model = Exact(bulk("Si", a=5.432), Tersoff({("Si", "Si", "Si"): parameters}))
+    clamped, relaxed = (
+        elastic_constants(each).C_GPa for each in (lattice(model, "clamped"), lattice(model, "relaxed"))
+    )
+    # C11, C12, C44 and C44 of clamped ions to the digits of H. Balamane et al., Phys. Rev. B 46, 2250 (1992), Table IV.
+    assert [*three(relaxed), clamped[3, 3]] == pytest.approx([142.5, 75.4, 69.0, 118.8], abs=0.06)
