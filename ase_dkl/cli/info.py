@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ase_dkl.cli.inputs import named
-from ase_dkl.cli.options import DataIons, Json, Mobile, Pbc, Select
+from ase_dkl.cli.options import DataIons, Json, Match, Mobile, Pbc, Select
 from ase_dkl.cli.output import deliver, print_table
 from ase_dkl.cli.terminal import bars, in_words, warn
 from ase_dkl.wording import number, plus_minus
@@ -32,6 +32,7 @@ def info(
     pbc: Pbc = None,
     ions: DataIons = "auto",
     mobile: Mobile = None,
+    match: Match = "auto",
     as_json: Json = False,
 ) -> None:
     """Show what a model is of, what it was trained on, and how good it was then; or what data hold."""
@@ -45,7 +46,7 @@ def info(
     from ase_dkl.dataset import Dataset
     from ase_dkl.dataset.about import About
 
-    data = Dataset.read(names, select=select, pbc=pbc, ions=ions, mobile=mobile, progress=bars())
+    data = Dataset.read(names, select=select, pbc=pbc, ions=ions, mobile=mobile, match=match, progress=bars())
     for warning in data.warnings:
         warn(warning)
     deliver(About.of(data), named(names), as_json=as_json)

@@ -112,3 +112,10 @@ Mobile = Annotated[
         show_default=False,
     ),
 ]
+Match = Annotated[
+    Literal["auto", "order", "sites"],
+    typer.Option(
+        help="Which atom is which: by the order of atoms, checked by bonds, as in flexible frameworks, or by sites. "
+        "auto takes the order where sites do not do.",
+    ),
+]

@@ -7,7 +7,7 @@ import typer
 
 from ase_dkl.cli.info import show
 from ase_dkl.cli.inputs import named, paths_of
-from ase_dkl.cli.options import Databases, DataIons, Json, Mobile, Overwrite, Pbc, Select
+from ase_dkl.cli.options import Databases, DataIons, Json, Match, Mobile, Overwrite, Pbc, Select
 from ase_dkl.cli.terminal import bars, in_words, note, warn
 from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs
@@ -54,6 +54,7 @@ def train(
     pbc: Pbc = None,
     ions: DataIons = "auto",
     mobile: Mobile = None,
+    match: Match = "auto",
     test_fraction: Annotated[
         float,
         typer.Option(min=0, max=0.9, help="Rows held out for the report's errors; 0 for no such report."),
@@ -99,6 +100,7 @@ def train(
         stress=config.stress != "ignore",
         ions=ions,
         mobile=mobile,
+        match=match,
         progress=bars(),
     )
     _describe(dataset, databases)

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import numpy as np
-from ase import Atoms
 from ase.data import covalent_radii
 from numpy.typing import NDArray
 from scipy.sparse import coo_array
@@ -21,8 +20,6 @@ from ase_dkl.crystal.operations import Operations
 
 BOND = 1.25
 """Sums of covalent radii within which two atoms are bonded."""
-STRETCH = 1.4
-"""Factor by which a bond may be longer than in the reference before it is broken."""
 
 _RESIDUE = 0.03
 """Å. What mean distances, and those of relaxed geometries, are off from a symmetric geometry's."""
@@ -392,28 +389,6 @@ def _about_origin(target: Floats, other: Floats, mirrored: bool) -> Floats:
     if (np.linalg.det(u @ vt) < 0) != mirrored:
         u[:, -1] *= -1
     return np.asarray(u @ vt)
-
-
-def broken_bond(atoms: Atoms, positions: Floats, bonds: Integers, lengths: Floats) -> str | None:
-    """The bond that is most stretched, in words, where it is broken.
-
-    Args:
-        atoms: of which the words are.
-        positions: shape (n, 3), Å.
-        bonds: pairs of atoms, shape (b, 2).
-        lengths: in the reference, shape (b,), Å.
-    """
-    if not len(bonds):
-        return None
-    now = np.linalg.norm(positions[bonds[:, 0]] - positions[bonds[:, 1]], axis=1)
-    worst = int((now / lengths).argmax())
-    if now[worst] <= STRETCH * lengths[worst]:
-        return None
-    first, second = (f"{each} ({atoms.symbols[each]})" for each in bonds[worst].tolist())
-    return (
-        f"the bond between atoms {first} and {second}, {lengths[worst]:.2f} Å long in the reference, is "
-        f"{now[worst]:.2f} Å long"
-    )
 
 
 def still(positions: Floats, tolerance: float) -> NDArray[np.bool_]:

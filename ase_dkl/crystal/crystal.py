@@ -84,6 +84,8 @@ class Crystal(Shown):
             `map` takes the one that is nearest to them.
         mobile: which ions are free to be off their sites, shape (n,); none where ions are clamped or relaxed.
         symmetric: of free ions, whether energies are the same after symmetry operations other than the identity.
+        by_order: whether in structures with this order of atoms each is the one that it is here, as far as no bond is
+            broken, however far it is off its site and whatever the lattice is.
     """
 
     cell: Floats
@@ -98,6 +100,7 @@ class Crystal(Shown):
     known: Floats = field(default_factory=lambda: np.empty((0, 3, 3)), repr=False)
     mobile: NDArray[np.bool_] = field(default_factory=lambda: np.empty(0, dtype=bool), repr=False)
     symmetric: bool = field(default=True, repr=False)
+    by_order: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         if len(self.mobile) != len(self.numbers):
@@ -143,6 +146,7 @@ class Crystal(Shown):
         ions: IonsName = "auto",
         symmetry: bool = True,
         mobile: Ions | None = None,
+        by_order: bool = False,
     ) -> Crystal:
         """Find the crystal whose strained copies the structures are, though every one of them may be strained.
 
@@ -155,6 +159,8 @@ class Crystal(Shown):
             symmetry: whether energies are the same at symmetry images; False keeps the identity alone.
             mobile: which of free ions may be off their sites, by indices of the reference cell (the first structure's
                 order of atoms), or symbols; by default those that are so in the structures.
+            by_order: whether atoms are the same that have the same place in the order, however they move: for flexible
+                frameworks. Of relaxed and free ions; the reference is then the structure of median size.
 
         Raises:
             BadReference: no structures, nothing periodic where ions are not free, or flat cells.
@@ -170,7 +176,7 @@ class Crystal(Shown):
             _refuse_unusable(atoms, finite)
         if finite:
             return cls._finite(members, symmetry, _named(mobile, members[0], "free"))
-        mean = mean_crystal([Motif.from_atoms(atoms) for atoms in members])
+        mean = mean_crystal([Motif.from_atoms(atoms) for atoms in members], by_order=by_order)
         if ions == "auto" and mobile is not None:
             ions = "free"
         if ions == "auto":
@@ -181,13 +187,13 @@ class Crystal(Shown):
         else:
             # Four standard errors: where the mean sites are further from symmetric, the branch that the ions follow
             # has not that symmetry, and calling images equal that are not would be wrong.
-            error = 4 * mean.typical_displacement / math.sqrt(len(mean.members))
+            error = 0.0 if by_order else 4 * mean.typical_displacement / math.sqrt(len(mean.members))
             found = find_symmetry(mean.motif, mean.metrics, max(_RELAXED_TOLERANCE, error))
             allowed = min(max(0.1, 2 * mean.largest_displacement), LOOSEST * found.motif.closest)
         if ions == "free":
             allowed = LOOSEST * found.motif.closest
         setting = [members[i] for i in mean.members]
-        own = cls._of(found, setting, ions, allowed, symmetry)
+        own = replace(cls._of(found, setting, ions, allowed, symmetry), by_order=by_order and ions != "clamped")
         moving = _named(mobile, setting[0], ions)
         if ions == "free" and moving is None and len(setting) > 1:
             moving = _with_translations(own, ~still(mean.motif, mean.sites, CLAMPED_TOLERANCE))
@@ -203,7 +209,7 @@ class Crystal(Shown):
             if decorated.distances(held - held.mean(axis=0)).max() < CLAMPED_TOLERANCE / 2:
                 break
         found = replace(found, motif=replace(found.motif, numbers=mean.motif.numbers))
-        return cls._of(found, setting, ions, allowed, symmetry, moving)
+        return replace(cls._of(found, setting, ions, allowed, symmetry, moving), by_order=by_order)
 
     @classmethod
     def _of(
@@ -335,6 +341,9 @@ class Crystal(Shown):
                 np.concatenate([placed.cell, placed.positions]),
                 placed.sites,
             )
+        if self.by_order and np.array_equal(atoms.numbers, self.numbers):
+            placed = self._places.of(atoms)
+            return Mapped(placed.cell, 1.0, placed.displacement, placed.cell)
         displacement = self._setting.displacement(atoms)
         if displacement is not None:
             cell, multiplicity = atoms.cell.array.copy(), 1.0
@@ -412,6 +421,7 @@ class Crystal(Shown):
     def to_dict(self) -> dict[str, Any]:
         """Everything that `from_dict` needs, for JSON; the known lattices are not the crystal's own."""
         left_out = {"known"} if self.ions == "free" else {"known", "mobile", "symmetric"}
+        left_out |= set() if self.by_order else {"by_order"}
         return {name: value for name, value in super().to_dict().items() if name not in left_out}
 
     @classmethod
@@ -461,7 +471,8 @@ class Crystal(Shown):
     @cached_property
     def _places(self) -> Places:
         motif = Motif.from_atoms(self.atoms())
-        return Places(motif, self.pbc, self.mobile, self.tolerance, self._description)
+        mobile = self.mobile if self.ions == "free" else np.ones_like(self.mobile)
+        return Places(motif, self.pbc, mobile, self.tolerance, self._description, self.by_order)
 
     @cached_property
     def _pattern(self) -> Pattern:

@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 from ase import Atoms
+from ase.neighborlist import natural_cutoffs, neighbor_list
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats, Integers
@@ -23,11 +24,15 @@ Ions: TypeAlias = str | int | Sequence[str | int]
 """Names of ions: indices, ranges and symbols, in a sequence or with commas between them."""
 IonsName: TypeAlias = Literal["auto", "clamped", "relaxed", "free"]
 """What ions do; auto finds it in the data."""
+MatchName: TypeAlias = Literal["auto", "order", "sites"]
+"""How it is told which atom is which: by their order, checked by bonds, or by where they are."""
 
 REPEATED = 1e-3
 """Å. Displacements of a supercell that repeat, and so are those of one cell, do so to this."""
 _BETTER = 0.8
 """By how much ions are nearer to their sites in another order or basis that is preferred to a structure's own."""
+STRETCH = 1.4
+"""Factor by which a bond may be longer or shorter than in the reference."""
 _MOST_CELLS = 64
 """Reference cells in the largest supercell that is taken apart."""
 
@@ -59,6 +64,51 @@ class Placed:
         return float(np.sqrt((self.distances**2).mean()))
 
 
+@dataclass(frozen=True, eq=False)
+class Bonds:
+    """Bonds of a reference, by which atoms that have changed places are told.
+
+    Attributes:
+        symbols: of the atoms.
+        atoms: pairs of them, shape (b, 2).
+        steps: lattice vectors from the first atom's cell to the second one's, shape (b, d).
+        lengths: shape (b,), Å.
+    """
+
+    symbols: tuple[str, ...]
+    atoms: Integers
+    steps: Integers
+    lengths: Floats
+
+    @classmethod
+    def of(cls, atoms: Atoms) -> Bonds:
+        """Bonds of atoms, of which the first d vectors of the cell are periodic."""
+        i, j, steps, lengths = neighbor_list("ijSd", atoms, natural_cutoffs(atoms, mult=cluster.BOND))
+        once = i <= j
+        pairs = np.stack([i, j], axis=1)[once].astype(np.int64)
+        return cls(tuple(atoms.symbols), pairs, steps[once][:, : int(atoms.pbc.sum())], lengths[once])
+
+    def broken(self, positions: Floats, lattice: Floats) -> str | None:
+        """The bond that is most stretched, or pressed, in words, where it is no bond any more.
+
+        Args:
+            positions: each near its site, shape (n, 3), Å.
+            lattice: periodic vectors, shape (d, 3), Å.
+        """
+        if not len(self.atoms):
+            return None
+        vectors = positions[self.atoms[:, 1]] + self.steps @ lattice - positions[self.atoms[:, 0]]
+        now = np.linalg.norm(vectors, axis=1)
+        worst = int(np.abs(np.log(np.maximum(now, 1e-3) / self.lengths)).argmax())
+        if 1 / STRETCH < now[worst] / self.lengths[worst] < STRETCH:
+            return None
+        first, second = (f"{each} ({self.symbols[each]})" for each in self.atoms[worst].tolist())
+        return (
+            f"the bond between atoms {first} and {second}, {self.lengths[worst]:.2f} Å long in the reference, is "
+            f"{now[worst]:.2f} Å long"
+        )
+
+
 class Places:
     """Where the ions of a reference are, and structures laid on it.
 
@@ -68,6 +118,8 @@ class Places:
         mobile: which ions may be off their places, shape (n,).
         tolerance: how far, Å.
         description: the reference in words.
+        by_order: whether the order of atoms says which is which, as far as no bond is broken, however far they are off
+            their sites and whatever the lattice is; so it is with molecules.
     """
 
     def __init__(
@@ -77,6 +129,7 @@ class Places:
         mobile: NDArray[np.bool_],
         tolerance: float,
         description: str,
+        by_order: bool,
     ) -> None:
         self._motif, self._pbc, self._mobile = motif, pbc, mobile
         self._tolerance, self._description = tolerance, description
@@ -87,9 +140,8 @@ class Places:
         self._inverse = np.linalg.inv(frame)
         self._handed = np.sign(np.linalg.det(frame))
         self._reference = motif.sites @ frame
-        # Bonds across the cell's faces are not looked at, nor is there need: there sites tell.
-        self._bonds = cluster.bonds_of(motif.numbers, self._reference) if self._d == 0 else np.empty((0, 2), dtype=int)
-        self._lengths = np.linalg.norm(self._reference[self._bonds[:, 0]] - self._reference[self._bonds[:, 1]], axis=1)
+        self._by_order = by_order or self._d == 0
+        self._bonds = Bonds.of(Atoms(motif.numbers, self._reference, cell=frame, pbc=np.arange(3) < self._d))
 
     def of(self, atoms: Atoms) -> Placed:
         """Lay a structure on the reference: by the order of its atoms, or else in any order and basis.
@@ -101,7 +153,7 @@ class Places:
         self._refuse_other_kind(atoms)
         same = np.array_equal(atoms.numbers, self._motif.numbers) and self._same_moments(atoms)
         own = self._in_order(atoms) if same else None
-        if own is None or (own.displacement > self._tolerance and (self._d or self._broken(own))):
+        if own is None or (own.displacement > self._tolerance and (not self._by_order or self._broken(own))):
             found = self._as_molecule(atoms) if self._d == 0 else self._searched(atoms)
             # By shifting all a little the one that is far can be nearer to some site: that is no better order.
             if own is None or (found is not None and found.typical < _BETTER * own.typical):
@@ -143,7 +195,7 @@ class Places:
 
     def _refuse_displaced(self, placed: Placed) -> None:
         if placed.displacement > self._tolerance:
-            if self._d:
+            if not self._by_order:
                 raise DisplacedIons(
                     f"An atom is {placed.displacement:.2g} Å from its site. This model of {self._description} has room "
                     f"for {self._tolerance:.2g} Å; beyond, it is not clear which atom is where, as when atoms change "
@@ -152,8 +204,8 @@ class Places:
                 )
             if broken := self._broken(placed):
                 raise DisplacedIons(
-                    f"This model is of {self._description}; in the structure {broken}: the molecule is broken, or its "
-                    "atoms have changed places.",
+                    f"This model is of {self._description}; in the structure {broken}: it is broken, or its atoms have "
+                    "changed places.",
                     placed.displacement,
                 )
         off = placed.distances[self._held]
@@ -166,7 +218,7 @@ class Places:
             )
 
     def _broken(self, placed: Placed) -> str | None:
-        return cluster.broken_bond(self._atoms(), placed.positions, self._bonds, self._lengths)
+        return self._bonds.broken(placed.positions, placed.cell[self._pbc])
 
     def _atoms(self) -> Atoms:
         return Atoms(self._motif.numbers, self._reference)
@@ -210,7 +262,8 @@ class Places:
             return None
         if self._d == 3 and np.linalg.det(cell) < 0:
             return None
-        if self._d >= 2 and distortion(lattice @ lattice.T, motif.metric) > SURE_DISTORTION:
+        limit = np.inf if self._by_order else SURE_DISTORTION
+        if self._d >= 2 and distortion(lattice @ lattice.T, motif.metric) > limit:
             return None
         if self._d:
             frame = np.vstack([lattice, normals(lattice)])

@@ -33,12 +33,18 @@ class MeanCrystal:
     largest_displacement: float
 
 
-def mean_crystal(motifs: Sequence[Motif]) -> MeanCrystal:
-    """Find the most common setting and average the structures in it."""
+def mean_crystal(motifs: Sequence[Motif], *, by_order: bool = False) -> MeanCrystal:
+    """Find the most common setting and average the structures in it.
+
+    Args:
+        motifs: at least one.
+        by_order: whether sites are the same that have the same place in the order, however far from each other; what
+            stands for all is then the structure of median size.
+    """
     aligned: dict[int, Floats] = {}
     rest = list(range(len(motifs)))
     while len(rest) > len(aligned):
-        setting = {i: sites for i in rest if (sites := _aligned(motifs[rest[0]], motifs[i])) is not None}
+        setting = {i: sites for i in rest if (sites := _aligned(motifs[rest[0]], motifs[i], by_order)) is not None}
         rest = [i for i in rest if i not in setting]
         aligned = max(aligned, setting, key=len)
     members = tuple(aligned)
@@ -46,18 +52,24 @@ def mean_crystal(motifs: Sequence[Motif]) -> MeanCrystal:
     metrics = lattices @ lattices.swapaxes(1, 2)
     every = np.array(list(aligned.values()))
     sites = every.mean(axis=0)
-    motif = with_metric(replace(motifs[members[0]], lattice=_oriented(lattices), sites=sites), _mean_metric(metrics))
+    if by_order:
+        median = int(np.argsort(np.linalg.det(metrics))[len(metrics) // 2])
+        sites = every[median]
+        motif = replace(motifs[members[0]], lattice=lattices[median], sites=sites)
+    else:
+        motif = replace(motifs[members[0]], lattice=_oriented(lattices), sites=sites)
+        motif = with_metric(motif, _mean_metric(metrics))
     distances = motif.distances(every - sites)
     typical = np.sqrt((distances**2).mean(axis=0)).max()
     return MeanCrystal(motif, metrics, members, every, float(typical), float(distances.max()))
 
 
-def _aligned(base: Motif, other: Motif) -> Floats | None:
+def _aligned(base: Motif, other: Motif, by_order: bool) -> Floats | None:
     if base.dimension != other.dimension or not np.array_equal(np.sort(base.numbers), np.sort(other.numbers)):
         return None
     loosest = LOOSEST * base.closest
     same = base.in_order(other)
-    if same is not None and same.distances.max() <= loosest / 2:
+    if same is not None and (by_order or same.distances.max() <= loosest / 2):
         return base.laid(same)
     placements = base.placements(other, loosest)
     best = min(placements, key=lambda placement: placement.distances.max(), default=None)

@@ -15,7 +15,7 @@ from ase import Atoms
 from ase.db.row import AtomsRow
 
 from ase_dkl.crystal import BadReference, Crystal
-from ase_dkl.crystal.free import Ions, IonsName
+from ase_dkl.crystal.free import Ions, IonsName, MatchName
 from ase_dkl.crystal.periodicity import periodic_axes
 from ase_dkl.crystal.structures import Structure, as_atoms
 from ase_dkl.dataset.columns import BadRow, Columns
@@ -31,6 +31,7 @@ from ase_dkl.dataset.screening import (
     find_crystal,
     leave_out_unlabelled,
     map_rows,
+    same_atoms,
     vacuum_hint,
 )
 from ase_dkl.dataset.sources import BadDataset, read, rows_in_memory
@@ -94,6 +95,7 @@ class Dataset(Shown):
         stress: bool = True,
         ions: IonsName = "auto",
         mobile: Ions | None = None,
+        match: MatchName = "auto",
         progress: bool = False,
     ) -> Self:
         """Read ASE databases, and any files that ASE reads.
@@ -121,6 +123,9 @@ class Dataset(Shown):
                 free ions, and sets in which most rows are displaced and feel forces.
             mobile: which of free ions are off their sites, by indices of the first row's atoms, ranges "0-7" or
                 symbols; found in the rows when not given. Others must stay where they are.
+            match: how it is told which atom is which: "sites", by where they are, or "order", by their order, which is
+                one in all rows, checked by bonds: for flexible frameworks, whose atoms move far and whose lattices
+                differ much. "auto" takes the order where sites do not do.
             progress: show a progress bar where it takes long.
 
         Raises:
@@ -144,6 +149,7 @@ class Dataset(Shown):
             stress,
             _ions(ions, reference, mobile),
             mobile,
+            match,
             progress,
         )
         return cls._of(found.rows, found.name, asked, provenance, found.notes)
@@ -160,6 +166,7 @@ class Dataset(Shown):
         stress: bool = True,
         ions: IonsName = "auto",
         mobile: Ions | None = None,
+        match: MatchName = "auto",
         progress: bool = False,
     ) -> Self:
         """Take structures whose calculators hold an energy, and a stress where known. For the rest see `read`.
@@ -177,6 +184,7 @@ class Dataset(Shown):
             stress,
             _ions(ions, reference, mobile),
             mobile,
+            match,
             progress,
         )
         return cls._of(rows, "The given structures", asked, provenance, ())
@@ -208,8 +216,9 @@ class Dataset(Shown):
             )
         if not given:
             findings.warnings += vacuum_hint(columns)
+        by_order = asked.match == "order"
         try:
-            crystal = find_crystal(columns.structures, reference, asked.symmetry, ions, asked.mobile)
+            crystal = find_crystal(columns.structures, reference, asked.symmetry, ions, asked.mobile, by_order)
             keep = check_ions(crystal, columns, findings, given=given, may_be_free=ions == "auto" and not given)
             if keep is None:
                 return cls._of(rows, name, replace(asked, ions="free"), provenance, notes)
@@ -217,12 +226,16 @@ class Dataset(Shown):
                 raise BadDataset(name, findings.listed())
             if not keep.all():
                 columns = columns.take(keep)
-                crystal = find_crystal(columns.structures, reference, asked.symmetry, ions, asked.mobile)
+                crystal = find_crystal(columns.structures, reference, asked.symmetry, ions, asked.mobile, by_order)
         except BadReference as error:
             if reference is not None:
                 raise
             raise BadDataset(name, [*findings.listed(), f"No reference crystal is found: {error}"]) from error
+        before = len(findings.problems)
         fits, mapped = map_rows(crystal, columns, findings, progress=asked.progress)
+        failed = len(findings.problems) > before and asked.match == "auto" and reference is None
+        if failed and same_atoms(columns, asked.symmetry, ions):
+            return cls._of(rows, name, replace(asked, match="order"), provenance, notes)
         if not fits.any():
             raise BadDataset(name, findings.listed())
         columns = columns.take(fits)
@@ -374,6 +387,7 @@ class _Asked:
     stress: bool
     ions: IonsName
     mobile: Ions | None
+    match: MatchName
     progress: bool
 
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from ase import Atoms
 
-from ase_dkl.crystal import Crystal, DisplacedIons, Mapped, NotThisCrystal
+from ase_dkl.crystal import BadReference, Crystal, DisplacedIons, Mapped, NotThisCrystal
 from ase_dkl.crystal.free import Ions, IonsName
 from ase_dkl.crystal.lattice import KINDS
 from ase_dkl.crystal.periodicity import VACUUM, vacuum_that_never_varies
@@ -141,12 +141,13 @@ def find_crystal(
     symmetry: bool,
     ions: IonsName = "auto",
     mobile: Ions | None = None,
+    by_order: bool = False,
 ) -> Crystal:
     """Find the crystal that structures are strained copies of, or complete the one that the user named."""
     if isinstance(reference, Crystal):
         return reference
     if reference is None:
-        return Crystal.from_strained(structures, ions=ions, symmetry=symmetry, mobile=mobile)
+        return Crystal.from_strained(structures, ions=ions, symmetry=symmetry, mobile=mobile, by_order=by_order)
     if ions != "auto":
         return Crystal.from_atoms(reference, ions=ions, symmetry=symmetry, mobile=mobile)
     choices = [
@@ -154,6 +155,25 @@ def find_crystal(
         Crystal.from_atoms(reference, ions="relaxed", symmetry=symmetry, mobile=mobile),
     ]
     return max(choices, key=lambda crystal: sum(isinstance(_mapped(crystal, atoms), Mapped) for atoms in structures))
+
+
+def same_atoms(columns: Columns, symmetry: bool, ions: IonsName) -> bool:
+    """Whether all rows have one order of atoms, and one of them has the bonds of all, with however other lattices."""
+    first = columns.structures[0]
+    if (
+        ions == "clamped"
+        or not first.pbc.any()
+        or not all(
+            np.array_equal(atoms.numbers, first.numbers) and (atoms.pbc == first.pbc).all()
+            for atoms in columns.structures
+        )
+    ):
+        return False
+    try:
+        crystal = Crystal.from_strained(columns.structures, ions=ions, symmetry=symmetry, by_order=True)
+    except BadReference:
+        return False
+    return all(isinstance(_mapped(crystal, atoms), Mapped) for atoms in columns.structures)
 
 
 def map_rows(
@@ -173,7 +193,7 @@ def map_rows(
         Which rows are this crystal, shape (n,), and these in terms of it.
     """
     free = crystal.ions == "free"
-    own = [] if free else [atoms for atoms in columns.structures if crystal.is_written_alike(atoms)]
+    own = [] if free or crystal.by_order else [atoms for atoms in columns.structures if crystal.is_written_alike(atoms)]
     if 0 < len(own) < len(columns.structures) and not len(crystal.known):
         crystal = crystal.near(np.array([atoms.cell.array for atoms in own]))
     outcomes = [_mapped(crystal, atoms) for atoms in tracked(columns.structures, "reading", shown=progress)]
