@@ -10,6 +10,7 @@ from ase import Atoms
 from ase.build import add_adsorbate, bulk, fcc111, molecule
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.cluster import Icosahedron
 from commands import Command
 from made import displaced, labelled
@@ -423,6 +424,38 @@ class TestFewerDimensions:
         about = About.of(data)
         assert about.mobile == tuple(range(4, 13))
         assert about.displacement_rms_A == pytest.approx(0.05 * 3**0.5, rel=0.1)
+
+
+class TestMoleculeInABox:
+    """As plane-wave codes have it: periodic, and cut by the faces of the box."""
+
+    def boxed(self) -> tuple[list[Atoms], list[Atoms]]:
+        free = [labelled(atoms, "energy", "forces") for atoms in displaced(molecule("C6H6"), 12, size=0.05)]
+        boxed = []
+        for atoms in free:
+            box = Atoms(atoms.symbols, atoms.positions + np.array([0.2, 19.5, 7.0]), cell=[20, 20, 20], pbc=True)
+            box.wrap()
+            results = {name: atoms.calc.results[name] for name in ("energy", "forces")}
+            box.calc = SinglePointCalculator(box, stress=np.full(6, 1e-6), **results)
+            boxed.append(box)
+        return free, boxed
+
+    @pytest.mark.parametrize("pbc", [None, "FFF"])
+    def test_data(self, pbc: str | None) -> None:
+        free, boxed = self.boxed()
+        wanted, data = Dataset.from_atoms(free), Dataset.from_atoms(boxed, pbc=pbc)
+        assert (data.crystal.space_group, data.crystal.dimension) == ("D6h", 0)
+        np.testing.assert_allclose(data.points, wanted.points, atol=1e-6)
+        np.testing.assert_allclose(data.forces, wanted.forces, atol=1e-9)
+        assert not data.has_stress.any()
+        assert [words for words in data.warnings if "read as a molecule" in words] == list(data.warnings)
+        assert len(data.warnings) == (pbc is None)
+
+    def test_structures(self) -> None:
+        free, boxed = self.boxed()
+        crystal = Crystal.from_strained(free)
+        for one, other in zip(free, boxed, strict=True):
+            np.testing.assert_allclose(crystal.map(other).point, crystal.map(one).point, atol=1e-9)
 
 
 class TestCommands:

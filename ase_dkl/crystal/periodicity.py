@@ -42,8 +42,21 @@ def in_dimension(atoms: Atoms, dimension: int) -> Atoms:
     vacuum = empty_space(atoms) >= VACUUM
     if np.count_nonzero(atoms.pbc & ~vacuum) != dimension:
         return atoms
+    return without_periods(atoms, atoms.pbc & ~vacuum)
+
+
+def without_periods(atoms: Atoms, pbc: NDArray[np.bool_]) -> Atoms:
+    """Atoms that are periodic along the axes `pbc` alone; what the faces of other ones cut through vacuum is whole."""
     flat: Atoms = atoms.copy()
-    flat.pbc = atoms.pbc & ~vacuum
+    for axis in np.flatnonzero(atoms.pbc & ~pbc & (empty_space(atoms) >= VACUUM)):
+        scaled = (atoms.positions @ np.linalg.inv(atoms.cell.array))[:, axis]
+        inside = np.sort(scaled % 1.0)
+        gaps = np.diff(inside, append=inside[0] + 1)
+        # From the atom beyond the widest gap on, once round.
+        start = inside[(int(gaps.argmax()) + 1) % len(inside)]
+        steps = np.rint((scaled - start) % 1.0 + start - scaled)
+        flat.positions += np.outer(steps - steps[0], atoms.cell.array[axis])
+    flat.pbc = pbc
     return flat
 
 

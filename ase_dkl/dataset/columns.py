@@ -13,6 +13,7 @@ from ase.db.row import AtomsRow
 from ase.formula import Formula
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from ase_dkl.crystal.periodicity import without_periods
 from ase_dkl.dataset.sources import pairs_of
 from ase_dkl.errors import Refused
 
@@ -101,9 +102,11 @@ class Columns:
                     numbers=row["numbers"],
                     positions=row.positions,
                     cell=row.cell,
-                    pbc=row.pbc if pbc is None else pbc,
+                    pbc=row.pbc,
                     magmoms=row.get("initial_magmoms"),
                 )
+                if pbc is not None:
+                    atoms = without_periods(atoms, pbc)
                 stress, note = _stress(row.get("stress"))
                 energies.append(_number(row.get("energy")))
                 free_energies.append(_number(row.get("free_energy")))

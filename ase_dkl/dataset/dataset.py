@@ -16,7 +16,7 @@ from ase.db.row import AtomsRow
 
 from ase_dkl.crystal import BadReference, Crystal
 from ase_dkl.crystal.free import Ions, IonsName, MatchName
-from ase_dkl.crystal.periodicity import periodic_axes
+from ase_dkl.crystal.periodicity import VACUUM, periodic_axes, vacuum_that_never_varies
 from ase_dkl.crystal.structures import Structure, as_atoms
 from ase_dkl.dataset.columns import BadRow, Columns
 from ase_dkl.dataset.forces import check_free_labels, forces_on_ions
@@ -200,6 +200,12 @@ class Dataset(Shown):
             every = Columns.of(rows, asked.pbc)
         except BadRow as error:
             raise BadDataset(name, [str(error)]) from error
+        if ions in {"auto", "free"} and reference is None and vacuum_that_never_varies(every.structures).all():
+            told = (
+                f"All rows hold {VACUUM:g} Å of vacuum and more along every axis: read as a molecule, as by --pbc FFF."
+            )
+            asked = replace(asked, ions="free", pbc=np.zeros(3, dtype=bool))
+            return cls._of(rows, name, asked, provenance, [*notes, told])
         if ions == "auto" and (not any(atoms.pbc.any() for atoms in every.structures) or _forces_alone(every)):
             ions = "free"
         columns = leave_out_unlabelled(every, findings, forces=ions == "free")

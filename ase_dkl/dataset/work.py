@@ -107,7 +107,8 @@ class Ways:
         stretches = (u * s[:, None]) @ u.mT
         turns = u @ vt
         displacements = positions @ np.linalg.inv(changes) - crystal.atoms().positions
-        displacements -= displacements.mean(axis=1, keepdims=True)
+        anchors = slice(None) if crystal.mobile.all() else ~crystal.mobile
+        displacements -= displacements[:, anchors].mean(axis=1, keepdims=True)
         pulls = -(forces @ turns.mT) @ stretches
         volume = np.abs(np.linalg.det(cells))
         orders = np.array(list(ORDERS.values()))
