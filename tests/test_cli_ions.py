@@ -30,7 +30,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     known = {name: make() for name, make in MODELS.items()}
     for name in known:
         (tmp_path / name).touch()
-    monkeypatch.setattr("ase_dkl.model.surrogate.Surrogate.load", lambda path: known[Path(path).name])
+    monkeypatch.setattr("ase_dkl.model.loading.load", lambda path: known[Path(path).name])
     monkeypatch.setattr("ase_dkl.model.verdict.warn_of", lambda _: None)
     return tmp_path
 

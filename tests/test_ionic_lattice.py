@@ -172,5 +172,5 @@ def test_silicon_of_tersoff() -> None:
     clamped, relaxed = (
         elastic_constants(each).C_GPa for each in (lattice(model, "clamped"), lattice(model, "relaxed"))
     )
-    # C11, C12, C44 and C44 of clamped ions to the digits of H. Balamane et al., Phys. Rev. B 46, 2250 (1992), Table IV.
+    # C11, C12, C44 and C44 of clamped ions to the digits of H. Balamane et al., Phys. Rev. B 46, 2250 (1992).
     assert [*three(relaxed), clamped[3, 3]] == pytest.approx([142.5, 75.4, 69.0, 118.8], abs=0.06)

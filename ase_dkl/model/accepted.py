@@ -51,8 +51,8 @@ def as_energy(model: Energy) -> LatticeEnergy:
 
 
 def as_either(model: Energy | Ionic) -> LatticeEnergy | IonicEnergy:
-    """What knows the energy of a lattice, or of free ions; raises what `as_surrogate` does."""
-    return model if isinstance(model, IonicEnergy | LatticeEnergy) else as_surrogate(model)
+    """What knows the energy of a lattice, or of free ions; raises what `as_any` does."""
+    return model if isinstance(model, IonicEnergy | LatticeEnergy) else as_any(model)
 
 
 def as_ionic(model: Ionic) -> IonicEnergy:

@@ -257,7 +257,7 @@ class Prior:
         found[:, 0, 1:] = np.einsum("kab,abu->ku", 2 * by_square, lag_second) + np.einsum(
             "kab,abu->ku", by_product, second
         )
-        carried = (cross.reshape(-1, A, A * h) @ along.reshape(A * h, u * q)).reshape(-1, A, u, q)
+        carried = (cross @ along.reshape(A * h, u * q)).reshape(len(cross), A, u, q)
         found[:, 1:, 1:] = np.einsum("atq,kauq->ktu", tangents, carried, optimize=True)
         found[:, 1:, 1:] += ((4 * by_square2[:, :, None] * lag_first) @ lag_second).sum(axis=1)
         found[:, 1:, 1:] += ((by_product2[:, :, None] * first) @ second).sum(axis=1)
