@@ -156,3 +156,23 @@ def test_forces_of_a_structure_of_another_size() -> None:
 
     with pytest.raises(BadDataset, match=r"Row 2 holds .*5 forces, .* on 8 atoms"):
         Dataset.from_atoms(spoilt(CRYSTAL, change), ions="free")
+
+
+def test_one_energy_of_something_else() -> None:
+    def change(i: int, results: dict[str, Any]) -> None:
+        if i == 11:
+            results["energy"] += 3.0
+
+    with pytest.raises(BadDataset, match=r"differ from what forces on near rows say, by .* 1 row: 11\.") as error:
+        Dataset.from_atoms(spoilt(CLUSTER, change))
+    assert "To keep 29 of the 30 rows: --select 'id!=11'" in str(error.value)
+
+
+def test_one_structure_twice() -> None:
+    assert any(
+        "The structure of an earlier row: 1 row: 30" in words
+        for words in Dataset.from_atoms([*CLUSTER, CLUSTER[4]]).warnings
+    )
+    other = spoilt([CLUSTER[4]], times(energy=1.2))
+    with pytest.raises(BadDataset, match=r"Rows 4 and 30 are one structure, and their energies differ by \d"):
+        Dataset.from_atoms([*CLUSTER, *other])

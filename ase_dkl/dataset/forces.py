@@ -8,9 +8,10 @@ import numpy as np
 
 from ase_dkl.crystal import Crystal, Mapped
 from ase_dkl.dataset.columns import Columns
+from ase_dkl.dataset.consistency import CONFLICT, SAME_ENERGY
 from ase_dkl.dataset.mixtures import Findings, counted, rows_in_words
 from ase_dkl.dataset.units import FAR, far_apart
-from ase_dkl.dataset.work import Ways, contradiction, pulled_back
+from ase_dkl.dataset.work import Ways, contradiction, outliers, pulled_back, same_structures
 
 REMEDY = (
     "Give energies in eV, forces in eV/Å in the order and frame of the positions (forces are minus the gradient), and "
@@ -107,6 +108,34 @@ def check_free_labels(
     both = chosen[has_energy[chosen]]
     if problem is None and len(both) > 2:
         ways = Ways.between(crystal, cells[both], positions[both], energies[both], forces[both], columns.stresses[both])
-        problem = contradiction(ways, crystal, columns.structures[0])
+        problem = _repeated(ways, columns.ids[both], energies, len(crystal.numbers), findings)
+        problem = problem or contradiction(ways, crystal, columns.structures[0])
+        if problem is None:
+            rows, off = outliers(ways)
+            if len(rows):
+                findings.refuse(
+                    f"Energies that differ from what forces on near rows say, by up to {off:.2g} eV: "
+                    f"{rows_in_words(columns.ids[both[rows]])}. Other settings, unconverged runs and labels of other "
+                    "rows do this.",
+                    columns,
+                    ~np.isin(np.arange(len(columns.ids)), both[rows]),
+                )
     if problem:
         findings.problems.append(f"{problem} {REMEDY}")
+
+
+def _repeated(ways: Ways, ids: np.ndarray, energies: np.ndarray, atoms: int, findings: Findings) -> str | None:
+    """Compare the energies of rows that are one structure."""
+    pairs, apart = same_structures(ways)
+    if not len(pairs):
+        return None
+    worst = int(apart.argmax())
+    first, second = ids[pairs[worst]]
+    if apart[worst] > max(SAME_ENERGY * atoms, CONFLICT * float(np.nanstd(energies))):
+        return f"Rows {first} and {second} are one structure, and their energies differ by {apart[worst]:.3g} eV."
+    later = np.unique(pairs.max(axis=1))
+    findings.warnings.append(
+        f"The structure of an earlier row: {rows_in_words(ids[later])}. A test on such a row flatters when the earlier "
+        "one is in the training."
+    )
+    return None

@@ -49,6 +49,10 @@ FIT = 0.25
 """Part of the second order by which right labels are off at most."""
 ROUGH = 0.35
 """The same of labels that are no derivatives, at least; of the median."""
+FAR_OFF = 10.0
+"""Times the median of what energies are off by that is no matter of the third order."""
+SAME = 1e-4
+"""Å, and of strain: what differs less is one structure."""
 FACTOR = 1.8
 """Factors up to this and down to its inverse are no matter of units."""
 CLEAR = 8.0
@@ -195,18 +199,14 @@ def contradiction(ways: Ways, crystal: Crystal, atoms: Atoms) -> str | None:
         crystal: the reference.
         atoms: a typical structure.
     """
-    strained = np.abs(ways.stretches).max(axis=(1, 2), initial=0) > LEAST_STRAIN
-    known = np.isfinite(ways.by_stresses) | ~strained
+    known, strained = _known(ways)
     rows = len(np.unique(ways.rows[known]))
     if known.sum() < FEWEST + 1 or rows < FEWEST + 2:
         return None
     stressed = bool((strained & known).any())
     energies, forces = ways.energies[known], ways.by_forces[known]
     stresses = np.where(strained, ways.by_stresses, 0.0)[known]
-    virials = np.where(strained[:, None, None], ways.virials[:, 0], 0.0)[known]
-    second = np.abs((ways.pulls * ways.displacements).sum(axis=(1, 2)))[known] / 2
-    second += np.abs((virials * ways.stretches[known]).sum(axis=(1, 2))) / 2
-    second = np.hypot(second, SMALL * np.sqrt((second**2).mean()))
+    second = _second_order(ways, strained)[known]
     if stressed and (problem := _stresses_alone(ways, crystal, strained & known)):
         return problem
     factor, error, gain, off = _of_forces(energies / second, forces / second, stresses / second, rows)
@@ -225,6 +225,48 @@ def contradiction(ways: Ways, crystal: Crystal, atoms: Atoms) -> str | None:
             "Labels of other rows, of another method, in another frame or order of atoms do this."
         )
     return None
+
+
+def outliers(ways: Ways) -> tuple[Integers, float]:
+    """Rows whose energies are far from what forces say on every way to near rows, and by how much at most, eV.
+
+    Args:
+        ways: of rows with forces and energies, which do not contradict each other altogether.
+    """
+    known, strained = _known(ways)
+    if known.sum() < FEWEST_FOR_IONS:
+        return np.empty(0, dtype=np.int64), 0.0
+    stresses = np.where(strained, ways.by_stresses, 0.0)[known]
+    off = np.abs(ways.by_forces[known] + stresses - ways.energies[known])
+    parts = off / _second_order(ways, strained)[known]
+    limit = max(ROUGH, FAR_OFF * float(np.median(parts)))
+    rows = ways.rows[known]
+    count = np.bincount(rows.ravel())
+    bad = np.bincount(rows[parts > limit].ravel(), minlength=len(count))
+    # What leads to a bad row is bad as well: of a way's two ends it is the one that is bad on all its own.
+    found = np.flatnonzero((count >= NEIGHBOURS) & (bad == count))
+    touched = np.isin(rows, found).any(axis=1)
+    return found, float(off[touched].max(initial=0.0))
+
+
+def same_structures(ways: Ways) -> tuple[Integers, Floats]:
+    """Pairs of rows that are one structure, shape (s, 2), and by how much their energies differ, eV, shape (s,)."""
+    apart = np.abs(ways.displacements).max(axis=(1, 2), initial=0) + np.abs(ways.stretches).max(axis=(1, 2), initial=0)
+    same = (apart < SAME) & np.isfinite(ways.energies)
+    return ways.rows[same], np.abs(ways.energies[same])
+
+
+def _known(ways: Ways) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """On which ways it is known what stresses do, and on which they do something."""
+    strained = np.abs(ways.stretches).max(axis=(1, 2), initial=0) > LEAST_STRAIN
+    return np.isfinite(ways.by_stresses) | ~strained, strained
+
+
+def _second_order(ways: Ways, strained: NDArray[np.bool_]) -> Floats:
+    virials = np.where(strained[:, None, None], np.nan_to_num(ways.virials[:, 0]), 0.0)
+    second = np.abs((ways.pulls * ways.displacements).sum(axis=(1, 2))) / 2
+    second += np.abs((virials * ways.stretches).sum(axis=(1, 2))) / 2
+    return np.asarray(np.hypot(second, SMALL * np.sqrt((second**2).mean())))
 
 
 def _of_forces(energies: Floats, forces: Floats, stresses: Floats, rows: int) -> tuple[float, float, float, float]:
