@@ -5,9 +5,11 @@ structure that it was at; the next one on the same database goes on from there. 
 
 Sets of rows, key `set`, each in the order of its `index`:
 
-* `relaxation`: the reference, ions and cell relaxed from how it was built.
-* `closing`, `opening`: ions and the cell's shape relaxed at one volume after the other, each started from the last
-  ones. `closing` goes from the reference down, `opening` up. Key `ions` is `relaxed`.
+* `relaxation`: the reference, ions and the cell's shape relaxed at the volume that it was built with: it is open, and
+  not everywhere does that last without being held.
+* `closing`, `opening`, `reopening`: ions and the cell's shape relaxed at one volume after the other, each started from
+  the last ones. `closing` goes from the reference down, `opening` up, `reopening` back from where `closing` ended:
+  where it differs from `closing` there are two branches. Key `ions` is `relaxed`.
 * `rattled`: about the reference, ions displaced as classical ones at 300 K in a network of springs, and the cell
   strained a little. Scrambled Sobol points: the first n rows are a design for every n. Key `ions` is `free`.
 """
@@ -17,7 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -31,6 +33,7 @@ from ase.filters import FrechetCellFilter
 from ase.neighborlist import natural_cutoffs, neighbor_list
 from ase.optimize import BFGS
 from ase.units import kB
+from scipy.linalg import polar
 from scipy.stats import norm, qmc
 
 from ase_dkl.crystal.lattice import strained
@@ -39,7 +42,7 @@ SEED = 0
 TEMPERATURE_K = 300.0
 STRAIN, SHEAR = 0.015, 0.02
 """Largest normal strain, and engineering shear, of `rattled`."""
-AT_REST = 0.03
+AT_REST = 0.01
 """Largest force where ions are relaxed, eV/Å, and V times the stress that is left in the shape, over `CELL_FACTOR`."""
 CELL_FACTOR = 10.0
 SPRINGS = {1: 40.0, 2: 12.0, 3: 4.0}
@@ -77,12 +80,12 @@ def frameworks() -> dict[str, Framework]:
         return tuple(round(1 + (end - 1) * (i + 1) / count, 4) for i in range(count))
 
     return {
-        "mil53": Framework("MIL-53(Al), a wine rack", mil53(), (0, 1, -1.6, 0, 0, 0), to(0.56, 0.02), to(1.06, 0.02)),
+        "mil53": Framework("MIL-53(Al), a wine rack", mil53(), (0, 1, -1.6, 0, 0, 0), to(0.66, 0.02), to(1.06, 0.02)),
         "dmof": Framework(
-            "Zn₂(bpdc)₂(dabco), pillared paddlewheels", dmof(), (0, 0, 0, 0, 0, 1), to(0.56, 0.04), to(1.04, 0.02)
+            "Zn₂(bpdc)₂(dabco), pillared paddlewheels", dmof(), (0, 0, 0, 0, 0, 1), to(0.56, 0.02), to(1.06, 0.02)
         ),
         "paf": Framework(
-            "PAF-1, carbon nodes in a diamond net", paf(), (1, -1, -1, 0, 0, 0), to(0.7, 0.03), to(1.06, 0.03)
+            "PAF-1, carbon nodes in a diamond net", paf(), (1, -1, -1, 0, 0, 0), to(0.7, 0.02), to(1.06, 0.02)
         ),
     }
 
@@ -146,8 +149,7 @@ def dmof() -> Atoms:
             hydrogens = [carbon + 0.63 * out + end * 0.28 * z + other * 0.88 * side for other in (1, -1)]
             atoms += Atoms("CH2", positions=[carbon, *hydrogens])
     # At right angles it would not know which way to close.
-    atoms.set_cell(strained(atoms.cell.array, np.array([0, 0, 0, 0, 0, 0.06])), scale_atoms=True)
-    return atoms
+    return deformed(atoms, np.array([0, 0, 0, 0, 0, 0.06]))
 
 
 def paf() -> Atoms:
@@ -189,50 +191,73 @@ def springs(atoms: Atoms) -> Floats:
     return np.asarray(hessian.reshape(3 * size, -1) + GROUND * np.eye(3 * size))
 
 
-def relaxed(
-    atoms: Atoms, calculator: Calculator, label: Labeller, same_volume: bool, steps: int = 400
-) -> tuple[Atoms, int]:
-    """Relax ions and cell, or its shape alone. Springs tell the optimizer what is stiff.
+class Relaxation:
+    """Relaxes one structure after the other, and keeps what it learns of their stiffness.
 
-    Returns:
-        The structure with its labels, and how many steps it took.
+    Cells are not turned against the one given: no energy tells the optimizer how they lie.
     """
-    atoms = atoms.copy()
-    atoms.calc = calculator
-    both = FrechetCellFilter(atoms, exp_cell_factor=CELL_FACTOR, constant_volume=same_volume)
-    optimizer = BFGS(both, logfile=None, maxstep=0.1)  # type: ignore[arg-type]
-    size = 3 * len(atoms)
-    # 0.3 eV/Å³ is 50 GPa.
-    optimizer.H0 = atoms.get_volume() * 0.3 / CELL_FACTOR**2 * np.eye(size + 9)
-    optimizer.H0[:size, :size] = springs(atoms)
-    optimizer.run(fmax=AT_REST, steps=steps)
-    return label(atoms), int(optimizer.get_number_of_steps())
+
+    def __init__(self, calculator: Calculator, label: Labeller, cell: Floats) -> None:
+        self._calculator, self._label, self._cell = calculator, label, cell
+        self._hessian: Floats | None = None
+
+    def __call__(self, atoms: Atoms, steps: int = 500) -> tuple[Atoms, dict[str, Any]]:
+        """Relax ions and the cell's shape, at its volume.
+
+        Returns:
+            The structure with its labels; how many steps it took, and the largest force that is left, eV/Å.
+        """
+        atoms = atoms.copy()
+        atoms.calc = self._calculator
+        both = FrechetCellFilter(atoms, exp_cell_factor=CELL_FACTOR, constant_volume=True)
+        optimizer = BFGS(both, logfile=None, maxstep=0.1)  # type: ignore[arg-type]
+        if self._hessian is None:
+            size = 3 * len(atoms)
+            # 0.3 eV/Å³ is 50 GPa.
+            self._hessian = atoms.get_volume() * 0.3 / CELL_FACTOR**2 * np.eye(size + 9)
+            self._hessian[:size, :size] = springs(atoms)
+        optimizer.H0 = self._hessian
+        if not optimizer.run(fmax=AT_REST, steps=steps):
+            raise SystemExit(f"Not relaxed after {steps} steps. Another run would go on from the last row.")
+        if optimizer.get_number_of_steps():
+            self._hessian = optimizer.H
+        # C = C₀ P U: P strains, U turns.
+        _, strain = polar(np.linalg.solve(self._cell, atoms.cell.array), side="left")
+        atoms.set_cell(self._cell @ strain, scale_atoms=True)
+        labelled = self._label(atoms)
+        force = float(np.linalg.norm(labelled.get_forces(), axis=1).max())
+        return labelled, {"steps": int(optimizer.get_number_of_steps()), "largest_force": round(force, 4)}
 
 
-def path(framework: Framework, rows: Growing, calculator: Calculator, label: Labeller, name: str) -> None:
-    """One volume after the other, from the reference on, each started where the last two point to."""
+def path(rows: Growing, relax: Relaxation, name: str, ratios: Sequence[float], first: Atoms, strain: Floats) -> None:
+    """One volume after the other, each started where the last two point to.
+
+    Args:
+        rows: they go there.
+        relax: how.
+        name: of the set.
+        ratios: volumes over the reference's.
+        first: where the path begins.
+        strain: of the first step, before its volume is set.
+    """
     reference = rows.read("relaxation")[-1]
-    found = rows.read(name)
-    ratios = framework.closing if name == "closing" else framework.opening
-    sign = 1.0 if name == "closing" else -1.0
-    for index, ratio in enumerate(ratios):
-        if index < len(found):
-            continue
-        last = [reference, *found][-2:]
-        if len(last) == 1:
-            start = reference.copy()
-            step = 0.02 * sign * np.array(framework.towards)
-            start.set_cell(strained(start.cell.array, step), scale_atoms=True)
-        else:
-            start = extrapolated(*last)
-        volume = ratio * reference.get_volume()
+    last = [first, *rows.read(name)]
+    for index in range(len(last) - 1, len(ratios)):
+        start = deformed(first, strain) if len(last) == 1 else extrapolated(*last[-2:])
+        volume = ratios[index] * reference.get_volume()
         start.set_cell(start.cell * (volume / start.get_volume()) ** (1 / 3), scale_atoms=True)
-        atoms, steps = relaxed(start, calculator, label, same_volume=True)
-        force = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
-        keys = {"set": name, "index": index, "ions": "relaxed", "volume_ratio": ratio, "steps": steps}
-        print(f"{name} {index + 1}/{len(ratios)}: V/V₀ = {ratio}, {steps} steps, largest force {force:.3f}", flush=True)
-        rows.write(atoms, keys | {"largest_force": force})
-        found.append(atoms)
+        atoms, how = relax(start)
+        keys = {"set": name, "index": index, "ions": "relaxed", "volume_ratio": ratios[index]}
+        print(f"{name} {index + 1}/{len(ratios)}: V/V₀ = {ratios[index]}, {how['steps']} steps", flush=True)
+        rows.write(atoms, keys | how)
+        last.append(atoms)
+
+
+def deformed(atoms: Atoms, strain: Floats) -> Atoms:
+    """Strain a crystal with its ions, shears engineering."""
+    copy: Atoms = atoms.copy()
+    copy.set_cell(strained(atoms.cell.array, strain), scale_atoms=True)
+    return copy
 
 
 def extrapolated(one: Atoms, other: Atoms) -> Atoms:
@@ -251,23 +276,28 @@ def rattled(framework: Framework, reference: Atoms) -> Iterator[Job]:
     widths = (kB * TEMPERATURE_K / values) ** 0.5
     points = qmc.Sobol(6 + size, rng=SEED).random_base2(int(np.ceil(np.log2(framework.rattled))))
     for index, point in enumerate(points[: framework.rattled]):
-        atoms: Atoms = reference.copy()
-        strain = (2 * point[:6] - 1) * np.repeat([STRAIN, SHEAR], 3)
-        atoms.set_cell(strained(atoms.cell.array, strain), scale_atoms=True)
+        atoms = deformed(reference, (2 * point[:6] - 1) * np.repeat([STRAIN, SHEAR], 3))
         steps = (vectors @ (widths * norm.ppf(np.clip(point[6:], 1e-6, 1 - 1e-6)))).reshape(-1, 3)
         atoms.positions += steps - steps.mean(axis=0)
         yield Job({"set": "rattled", "index": index, "ions": "free", "temperature_K": TEMPERATURE_K}, atoms)
 
 
 def run(framework: Framework, rows: Growing, calculator: Calculator, label: Labeller) -> None:
+    """All sets of a framework, those first that others need."""
     if not rows.has(set="relaxation"):
-        atoms, steps = relaxed(framework.built, calculator, label, same_volume=False)
-        force = float(np.linalg.norm(atoms.get_forces(), axis=1).max())
-        print(f"reference: {steps} steps, largest force {force:.3f}, V = {atoms.get_volume():.1f} Å³", flush=True)
-        rows.write(atoms, {"set": "relaxation", "index": 0, "ions": "relaxed", "steps": steps, "largest_force": force})
-    rows.add(rattled(framework, rows.read("relaxation")[-1]))
-    for name in ("closing", "opening"):
-        path(framework, rows, calculator, label, name)
+        atoms, how = Relaxation(calculator, label, framework.built.cell.array)(framework.built)
+        print(f"reference: {how['steps']} steps, V = {atoms.get_volume():.1f} Å³", flush=True)
+        rows.write(atoms, {"set": "relaxation", "index": 0, "ions": "relaxed"} | how)
+    reference, step = rows.read("relaxation")[-1], 0.02 * np.array(framework.towards)
+    rows.add(rattled(framework, reference))
+    closing, opening = framework.closing, framework.opening
+
+    def relax() -> Relaxation:
+        return Relaxation(calculator, label, reference.cell.array)
+
+    path(rows, relax(), "closing", closing, reference, step)
+    path(rows, relax(), "opening", opening, reference, -step)
+    path(rows, relax(), "reopening", closing[-2::-1], rows.read("closing")[-1], 0 * step)
 
 
 def labeller(calculator: Calculator) -> Labeller:
@@ -296,7 +326,7 @@ def numbers(rows: Rows) -> dict[str, Any]:
     """What the rows say of themselves."""
     found: dict[str, Any] = {"springs_eV_A2": {**{str(far): k for far, k in SPRINGS.items()}, "ground": GROUND}}
     reference = rows.read("relaxation")[-1]
-    for name in ("closing", "opening", "rattled"):
+    for name in ("closing", "opening", "reopening", "rattled"):
         atoms = rows.read(name)
         if not atoms:
             continue
@@ -311,8 +341,8 @@ def numbers(rows: Rows) -> dict[str, Any]:
             "largest_net_force_meV_A": 1e3 * max(float(np.abs(each.get_forces().sum(axis=0)).max()) for each in atoms),
         }
         if name != "rattled":
-            steps = [np.abs(b.positions - a.positions).max() for a, b in pairwise([reference, *atoms])]
-            found[name]["largest_step_of_a_coordinate_A"] = float(max(steps))
+            steps = [np.abs(b.positions - a.positions).max() for a, b in pairwise(atoms)]
+            found[name]["largest_step_of_a_coordinate_A"] = float(max(steps, default=0.0))
     return found
 
 
