@@ -81,6 +81,14 @@ class TestReference:
         # Bonds of displaced atoms are longer by the variance across them, some 2 σ²/d.
         assert crystal.atoms().get_distance(0, 1) == pytest.approx(molecule("C6H6").get_distance(0, 1), abs=0.02)
 
+    @pytest.mark.parametrize(("name", "group"), [("CO2", "D∞h"), ("C2H2", "D∞h"), ("HCN", "C∞v"), ("NH3", "C3v")])
+    def test_lines_are_straight_though_they_bend_and_pyramids_are_not_flat(self, name: str, group: str) -> None:
+        assert Crystal.from_strained(displaced(molecule(name), 40, size=0.04)).space_group == group
+
+    def test_a_single_atom(self) -> None:
+        with pytest.raises(BadReference, match="single atom"):
+            Crystal.from_atoms(Atoms("Cu"), ions="free")
+
     def test_supercells_stay_as_they_are_and_know_their_translations(self) -> None:
         crystal = Crystal.from_strained(displaced(bulk("Cu").repeat(2), 30))
         assert crystal.ions == "relaxed"

@@ -89,6 +89,12 @@ def mean_molecule(numbers: Integers, positions: Floats) -> Floats:
     if m > 1:
         fitted = _fitted(fitted, mean, weight)
     rigid = scatter <= _FLOPPY
+    # Bending makes ends of a line nearer to each other, as if it were bent at rest.
+    axis = np.linalg.svd(fitted)[2][:1]
+    line = fitted @ axis.T @ axis
+    line = _fitted(line, mean, weight) if m > 1 else line
+    if (np.abs(distances_of(line) - mean) <= error)[rigid].all():
+        fitted = line
     group: list[tuple[int, ...]] = [tuple(range(n))]
     flat = False
     candidates = [tuple(each) for each in like_permutations(numbers, mean, error * np.sqrt(2))]

@@ -35,6 +35,8 @@ def unusable(atoms: Atoms, *, finite: bool = False) -> str | None:
                 "ions='free'). If it is a crystal, name its periodic axes where it is read (--pbc TTT, pbc='TTT') or, "
                 "before the calculation, in atoms.pbc."
             )
+        if len(atoms) == 1:
+            return "is a single atom, which has one energy and no forces."
         if np.abs(atoms.positions).max() > LONGEST:
             return f"has positions beyond {LONGEST:g} Å. Are lengths in Å?"
         return _doubtful(atoms)
