@@ -28,8 +28,11 @@ class Exact:
         atoms.cell, atoms.positions, atoms.calc = point[:3], point[3:], self.calculator
         return atoms
 
+    def means(self, points: Floats) -> Floats:
+        return np.array([self._row(point) for point in np.asarray(points)])
+
     def marginals(self, points: Floats, slopes: bool) -> tuple[Floats, Floats]:
-        rows = np.array([self._row(point) for point in np.asarray(points)])
+        rows = self.means(points)
         return (rows, 0 * rows) if slopes else (rows[:, :1], 0 * rows[:, :1])
 
     def joint(self, points: Floats, slopes: bool, *, spread: bool = True) -> JointPosterior:  # noqa: ARG002

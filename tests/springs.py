@@ -78,6 +78,9 @@ class Springs:
                 found[:, 7:, shell, p - 1] = (ends.T @ pull).reshape(n, -1)
         return found.reshape(*found.shape[:2], -1)
 
+    def means(self, points: Floats) -> Floats:
+        return np.asarray(self.functions(points, True) @ self.coefficients)
+
     def marginals(self, points: Floats, slopes: bool) -> tuple[Floats, Floats]:
         functions = self.functions(points, slopes)
         return functions @ self.coefficients, np.linalg.norm(functions @ self.root, axis=-1)

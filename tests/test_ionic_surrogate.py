@@ -142,6 +142,7 @@ class TestPredictions:
         deviations = np.sqrt(np.diagonal(joint.covariance))
         assert joint.layout.by_point(deviations) == pytest.approx(std, rel=1e-6, abs=1e-9)
         assert np.linalg.eigvalsh(joint.covariance)[0] > -1e-9
+        assert ionic.means(points) == pytest.approx(mean, abs=1e-12)
         energies = ionic.joint(points, False)
         assert energies.mean == pytest.approx(joint.mean[:3])
         assert energies.covariance == pytest.approx(joint.covariance[:3, :3], rel=1e-6)

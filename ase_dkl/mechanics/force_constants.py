@@ -79,7 +79,7 @@ def curvatures(model: IonicEnergy, points: Floats) -> list[Curvature]:
         moved(point[None], displacements(STEP * np.concatenate([way, -way, np.zeros((1, way.shape[1]))])))
         for point, way in zip(points, ways, strict=True)
     ]
-    slopes = model.marginals(np.concatenate(about), True)[0][:, 1:]
+    slopes = model.means(np.concatenate(about))[:, 1:]
     split = np.split(slopes, np.cumsum([len(each) for each in about])[:-1])
     found = zip(points, groups, ways, split, strict=True)
     return [_curvature(crystal, point, group, way, rows) for point, group, way, rows in found]

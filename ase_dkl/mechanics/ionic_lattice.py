@@ -198,7 +198,7 @@ class ClampedIons(IonicLattice):
 
     def derivatives(self, cells: ArrayLike) -> Floats:
         """Expected ∂E/∂ε, eV, shape (n, 6)."""
-        return self.model.marginals(self.points(as_cells(cells)), True)[0][:, 1:7]
+        return self.model.means(self.points(as_cells(cells)))[:, 1:7]
 
 
 class RelaxedIons(IonicLattice):
@@ -271,7 +271,7 @@ class RelaxedIons(IonicLattice):
     def derivatives(self, cells: ArrayLike) -> Floats:
         """Expected ∂E/∂ε, eV, shape (n, 6)."""
         # Forces are gone to some 1e-9 Å times their constants, and what they would add with them.
-        return self.model.marginals(self.points(as_cells(cells)), True)[0][:, 1:7]
+        return self.model.means(self.points(as_cells(cells)))[:, 1:7]
 
     def _expected(self, cell: Floats) -> tuple[Floats, Curvature]:
         """Where ions would be, and second derivatives, if both were in a cell as in the nearest that is known."""

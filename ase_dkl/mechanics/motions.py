@@ -59,7 +59,7 @@ class Functionals:
 
     def mean(self, model: IonicEnergy) -> Floats:
         """Expected values, shape (p,)."""
-        return np.tensordot(self.weights, model.marginals(self.points, True)[0], axes=2)
+        return np.tensordot(self.weights, model.means(self.points), axes=2)
 
     def covariance(self, model: IonicEnergy, *, spread: bool = True) -> Floats:
         """L Σ Lᵀ, shape (p, p), of the joint posterior Σ, which is never held whole where it is large."""

@@ -231,7 +231,7 @@ def _found(model: IonicEnergy, point: Floats, curvature: Curvature, lattice: Equ
     # What breaks the symmetry of the energy is rounding.
     symmetric = SiteGroup.of(model.crystal, point).invariant
     response = symmetric @ response @ symmetric.T
-    slopes = model.marginals(point[None], True)[0][0]
+    slopes = model.means(point[None])[0]
     joint = model.joint(point[None], True)
     covariance = joint.covariance[1:, 1:]
     of_energy = np.concatenate([[1.0], slopes[1:] @ response])

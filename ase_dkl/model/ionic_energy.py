@@ -32,6 +32,9 @@ class IonicEnergy(Protocol):
     def points(self) -> Floats:
         """Points at which the energy is known best, such as training structures, shape (n, 3 + N, 3), Å."""
 
+    def means(self, points: Floats) -> Floats:
+        """Expected energies and slopes, shape (n, 7 + 3 N): the first of `marginals`, which may cost far less alone."""
+
     def marginals(self, points: Floats, slopes: bool) -> tuple[Floats, Floats]:
         """Mean and standard deviation of energies, and of their slopes where wanted, shape (n, 1) or (n, 7 + 3 N)."""
 

@@ -66,6 +66,10 @@ class LocalProcess:
         variance -= ((rows[..., :size] @ self.whitening) ** 2).sum(axis=-1)
         return rows @ self.weights, np.maximum(variance, 0) + ((rows @ self.factor) ** 2).sum(axis=-1)
 
+    def means(self, coordinates: Floats, tangents: Floats) -> Floats:
+        """The first of `marginals`."""
+        return observations(self.prior, self.inducing, coordinates / self.unit, tangents / self.unit) @ self.weights
+
     def joint(self, coordinates: Floats, tangents: Floats) -> tuple[Floats, Floats]:
         """Mean of all values and slopes, structure by structure, shape (n (1 + t),), and their covariance."""
         seen = coordinates / self.unit, tangents / self.unit
