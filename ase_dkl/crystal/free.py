@@ -131,7 +131,7 @@ class Places:
         description: str,
         by_order: bool,
     ) -> None:
-        self._motif, self._pbc, self._mobile = motif, pbc, mobile
+        self._motif, self._pbc = motif, pbc
         self._tolerance, self._description = tolerance, description
         self._d = motif.dimension
         self._held = np.flatnonzero(~mobile)
