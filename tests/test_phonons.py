@@ -16,7 +16,8 @@ from exact import Exact
 from springs import Springs, free
 from test_ionic_lattice import by_directions, saddle
 
-from ase_dkl.mechanics.phonons import BadMasses, phonons
+from ase_dkl.mechanics.motions import SiteGroup
+from ase_dkl.mechanics.phonons import BadMasses, phonons, representatives
 from ase_dkl.mechanics.structure import relaxed_structure
 
 THZ = 1e3 * fs / (2 * np.pi)
@@ -154,3 +155,19 @@ def test_a_turned_crystal_vibrates_the_same() -> None:
     assert other.frequencies_THz == pytest.approx(one.frequencies_THz, rel=1e-4)
     assert len(one.groups) == len(other.groups)
     assert json.loads(json.dumps(one.record(), allow_nan=False))["frequencies_THz"] == one.frequencies_THz.tolist()
+
+
+def test_one_mode_stands_for_those_that_symmetry_makes_of_it() -> None:
+    springs = Springs(free(RUTILE), 2.9, SPRINGS, UNSURE)
+    at = relaxed_structure(springs)
+    symmetry = SiteGroup.of(springs.crystal, at.point)
+    found = phonons(springs, structure=at)
+    vectors = found.eigenvectors.reshape(18, 18)
+    for group in found.groups:
+        assert representatives(symmetry, vectors, group.modes) == [group.modes[0]]
+    # Of one frequency by chance, or by nothing at all.
+    first, second = (group.modes for group in found.groups[:2])
+    assert representatives(symmetry, vectors, (*first, *second)) == [*first, *second]
+    heavy = phonons(springs, structure=at, masses=[47.9, 47.9, 16, 16, 16, 18])
+    assert len(heavy.groups) > len(found.groups)
+    assert (heavy.frequencies_THz_std[3:] > 0).all()

@@ -12,7 +12,7 @@ from ase_dkl.crystal.lattice import VOIGT, VOIGT_NAMES
 from ase_dkl.mechanics.force_constants import Curvature, curvatures
 from ase_dkl.mechanics.ionic_lattice import refuse_without_lattice
 from ase_dkl.mechanics.motions import Functionals, SiteGroup, displacements, moved
-from ase_dkl.mechanics.phonons import Phonons, along_modes, carried, differences, modes_of, phonons
+from ase_dkl.mechanics.phonons import Phonons, along_modes, carried, differences, modes_of, phonons, representatives
 from ase_dkl.mechanics.structure import STEP
 from ase_dkl.model.accepted import Ionic, as_ionic
 from ase_dkl.shown import Shown
@@ -100,24 +100,26 @@ def grueneisen(model: Ionic, *, vibrations: Phonons | None = None) -> Grueneisen
     given = phonons(model) if vibrations is None else vibrations
     at = given.structure
     groups = [list(group.modes) for group in given.groups]
+    symmetry = SiteGroup.of(model.crystal, at.point).keeping(given.masses)
+    symmetric = symmetry.invariant[:6, :6]
+    vectors = given.eigenvectors.reshape(3 * len(given.masses), -1)
     squares, changes = _expected(model, at.point, at.curvature, given.masses, groups)
     mixed = _mixing(model, given)
     drift = _drifts(model, given, groups)
     tensors, std = np.full((2, len(groups), 6), np.nan)
     isotropic, isotropic_std = np.full((2, len(groups)), np.nan)
     isotropic_strain = _isotropic(model.crystal, at.point[:3])
-    symmetric = SiteGroup.of(model.crystal, at.point).invariant[:6, :6]
     for g, modes in enumerate(groups):
         square, change = squares[g], changes[g]
         if not abs(square) > 1e-9 * np.abs(squares).max():
             continue
-        of_square, of_change = _functionals(model, given, modes, mixed)
+        of_square, of_change = _functionals(model, given, representatives(symmetry, vectors, modes), mixed)
         # γ = −t / 2 ω², of which both are uncertain.
         weights = -of_change.weights / (2 * square) + np.multiply.outer(change / (2 * square**2), of_square)
         weights[:, 0, 1:] += drift[g]
         weights = np.tensordot(symmetric.T, weights, axes=1)
         covariance = Functionals(of_change.points, weights).covariance(model)
-        tensors[g] = -symmetric.T @ change / (2 * square)
+        tensors[g] = -change / (2 * square)
         std[g] = np.sqrt(np.maximum(np.diagonal(covariance), 0))
         isotropic[g] = isotropic_strain @ tensors[g]
         isotropic_std[g] = np.sqrt(max(float(isotropic_strain @ covariance @ isotropic_strain), 0.0))
@@ -129,9 +131,13 @@ def _expected(
 ) -> tuple[Floats, Floats]:
     """Mean ω² of groups, shape (m,), and its change with strains after which ions come to rest, shape (m, 6)."""
     values, vectors, _ = modes_of(model.crystal, point, curvature, masses)
-    slopes = along_modes(model, point, curvature, vectors / np.sqrt(masses).repeat(3))
-    changes = slopes[:, :6] + slopes[:, 6:] @ curvature.response
-    return np.array([values[each].mean() for each in groups]), np.array([changes[each].mean(axis=0) for each in groups])
+    symmetry = SiteGroup.of(model.crystal, point).keeping(masses)
+    members = [representatives(symmetry, vectors, modes) for modes in groups]
+    chosen = np.concatenate(members).astype(int)
+    slopes = along_modes(model, point, curvature, vectors[chosen] / np.sqrt(masses).repeat(3))
+    changes = (slopes[:, :6] + slopes[:, 6:] @ curvature.response) @ symmetry.invariant[:6, :6]
+    parts = np.split(changes, np.cumsum([len(each) for each in members])[:-1])
+    return np.array([values[each].mean() for each in groups]), np.array([part.mean(axis=0) for part in parts])
 
 
 def _mixing(model: IonicEnergy, given: Phonons) -> Floats:
@@ -152,7 +158,7 @@ def _mixing(model: IonicEnergy, given: Phonons) -> Floats:
 
 
 def _functionals(model: IonicEnergy, given: Phonons, modes: list[int], mixed: Floats) -> tuple[Floats, Functionals]:
-    """What the mean ω² of a group and its changes with strains are of energies and slopes.
+    """What the mean ω² of modes of one frequency and its changes with strains are of energies and slopes.
 
     Returns:
         Weights of ω², shape (n, 1 + t), at the points of the six changes, and these.

@@ -110,6 +110,11 @@ class SiteGroup:
         index = np.flatnonzero(np.maximum(apart, np.ptp(shifts, axis=1).max(axis=1)) < SAME_PLACE)
         return cls(turns[index], operations.permutations[index], index)
 
+    def keeping(self, values: Floats) -> SiteGroup:
+        """Those that lay ions on ions of the same value, such as a mass, shape (N,)."""
+        kept = np.isclose(values[self.permutations], values).all(axis=1)
+        return SiteGroup(self.rotations[kept], self.permutations[kept], self.places[kept])
+
     @cached_property
     def invariant(self) -> Floats:
         """The projection onto motions that have the symmetry, of strains and displacements, (6 + 3 N, 6 + 3 N)."""

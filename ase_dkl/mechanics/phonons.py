@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 from ase_dkl.arrays import Floats
 from ase_dkl.crystal.lattice import STRAIN_GENERATORS
 from ase_dkl.errors import Refused
-from ase_dkl.mechanics.motions import Functionals, complement, displacements, moved, rigid_motions
+from ase_dkl.mechanics.motions import Functionals, SiteGroup, complement, displacements, moved, rigid_motions
 from ase_dkl.mechanics.structure import RelaxedStructure, relaxed_structure
 from ase_dkl.model.accepted import Ionic, as_ionic
 from ase_dkl.shown import Shown
@@ -28,6 +29,8 @@ STEP = 5e-3
 """Displacement of the ion that moves furthest in differences along a mode, Å."""
 DEGENERATE = 1e-4
 """Frequencies closer than this part of the largest are those of one group."""
+_IRREDUCIBLE = 1e-4
+"""Unevenness, over all images of a mode, below which they are evenly spread over the modes of its frequency."""
 _THZ = 1e3 * fs / (2 * np.pi)
 WAVENUMBERS = 1e12 * 6.62607015e-34 / 1.602176634e-19 / invcm
 """Of a terahertz, cm⁻¹."""
@@ -155,15 +158,18 @@ def phonons(model: Ionic, *, structure: RelaxedStructure | None = None, masses: 
     at = relaxed_structure(model, saddle=True) if structure is None else structure
     values, vectors, whole = modes_of(model.crystal, at.point, at.curvature, given)
     groups = grouped(values, whole)
+    symmetry = SiteGroup.of(model.crystal, at.point)
+    members = [representatives(symmetry, vectors, modes) for modes in groups]
     displaced = vectors / np.sqrt(given).repeat(3)
-    slopes = along_modes(model, at.point, at.curvature, displaced)
+    slopes = np.zeros((len(values), 6 + vectors.shape[1]))
+    chosen = [mode for each in members for mode in each]
+    slopes[chosen] = along_modes(model, at.point, at.curvature, displaced[chosen])
     std = np.zeros(len(values))
     found = []
-    for modes in groups:
-        index = list(modes)
+    for modes, index in zip(groups, members, strict=True):
         variance, splitting = _variances(model, at, displaced[index], slopes[index])
-        mean = float(values[index].mean())
-        std[index] = _std(mean, variance)
+        mean = float(values[list(modes)].mean())
+        std[list(modes)] = _std(mean, variance)
         found.append(ModeGroup(modes, float(_frequency(mean)), _std(mean, variance), _std(mean, splitting)))
     shape = (len(vectors), len(given), 3)
     return Phonons(at, given, _frequency(values), std, vectors.reshape(shape), tuple(found))
@@ -175,6 +181,20 @@ def grouped(values: Floats, whole: NDArray[np.bool_]) -> list[tuple[int, ...]]:
     apart = np.diff(frequencies[own]) > DEGENERATE * np.abs(frequencies).max(initial=0)
     parts = np.split(own, np.flatnonzero(apart) + 1)
     return [tuple(part.tolist()) for part in parts if len(part)]
+
+
+def representatives(symmetry: SiteGroup, vectors: Floats, modes: Sequence[int]) -> list[int]:
+    """Modes that stand for all of one frequency: one where symmetry makes the others of it, else all of them.
+
+    Args:
+        symmetry: of the structure.
+        vectors: of all modes, weighted by the masses' roots, shape (3 N, 3 N).
+        modes: those of one frequency.
+    """
+    images = symmetry.turned(vectors[modes[0]]) @ vectors[list(modes)].T
+    d = len(modes)
+    one = np.abs(images.T @ images / len(images) - np.eye(d) / d).max() < _IRREDUCIBLE
+    return [modes[0]] if one else list(modes)
 
 
 def modes_of(
