@@ -250,7 +250,7 @@ class IonicSurrogate(Stored, Shown):
     def _of_file(cls, header: dict[str, Any], tensors: dict[str, Floats]) -> Self:
         crystal = Crystal.from_dict(header["crystal"])
         space = Pairs.of(crystal)
-        noise, names = header["process"]["noise"], [profile.name for profile in PROFILES]
+        noise, names = header["process"]["noise"], list(PROFILES)
         if header["process"]["profiles"] != names:
             raise ValueError("profiles are not those that there are")
         inducing = tuple(
@@ -282,7 +282,7 @@ class IonicSurrogate(Stored, Shown):
         process = {
             "unit": self.process.unit,
             "noise": dict(self.process.noise),
-            "profiles": [profile.name for profile in PROFILES],
+            "profiles": list(PROFILES),
         }
         crystal, scaling = self.crystal.to_dict(), self.units.to_dict()
         return {"crystal": crystal, "config": asdict(self.config), "scaling": scaling, "process": process}

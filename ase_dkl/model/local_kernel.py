@@ -14,7 +14,7 @@ Burkhardt, Mach. Learn. 68, 35 (2007).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
@@ -24,46 +24,56 @@ import numpy as np
 from ase_dkl.arrays import Floats, Integers
 from ase_dkl.model.pairs import Environment
 
+WIDTHS = (4.0, 2.0, 1.0, 0.5)
+"""Of the Gaussians, each half the one before, in units in which environments of the training are of length 1."""
+_CACHED = 2**17
+"""Numbers in an intermediate: what stays near the caches is computed several times as fast."""
+PROFILES = ("linear", "quadratic", *(f"gaussian {width:g}" for width in WIDTHS))
+"""Their names, in the order of their scales."""
 
-@dataclass(frozen=True)
-class Profile:
-    """A function of x·z, or of |x − z|².
+
+@dataclass(frozen=True, eq=False)
+class Radial:
+    """Weighted sums of the profiles and their derivatives, with respect to x·z and to |x − z|².
 
     Attributes:
-        name: in model files.
-        of_distance: whether it is one of |x − z|².
-        derivatives: its value, slope and curvature there.
+        value: shape (K, ...), as all others.
+        by_product: slope with respect to x·z.
+        by_product2: curvature.
+        by_square: slope with respect to |x − z|².
+        by_square2: curvature.
     """
 
-    name: str
-    of_distance: bool
-    derivatives: Callable[[Floats], tuple[Floats, Floats, Floats]]
+    value: Floats
+    by_product: Floats
+    by_product2: Floats
+    by_square: Floats
+    by_square2: Floats
 
-
-def _linear(s: Floats) -> tuple[Floats, Floats, Floats]:
-    return s, np.ones_like(s), np.zeros_like(s)
-
-
-def _quadratic(s: Floats) -> tuple[Floats, Floats, Floats]:
-    return s**2, 2 * s, np.full_like(s, 2.0)
-
-
-def _gaussian(width: float) -> Callable[[Floats], tuple[Floats, Floats, Floats]]:
-    slope = -0.5 / width**2
-
-    def derivatives(s: Floats) -> tuple[Floats, Floats, Floats]:
-        value = np.exp(slope * s)
-        return value, slope * value, slope**2 * value
-
-    return derivatives
-
-
-PROFILES = (
-    Profile("linear", False, _linear),
-    Profile("quadratic", False, _quadratic),
-    *(Profile(f"gaussian {width:g}", True, _gaussian(width)) for width in (0.5, 1.0, 2.0, 4.0)),
-)
-"""Coordinates are in units in which environments of the training are of length 1."""
+    @classmethod
+    def of(cls, weights: Floats, products: Floats, squares: Floats) -> Self:
+        """From weights of the profiles, shape (K, Q), and x·z and |x − z|², shape (...)."""
+        axes = (..., *[None] * products.ndim)
+        linear, quadratic = weights[:, 0][axes], weights[:, 1][axes]
+        by_product = linear + 2 * quadratic * products
+        by_product2 = np.broadcast_to(2 * quadratic, by_product.shape)
+        value = (linear + quadratic * products) * products
+        by_square, by_square2 = np.zeros((2, *by_product.shape))
+        gaussian = np.exp(squares / (-2 * WIDTHS[0] ** 2))
+        for width, scale in zip(WIDTHS, weights[:, 2:].T, strict=True):
+            if width != WIDTHS[0]:
+                gaussian = gaussian * gaussian
+                gaussian *= gaussian
+            if not scale.any():
+                continue
+            part = scale[axes] * gaussian
+            slope = -0.5 / width**2
+            value += part
+            part *= slope
+            by_square += part
+            part *= slope
+            by_square2 += part
+        return cls(value, by_product, by_product2, by_square, by_square2)
 
 
 @dataclass(frozen=True, eq=False)
@@ -125,28 +135,12 @@ class Prior:
     """Covariances under scales s of the profiles, shape (Q,); or of each profile alone, where there are none."""
 
     def __init__(self, scales: Floats | None = None) -> None:
-        every = range(len(PROFILES))
-        self._used = [k for k in every if scales is None or scales[k] > 0]
-        self._scales = np.ones(len(PROFILES)) if scales is None else scales
-        self.apart = scales is None
+        self._weights = np.eye(len(PROFILES)) if scales is None else scales[None]
 
     @property
     def count(self) -> int:
         """Leading length of all covariances: of the profiles apart, or 1 of their sum."""
-        return len(PROFILES) if self.apart else 1
-
-    def _parts(self, products: Floats, squares: Floats) -> tuple[Floats, Floats, Floats, Floats, Floats]:
-        """Value; slope and curvature with respect to |x − z|², and with respect to x·z, shape (K, ...)."""
-        found = np.zeros((5, self.count, *products.shape))
-        for k in self._used:
-            profile, scale = PROFILES[k], self._scales[k]
-            value, slope, curvature = profile.derivatives(squares if profile.of_distance else products)
-            row = k if self.apart else 0
-            found[0, row] += scale * value
-            kind = 1 if profile.of_distance else 3
-            found[kind, row] += scale * slope
-            found[kind + 1, row] += scale * curvature
-        return found[0], found[1], found[2], found[3], found[4]
+        return len(self._weights)
 
     def rows(self, seen: Floats, inducing: Inducing) -> tuple[Floats, Floats]:
         """Covariances of e(x) and of its gradient with inducing functionals.
@@ -162,7 +156,8 @@ class Prior:
         (m, h, q), n, M = points.shape, len(seen), len(inducing)
         products = (seen @ points.reshape(m * h, q).T).reshape(n, m, h)
         squares = np.maximum((seen**2).sum(axis=1)[:, None, None] + inducing.norms[:, None] - 2 * products, 0)
-        value, by_square, by_square2, by_product, by_product2 = self._parts(products, squares)
+        radial = Radial.of(self._weights, products, squares)
+        by_square, by_product = radial.by_square, radial.by_product
         of = inducing.of
         # d/dx f(|x − z|²) = 2 f' (x − z),  d/dx f(x·z) = f' z
         toward = (by_product - 2 * by_square).transpose(0, 2, 1, 3) / h
@@ -170,14 +165,17 @@ class Prior:
         if inducing.only_values:
             gradients = toward @ points
             gradients += away[..., None] * seen
-            return value.mean(axis=3), gradients
+            return radial.value.mean(axis=3), gradients
+        by_square2, by_product2 = radial.by_square2, radial.by_product2
         along, is_value = inducing.images_along, inducing.is_value
         drift = (seen @ along.reshape(M * h, q).T).reshape(n, M, h)
         own = (inducing.points[of] * inducing.along).sum(axis=1)
         lag = drift - own[:, None]
         # d/dz · v: −2 f' (x − z)·v, and f' x·v
         values = (
-            value[..., of, :] * is_value[:, None] - 2 * by_square[..., of, :] * lag + by_product[..., of, :] * drift
+            radial.value[..., of, :] * is_value[:, None]
+            - 2 * by_square[..., of, :] * lag
+            + by_product[..., of, :] * drift
         )
         slopes_toward = (4 * by_square2[..., of, :] * lag + by_product2[..., of, :] * drift).transpose(0, 2, 1, 3) / h
         slopes_away = -4 * (by_square2[..., of, :] * lag).sum(axis=3).transpose(0, 2, 1) / h
@@ -204,64 +202,82 @@ class Prior:
         """
         images = environment.images
         h = len(images)
-        A, q = seen.shape
-        t = tangents.shape[1]
+        (A, q), t = seen.shape, tangents.shape[1]
         others = seen[:, images].reshape(A * h, q)
-        norms = (seen**2).sum(axis=1)
-        products = seen @ others.T
-        squares = np.maximum(norms[:, None] + np.repeat(norms, h) - 2 * products, 0)
-        value, by_square, by_square2, by_product, by_product2 = self._parts(products, squares)
-        found = np.empty((self.count, 1 + t))
-        found[:, 0] = value.sum(axis=(1, 2)) / h
-        if not t:
-            return found
-        along = tangents.swapaxes(0, 1)
-        other_along = along[:, :, images].reshape(t, A * h, q)
-        first = along @ others.T
-        second = seen @ other_along.mT
-        both = along @ other_along.mT
-        own = (along * seen).sum(axis=2)
-        lag_first, lag_second = own[:, :, None] - first, np.repeat(own, h, axis=1)[:, None] - second
-        cross = by_product - 2 * by_square
-        found[:, 1:] = (
-            np.einsum("kab,tab->kt", cross, both)
-            + 4 * np.einsum("kab,tab->kt", by_square2, lag_first * lag_second)
-            + np.einsum("kab,tab->kt", by_product2, first * second)
-        ) / h
-        return found
+        radial = self._radial(seen, others)
+        found = np.zeros((self.count, 1 + t))
+        found[:, 0] = radial.value.sum(axis=(1, 2))
+        cross = radial.by_product - 2 * radial.by_square
+        weights = np.stack([cross, 4 * radial.by_square2, radial.by_product2]).reshape(3, self.count, A, A, h)
+        for directions, sites in _supports(tangents):
+            some = len(sites)
+            of_some = weights[:, :, sites][:, :, :, sites].reshape(3, self.count, some, some * h)
+            near, images_near = seen[sites], seen[sites][:, images].reshape(some * h, q)
+            own = (tangents[sites] @ near[..., None])[..., 0]
+            size = max(1, _CACHED // (some * some * h))
+            for start in range(0, len(directions), size):
+                chosen = directions[start : start + size]
+                along = np.ascontiguousarray(tangents[np.ix_(sites, chosen)].swapaxes(0, 1))
+                other_along = along[:, :, images].reshape(len(chosen), some * h, q)
+                first, second = along @ images_near.T, near @ other_along.mT
+                terms = np.einsum("kab,tab->kt", of_some[0], along @ other_along.mT)
+                terms += np.einsum("kab,tab->kt", of_some[2], first * second)
+                lag = own[:, chosen].T
+                first -= lag[:, :, None]
+                second -= np.repeat(lag, h, axis=1)[:, None]
+                terms += np.einsum("kab,tab->kt", of_some[1], first * second)
+                found[:, 1 + chosen] = terms
+        return found / h
 
     def between(
         self, environment: Environment, seen: Floats, tangents: Floats, others: Floats, other_tangents: Floats
     ) -> Floats:
-        """Prior covariances of one structure's value and slopes with another's, shape (K, 1 + t, 1 + t')."""
+        """Prior covariances of one structure's value and slopes with another's, shape (K, 1 + t, 1 + u).
+
+        Args:
+            environment: of one orbit.
+            seen: x of the A sites of one structure, shape (A, q).
+            tangents: their derivatives along t directions, shape (A, t, q).
+            others: x of the other's, shape (A, q).
+            other_tangents: shape (A, u, q).
+        """
         images = environment.images
         h = len(images)
-        A, q = seen.shape
-        t, u = tangents.shape[1], other_tangents.shape[1]
+        (A, q), t, u = seen.shape, tangents.shape[1], other_tangents.shape[1]
         points = others[:, images].reshape(A * h, q)
         along = other_tangents[:, :, images].swapaxes(1, 2).reshape(A * h, u, q)
-        products = seen @ points.T
-        norms = (seen**2).sum(axis=1), np.repeat((others**2).sum(axis=1), h)
-        squares = np.maximum(norms[0][:, None] + norms[1] - 2 * products, 0)
-        value, by_square, by_square2, by_product, by_product2 = self._parts(products, squares)
-        first = tangents @ points.T  # (A, t, B)
-        second = np.einsum("aq,buq->abu", seen, along, optimize=True)
-        lag_first = (tangents * seen[:, None]).sum(axis=2)[..., None] - first
-        lag_second = np.repeat((other_tangents * others[:, None]).sum(axis=2), h, axis=0) - second
-        cross = by_product - 2 * by_square
+        radial = self._radial(seen, points)
+        first, second = tangents @ points.T, (along @ seen.T).transpose(2, 0, 1)
+        lag_first = first - (tangents * seen[:, None]).sum(axis=2)[..., None]
+        lag_second = second - np.repeat((other_tangents * others[:, None]).sum(axis=2), h, axis=0)
         found = np.empty((self.count, 1 + t, 1 + u))
-        found[:, 0, 0] = value.sum(axis=(1, 2))
-        found[:, 1:, 0] = np.einsum("kab,atb->kt", 2 * by_square, lag_first) + np.einsum(
-            "kab,atb->kt", by_product, first
-        )
-        found[:, 0, 1:] = np.einsum("kab,abu->ku", 2 * by_square, lag_second) + np.einsum(
-            "kab,abu->ku", by_product, second
-        )
+        found[:, 0, 0] = radial.value.sum(axis=(1, 2))
+        found[:, 1:, 0] = np.einsum("kab,atb->kt", -2 * radial.by_square, lag_first)
+        found[:, 1:, 0] += np.einsum("kab,atb->kt", radial.by_product, first)
+        found[:, 0, 1:] = np.einsum("kab,abu->ku", -2 * radial.by_square, lag_second)
+        found[:, 0, 1:] += np.einsum("kab,abu->ku", radial.by_product, second)
+        cross = radial.by_product - 2 * radial.by_square
         carried = (cross @ along.reshape(A * h, u * q)).reshape(len(cross), A, u, q)
-        found[:, 1:, 1:] = np.einsum("atq,kauq->ktu", tangents, carried, optimize=True)
-        found[:, 1:, 1:] += ((4 * by_square2[:, :, None] * lag_first) @ lag_second).sum(axis=1)
-        found[:, 1:, 1:] += ((by_product2[:, :, None] * first) @ second).sum(axis=1)
+        block = tangents @ carried.mT
+        block += (4 * radial.by_square2[:, :, None] * lag_first) @ lag_second
+        block += (radial.by_product2[:, :, None] * first) @ second
+        found[:, 1:, 1:] = block.sum(axis=1)
         return found / h
+
+    def _radial(self, seen: Floats, others: Floats) -> Radial:
+        """Profiles between all of two sets of environments, shape (K, n, m)."""
+        products = seen @ others.T
+        norms = [(each**2).sum(axis=1) for each in (seen, others)]
+        return Radial.of(self._weights, products, np.maximum(norms[0][:, None] + norms[1] - 2 * products, 0))
+
+
+def _supports(tangents: Floats) -> Iterator[tuple[Integers, Integers]]:
+    """Directions that change the same sites' coordinates, shape (A, t, q), and these sites."""
+    changed = tangents.any(axis=2)
+    supports, which = np.unique(changed, axis=1, return_inverse=True)
+    for each, support in enumerate(supports.T):
+        if support.any():
+            yield np.flatnonzero(which.ravel() == each), np.flatnonzero(support)
 
 
 def by_pair(environment: Environment, gradients: Floats, pairs: int) -> Floats:
