@@ -3,12 +3,13 @@
 import numpy as np
 import pytest
 from ase import Atoms
-from ase.build import bulk
+from ase.build import bulk, mx2
 from springs import Springs, free
 from test_ionic_lattice import by_directions, saddle
 from test_phonons import RUTILE, SPRINGS, UNSURE
 
 from ase_dkl.arrays import Floats
+from ase_dkl.mechanics.grueneisen import grueneisen
 from ase_dkl.mechanics.internal_strain import internal_strain
 from ase_dkl.mechanics.ionic_lattice import lattice
 from ase_dkl.mechanics.relaxation import BadRelaxation
@@ -74,6 +75,19 @@ def test_a_saddle_has_none() -> None:
     structure = relaxed_structure(springs, fixed_cell=True, saddle=True)
     with pytest.raises(BadRelaxation, match="saddle"):
         internal_strain(springs, structure=structure)
+
+
+def test_a_sheet_has_no_strains_across_it() -> None:
+    springs = Springs(free(mx2("MoS2", a=3.18, vacuum=7)), 3.4, SPRINGS, UNSURE)
+    found = internal_strain(springs)
+    assert found.response[:, :, 2:5] == pytest.approx(0, abs=1e-9)
+    assert found.response_std[:, :, 2:5] == pytest.approx(0, abs=1e-9)
+    # Sulfur comes nearer where the sheet is stretched.
+    assert found.response[1, 2, 0] == pytest.approx(-found.response[2, 2, 0])
+    assert np.abs(found.response[1, 2, 0]) > 0.1
+    tensors = grueneisen(springs).tensors
+    assert tensors[:, 2:] == pytest.approx(0, abs=1e-9)
+    assert tensors[:, 0] == pytest.approx(tensors[:, 1])
 
 
 def test_other_crystals_have_no_zeta() -> None:

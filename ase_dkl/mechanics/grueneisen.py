@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ase_dkl.arrays import Floats
-from ase_dkl.crystal.lattice import VOIGT, VOIGT_NAMES
+from ase_dkl.crystal.lattice import VOIGT, VOIGT_NAMES, onto_lattice
 from ase_dkl.mechanics.force_constants import Curvature, curvatures
 from ase_dkl.mechanics.ionic_lattice import refuse_without_lattice
 from ase_dkl.mechanics.motions import Functionals, SiteGroup, displacements, moved
@@ -101,7 +101,7 @@ def grueneisen(model: Ionic, *, vibrations: Phonons | None = None) -> Grueneisen
     at = given.structure
     groups = [list(group.modes) for group in given.groups]
     symmetry = SiteGroup.of(model.crystal, at.point).keeping(given.masses)
-    symmetric = symmetry.invariant[:6, :6]
+    symmetric = _kept(model.crystal, at.point, symmetry)
     vectors = given.eigenvectors.reshape(3 * len(given.masses), -1)
     squares, changes = _expected(model, at.point, at.curvature, given.masses, groups)
     mixed = _mixing(model, given)
@@ -135,9 +135,14 @@ def _expected(
     members = [representatives(symmetry, vectors, modes) for modes in groups]
     chosen = np.concatenate(members).astype(int)
     slopes = along_modes(model, point, curvature, vectors[chosen] / np.sqrt(masses).repeat(3))
-    changes = (slopes[:, :6] + slopes[:, 6:] @ curvature.response) @ symmetry.invariant[:6, :6]
+    changes = (slopes[:, :6] + slopes[:, 6:] @ curvature.response) @ _kept(model.crystal, point, symmetry)
     parts = np.split(changes, np.cumsum([len(each) for each in members])[:-1])
     return np.array([values[each].mean() for each in groups]), np.array([part.mean(axis=0) for part in parts])
+
+
+def _kept(crystal: Crystal, point: Floats, symmetry: SiteGroup) -> Floats:
+    """The projection of strains onto those of the lattice that have a structure's symmetry, shape (6, 6)."""
+    return np.asarray(onto_lattice(crystal.vectors(point[:3])[None])[0] @ symmetry.invariant[:6, :6])
 
 
 def _mixing(model: IonicEnergy, given: Phonons) -> Floats:

@@ -114,9 +114,11 @@ def internal_strain(model: Ionic, *, structure: RelaxedStructure | None = None) 
     if not at.stable:
         raise BadRelaxation(not_a_minimum(at.curvature))
     curvature, n = at.curvature, len(at.positions)
-    strains = np.eye(6, 6 + 3 * n)
+    # A sheet's strains across it are none.
+    inside = lattice.onto_lattice(model.crystal.vectors(at.point[:3])[None])[0]
+    strains = np.hstack([inside.T, np.zeros((6, 3 * n))])
     # Ions at rest go along paths of strain and response, on which to first order no force appears.
-    paths = strains + displacements(curvature.response.T)
+    paths = strains + displacements((curvature.response @ inside).T)
 
     def forces(point: Floats) -> Functionals:
         return _slopes_along(point, strains, -np.eye(3 * n))
@@ -124,14 +126,14 @@ def internal_strain(model: Ionic, *, structure: RelaxedStructure | None = None) 
     def response(point: Floats) -> Functionals:
         return _slopes_along(point, paths, -curvature.inverse)
 
-    mean = curvature.response.ravel()
+    mean = (curvature.response @ inside).ravel()
     linear = at_structure(model, at, response)
     covariance = linear.covariance(model)
     zeta = _kleinman(at)
     shape = (n, 3, 6)
     return InternalStrain(
         structure=at,
-        forces=-curvature.eu.T.reshape(shape),
+        forces=(-curvature.eu.T @ inside).reshape(shape),
         forces_covariance=at_structure(model, at, forces).covariance(model),
         response=mean.reshape(shape),
         response_covariance=covariance,
