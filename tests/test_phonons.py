@@ -16,6 +16,9 @@ from exact import Exact
 from springs import Springs, free
 from test_ionic_lattice import by_directions, saddle
 
+from ase_dkl.figures.phonons import phonons_figure
+from ase_dkl.mechanics.grueneisen import grueneisen
+from ase_dkl.mechanics.internal_strain import internal_strain
 from ase_dkl.mechanics.motions import SiteGroup
 from ase_dkl.mechanics.phonons import BadMasses, phonons, representatives
 from ase_dkl.mechanics.structure import relaxed_structure
@@ -171,3 +174,15 @@ def test_one_mode_stands_for_those_that_symmetry_makes_of_it() -> None:
     heavy = phonons(springs, structure=at, masses=[47.9, 47.9, 16, 16, 16, 18])
     assert len(heavy.groups) > len(found.groups)
     assert (heavy.frequencies_THz_std[3:] > 0).all()
+
+
+def test_one_ion_has_no_vibrations() -> None:
+    springs = Springs(free(bulk("Cu", a=3.6)), 3.8, SPRINGS, UNSURE)
+    found = phonons(springs)
+    assert found.frequencies_THz.tolist() == [0, 0, 0]
+    assert found.groups == ()
+    assert found.stable
+    assert grueneisen(springs).tensors.shape == (0, 6)
+    assert (internal_strain(springs).response == 0).all()
+    phonons_figure(found, "Cu")
+    assert relaxed_structure(springs).words()["ion 0, Cu"] == "0  0  0"

@@ -100,6 +100,8 @@ def grueneisen(model: Ionic, *, vibrations: Phonons | None = None) -> Grueneisen
     given = phonons(model) if vibrations is None else vibrations
     at = given.structure
     groups = [list(group.modes) for group in given.groups]
+    if not groups:
+        return Grueneisen(given, *np.empty((2, 0, 6)), *np.empty((2, 0)))
     symmetry = SiteGroup.of(model.crystal, at.point).keeping(given.masses)
     symmetric = _kept(model.crystal, at.point, symmetry)
     vectors = given.eigenvectors.reshape(3 * len(given.masses), -1)

@@ -238,14 +238,14 @@ def along_modes(model: IonicEnergy, point: Floats, curvature: Curvature, modes: 
 
 def carried(modes: Floats, pulls: Floats) -> Floats:
     """(E_j a)·p of displacements a and slopes p, shape (m, 3 N), by the strain matrices E_j: shape (m, 6)."""
-    m = len(modes)
-    ions = modes.reshape(m, -1, 3), STRAIN_GENERATORS, pulls.reshape(m, -1, 3)
+    shape = (len(modes), modes.shape[1] // 3, 3)
+    ions = modes.reshape(shape), STRAIN_GENERATORS, pulls.reshape(shape)
     return np.asarray(np.einsum("mnb,jbc,mnc->mj", *ions))
 
 
 def differences(point: Floats, modes: Floats) -> tuple[Floats, Floats]:
     """A structure, then those displaced forward and backward along modes, (1 + 2 m, 3 + N, 3); and the steps (m,)."""
-    sizes = STEP / np.linalg.norm(modes.reshape(len(modes), -1, 3), axis=2).max(axis=1)
+    sizes = STEP / np.linalg.norm(modes.reshape(len(modes), modes.shape[1] // 3, 3), axis=2).max(axis=1)
     steps = displacements(sizes[:, None] * modes)
     return moved(point[None], np.concatenate([np.zeros((1, steps.shape[1])), steps, -steps])), sizes
 
