@@ -70,6 +70,7 @@ def at_rest(model: IonicEnergy, starts: Floats, known: Sequence[Curvature] | Non
         stale = []
         for place, i in enumerate(busy):
             before, after = np.abs(slopes[i]).max(), np.abs(trial_slopes[place]).max()
+            # So short a step changes the energy by no more than rounding may: then forces tell.
             small = np.abs(steps[i]).max() < 1e-5
             better = trial_energies[place] <= energies[i] or (small and after <= before)
             if not better and not exact[i]:
@@ -80,9 +81,8 @@ def at_rest(model: IonicEnergy, starts: Floats, known: Sequence[Curvature] | Non
                 points[i], energies[i], slopes[i] = trial[place], trial_energies[place], trial_slopes[place]
                 taken = np.abs(steps[i]).max()
                 steps[i] = -inverses[i] @ slopes[i]
-                slow = after > _FASTER * before and taken > 1e-6
                 exact[i] = False
-                if slow:
+                if after > _FASTER * before and taken > 1e-6:
                     stale.append(i)
         if stale:
             for i, each in zip(stale, curvatures(model, points[stale]), strict=True):
