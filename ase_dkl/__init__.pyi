@@ -26,8 +26,10 @@ from .crystal import Crystal as Crystal
 from .crystal import NotThisCrystal as NotThisCrystal
 from .dataset import BadDataset as BadDataset
 from .dataset import Dataset as Dataset
+from .dataset import dmof as dmof
 from .dataset import ethylene as ethylene
 from .dataset import mgo_slab as mgo_slab
+from .dataset import mil53 as mil53
 from .dataset import mos2 as mos2
 from .dataset import silicon as silicon
 from .dataset import silicon_ions as silicon_ions

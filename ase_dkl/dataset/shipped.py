@@ -38,3 +38,13 @@ def silicon_ions() -> Path:
 def ethylene() -> Path:
     """C₂H₄ displaced as at 1000 K: energies and forces."""
     return FOLDER / "ethylene_pbe.db"
+
+
+def mil53() -> Path:
+    """MIL-53(Al), a framework of 76 atoms, closed and opened again, and rattled, labelled with CHGNet."""
+    return FOLDER / "mil53_chgnet.db"
+
+
+def dmof() -> Path:
+    """Zn₂(bpdc)₂(dabco), a framework of 74 atoms, in the same way."""
+    return FOLDER / "dmof_chgnet.db"
