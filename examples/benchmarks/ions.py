@@ -23,7 +23,6 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -40,7 +39,7 @@ from ase_dkl.benchmark.environment import environment
 from ase_dkl.dataset.shipped import ethylene, silicon_ions
 from ase_dkl.metrics import rmse
 from ase_dkl.model import local_kernel
-from ase_dkl.model.local_kernel import Profile
+from ase_dkl.model.local_kernel import Radial
 from ase_dkl.training import local
 
 Outcome = dict[str, Any]
@@ -325,15 +324,24 @@ class _Runner:
 
 def _polynomials() -> AbstractContextManager[object]:
     """While it lasts, the prior is one of polynomials of the first to fourth degree, and has no Gaussians."""
-    profiles = tuple(Profile(f"degree {k}", False, partial(_power, k)) for k in range(1, 5))
+    profiles = tuple(f"degree {k}" for k in range(1, 5))
     stack = ExitStack()
+    stack.enter_context(patch.object(Radial, "of", _powers))
     for module in (local_kernel, local):
         stack.enter_context(patch.object(module, "PROFILES", profiles))
     return stack
 
 
-def _power(degree: int, s: Floats) -> tuple[Floats, Floats, Floats]:
-    return s**degree, degree * s ** (degree - 1), degree * (degree - 1) * s ** max(degree - 2, 0)
+def _powers(weights: Floats, products: Floats, squares: Floats) -> Radial:  # noqa: ARG001
+    """Weighted sums of powers of x·z, from weights of shape (K, 4)."""
+    value, slope, curvature = np.zeros((3, len(weights), *products.shape))
+    for k, scale in enumerate(weights.T, start=1):
+        each = scale[(..., *[None] * products.ndim)]
+        value += each * products**k
+        slope += each * k * products ** (k - 1)
+        curvature += each * k * (k - 1) * products ** max(k - 2, 0)
+    nothing = np.zeros_like(value)
+    return Radial(value, slope, curvature, nothing, nothing)
 
 
 def _milliseconds(calculator: DKLCalculator, test: Dataset) -> float:
