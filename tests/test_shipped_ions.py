@@ -3,12 +3,12 @@
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from ase import Atoms
 from ase.db import connect
-from ase.db.row import AtomsRow
 from ase.neighborlist import natural_cutoffs, neighbor_list
 from ase.units import GPa
 
@@ -84,7 +84,7 @@ def test_frameworks_are_followed_from_open_to_closed(database: Callable[[], Path
     assert bonds(first, cutoffs) == bonds(last, cutoffs)
 
 
-def check_sets(rows: list[AtomsRow], sets: dict[str, int]) -> None:
+def check_sets(rows: list[Any], sets: dict[str, int]) -> None:
     """Each set has its rows, once each and none left out; it may have grown."""
     found = {name: sorted(row.index for row in rows if row.set == name) for name in {row.set for row in rows}}
     assert found.keys() == sets.keys()
