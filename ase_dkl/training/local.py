@@ -35,8 +35,10 @@ FEW = 400
 """Inducing functionals of the search for hyperparameters."""
 WHOLE_MOST = 2000
 """Inducing functionals where all that there is is one environment: then each label may have its own."""
-JUDGED, STRUCTURES = 1200, 40
-"""Labels, and structures that have them, from which hyperparameters are found."""
+JUDGED, SITES = 1200, 1600
+"""Labels, and atoms of structures that have them, from which hyperparameters are found."""
+FEWEST = 8
+"""Structures from which they are found at least."""
 CANDIDATES = 4
 """Environments to choose from, for each that is chosen."""
 ENOUGH = 2000
@@ -94,7 +96,8 @@ def train(labels: IonLabels, config: IonConfig, tell: Callable[[str], None]) -> 
     space = labels.space
     coordinates = space.coordinates(labels.points)
     unit = math.sqrt(np.mean([(each.of(coordinates) ** 2).sum(axis=-1).mean() for each in space.environments]))
-    judged = labels.part(np.sort(rng.permutation(len(labels.labels))[:STRUCTURES]))
+    structures = max(FEWEST, SITES // len(space.crystal.numbers))
+    judged = labels.part(np.sort(rng.permutation(len(labels.labels))[:structures]))
     tell("choosing environments")
     first = _chosen(labels, unit, np.ones(len(PROFILES)), min(FEW, config.n_inducing), rng)
     tell("maximising the evidence")
