@@ -19,6 +19,7 @@ from ase_dkl import (
     IonConfig,
     IonicSurrogate,
     NotThisCrystal,
+    Refused,
     Surrogate,
     evaluate,
     fit,
@@ -82,6 +83,29 @@ class TestSpace:
         (whole,) = water.space.environments
         assert whole.places.shape == (1, 3)
         assert len(whole.images) == 2
+
+    def test_hydrogens_of_a_methyl_group_change_places(self) -> None:
+        """Where bonds tell which atoms are alike; by symmetry two of the three are."""
+        rows = Dataset.from_atoms(
+            [labelled(each, "energy", "forces") for each in displaced(molecule("CH3OH"), 8, size=0.05)]
+        )
+        point = rows.points[0]
+        hydrogens = [
+            i for i in np.flatnonzero(rows.crystal.numbers == 1) if np.linalg.norm(point[3 + i] - point[3]) < 1.3
+        ]
+        assert len(hydrogens) == 3
+        turned = point.copy()
+        turned[3 + hydrogens] = point[3 + np.roll(hydrogens, 1)]
+        for interchange, same in (("bonds", True), ("symmetry", False)):
+            model = fit_ions(rows, IonConfig(n_inducing=60, interchange=interchange), progress=False)  # type: ignore[arg-type]
+            energies = model.marginals(np.stack([point, turned]), False)[0][:, 0]
+            assert (abs(np.ptp(energies)) < 1e-9) == same
+            again = IonicSurrogate.from_bytes(model.to_bytes())
+            assert again.marginals(point[None], False)[0][0, 0] == pytest.approx(energies[0], abs=1e-9)
+
+    def test_bonds_are_those_of_small_molecules(self, alloy_dataset: Dataset) -> None:
+        with pytest.raises(Refused, match="in molecules of up to 24 atoms"):
+            fit_ions(alloy_dataset, IonConfig(interchange="bonds"), progress=False)
 
 
 class TestPredictions:

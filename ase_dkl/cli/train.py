@@ -12,7 +12,7 @@ from ase_dkl.cli.terminal import bars, in_words, note, warn
 from ase_dkl.errors import Refused
 from ase_dkl.files import check_outputs
 from ase_dkl.model.mean import MeanName
-from ase_dkl.model.records import IonConfig, StressLabels, TrainConfig
+from ase_dkl.model.records import Interchange, IonConfig, StressLabels, TrainConfig
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
@@ -53,6 +53,12 @@ def train(
     symmetry: Annotated[bool, typer.Option(help="Use the crystal's symmetry.")] = DEFAULTS.symmetry,
     pbc: Pbc = None,
     ions: DataIons = "auto",
+    interchange: Annotated[
+        Interchange,
+        typer.Option(
+            help="Which atoms of free ions may change places: by symmetry, or of a molecule all that leave its bonds."
+        ),
+    ] = "symmetry",
     mobile: Mobile = None,
     match: Match = "auto",
     test_fraction: Annotated[
@@ -107,7 +113,12 @@ def train(
     if dataset.crystal.ions == "free":
         if calibrate:
             raise Refused("--calibrate is for models of lattices. Leave it out where ions are free.")
-        ionic = _fit_ions(dataset, IonConfig(symmetry=symmetry, stress=stress, seed=seed), test_fraction, keep_split)
+        ionic = _fit_ions(
+            dataset,
+            IonConfig(symmetry=symmetry, interchange=interchange, stress=stress, seed=seed),
+            test_fraction,
+            keep_split,
+        )
         ionic.save(output)
         show(ionic, str(output), as_json=as_json, known=dataset.warnings, model=output)
         return

@@ -161,6 +161,15 @@ def like_permutations(
         stack += [[*images, image] for image in sorted(np.flatnonzero(fits).tolist(), key=lambda image: image == i)]
 
 
+def interchangeable(numbers: Integers, positions: Floats) -> Integers:
+    """Ways to exchange atoms that leave all bonds, shape (g, n): on which atom each one lies, the identity first.
+
+    Those of a methyl group are among them, turned and mirrored, whatever the geometry is.
+    """
+    steps = _steps(numbers, positions)
+    return np.array(list(like_permutations(numbers, steps, np.zeros_like(steps))))
+
+
 def laid_by_bonds(numbers: Integers, target: Floats, other_numbers: Integers, other: Floats) -> Integers | None:
     """For each atom of a structure that of a molecule which is bonded alike, shape (n,); None where bonds differ.
 

@@ -249,7 +249,8 @@ class IonicSurrogate(Stored, Shown):
     @classmethod
     def _of_file(cls, header: dict[str, Any], tensors: dict[str, Floats]) -> Self:
         crystal = Crystal.from_dict(header["crystal"])
-        space = Pairs.of(crystal)
+        config = from_json(IonConfig, header["config"])
+        space = Pairs.of(crystal, config.interchange)
         noise, names = header["process"]["noise"], list(PROFILES)
         if header["process"]["profiles"] != names:
             raise ValueError("profiles are not those that there are")
@@ -270,7 +271,6 @@ class IonicSurrogate(Stored, Shown):
             tensors["posterior.factor"],
             tensors["posterior.weights"],
         )
-        config = from_json(IonConfig, header["config"])
         report = TrainingReport.from_dict(header["report"])
         found = cls(space, Units.from_dict(header["scaling"]), config, report, tensors["points"], process)
         means, stds = found.marginals(found.reference[None], True)

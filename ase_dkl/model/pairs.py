@@ -11,19 +11,25 @@ import numpy as np
 
 from ase_dkl.arrays import Floats, Integers
 from ase_dkl.crystal import Crystal
+from ase_dkl.crystal.cluster import interchangeable
 from ase_dkl.crystal.lattice import STRAIN_GENERATORS, independent_strains
 from ase_dkl.errors import Refused
+from ase_dkl.model.records import Interchange
 
-POWER = 2
-"""Coordinates go as this power of the inverse length."""
-DECAY = 2
-"""A pair's weight falls with this power of its length in the reference."""
+POWER, WHOLE_POWER = 2, 1
+"""Coordinates go as this power of the inverse length, and where all is one environment as that one."""
+DECAY, WHOLE_DECAY = 2, 1
+"""A pair's weight falls with this power of its length in the reference, and where all is one environment with that."""
 WIDTH = 0.75
 """Width of an environment, in units of the mean distance of an atom from the nearest other one."""
 LEAST_WEIGHT = 0.2
 """Pairs that weigh less in every environment are left out."""
 SOFT = 1e-3
 """Singular value, over the largest, of a motion that no pair notices."""
+WHOLE = 24
+"""Molecules and clusters of up to so many atoms are one environment."""
+MOST_IMAGES = 200
+"""Permutations of a molecule's atoms."""
 WIDER, WIDEST = 1.25, 4.0
 """By how much environments grow until the pairs make the reference rigid, and up to how much."""
 SAME_LENGTH = 0.02
@@ -53,8 +59,9 @@ class Environment:
 class Pairs:
     """Every ion moves, and the lattice where there is one. Points are cells and positions, shape (n, 3 + N, 3), Å.
 
-    A coordinate is x = w d ((d / r)² − 1) / 2 of a pair at the distance r, d in the reference, with w = (d_min / d)².
-    It does not change when a structure is turned or shifted, and an operation of symmetry permutes the coordinates.
+    A coordinate is x = w d ((d / r)^k − 1) / k of a pair at the distance r, d in the reference, with w = (d_min / d)^k,
+    k = 2, or 1 where all is one environment. It does not change when a structure is turned or shifted, and an operation
+    of symmetry permutes the coordinates.
 
     Attributes:
         crystal: the reference.
@@ -74,17 +81,28 @@ class Pairs:
     environments: tuple[Environment, ...]
 
     @classmethod
-    def of(cls, crystal: Crystal) -> Self:
+    def of(cls, crystal: Crystal, interchange: Interchange = "symmetry") -> Self:
         """The pairs of a reference, and their environments.
 
+        Args:
+            crystal: the reference.
+            interchange: which permutations of the atoms leave the energy alone: those that are "symmetry" of the
+                reference, or of a molecule all that leave its "bonds", as where methyl groups turn.
+
         Raises:
-            Refused: a reference of a single atom, or one that its own pairs do not hold together.
+            Refused: a reference of a single atom, or one that its own pairs do not hold together, or bonds are to tell
+                of what is no small molecule, or of one that has too many such permutations.
         """
         positions = crystal.atoms().positions
         if len(positions) < 2 and not crystal.dimension:
             raise Refused("A single atom has no distances to others, and its energy does not change.")
         if not crystal.dimension and len(positions) <= WHOLE:
-            return cls._whole(crystal)
+            return cls._whole(crystal, interchange)
+        if interchange == "bonds":
+            raise Refused(
+                f"Atoms are interchanged by bonds in molecules of up to {WHOLE} atoms, and this is none. Leave "
+                'interchange="bonds" (--interchange) out.'
+            )
         width = WIDTH * float(_nearest(crystal).mean())
         growth = 1.0
         while growth < WIDEST:
@@ -98,13 +116,23 @@ class Pairs:
         )
 
     @classmethod
-    def _whole(cls, crystal: Crystal) -> Self:
+    def _whole(cls, crystal: Crystal, interchange: Interchange) -> Self:
         n = len(crystal.numbers)
         first, second = np.triu_indices(n, 1)
         positions = crystal.atoms().positions
         lengths = np.linalg.norm(positions[second] - positions[first], axis=1)
         steps = np.zeros((len(first), 3), dtype=np.int64)
-        images = np.unique(_permuted(crystal, first, second, steps, positions), axis=0)
+        atoms = crystal.operations.permutations
+        if interchange == "bonds":
+            atoms = interchangeable(crystal.numbers, positions)
+            if len(atoms) > MOST_IMAGES:
+                raise Refused(
+                    f"{len(atoms)} permutations of the atoms leave all bonds, and the model has room for "
+                    f'{MOST_IMAGES}. Leave interchange="bonds" (--interchange) out.'
+                )
+        place = np.zeros((n, n), dtype=np.int64)
+        place[first, second] = place[second, first] = np.arange(len(first))
+        images = np.unique(place[atoms[:, first], atoms[:, second]], axis=0)
         whole = Environment(np.arange(len(first))[None], np.ones(len(first)), images)
         return cls(crystal, first, second, steps, _alike(lengths, images), images.min(axis=0), (whole,))
 
@@ -146,10 +174,21 @@ class Pairs:
         """Directions along which energies have slopes: strains, and displacements of every ion."""
         return {"strain": 6, "displacement": 3 * len(self.crystal.numbers)}
 
+    @property
+    def power(self) -> int:
+        """Coordinates go as this power of the inverse length."""
+        return WHOLE_POWER if self.is_one_environment else POWER
+
+    @property
+    def is_one_environment(self) -> bool:
+        """Whether all pairs are in one environment."""
+        return len(self.environments) == 1 and len(self.environments[0].places) == 1
+
     @cached_property
     def weights(self) -> Floats:
         """Of the pairs, shape (p,)."""
-        return np.asarray((self.lengths.min() / self.lengths) ** DECAY)
+        decay = WHOLE_DECAY if self.is_one_environment else DECAY
+        return np.asarray((self.lengths.min() / self.lengths) ** decay)
 
     @property
     def is_rigid(self) -> bool:
@@ -192,13 +231,13 @@ class Pairs:
     def coordinates(self, points: Floats) -> Floats:
         """Coordinates of the pairs, shape (n, p)."""
         lengths = self.distances(points)[1]
-        return np.asarray(self.weights * self.lengths * ((self.lengths / lengths) ** POWER - 1) / POWER)
+        return np.asarray(self.weights * self.lengths * ((self.lengths / lengths) ** self.power - 1) / self.power)
 
     def seen(self, points: Floats) -> tuple[Floats, Floats]:
         """Coordinates, shape (n, p), and their derivatives along the six strains and all displacements, (n, t, p)."""
         vectors, lengths = self.distances(points)
-        ratios = (self.lengths / lengths) ** POWER
-        coordinates = self.weights * self.lengths * (ratios - 1) / POWER
+        ratios = (self.lengths / lengths) ** self.power
+        coordinates = self.weights * self.lengths * (ratios - 1) / self.power
         n, p = lengths.shape
         # dx = pulls · dr, with r a pair's vector
         pulls = -(self.weights * self.lengths * ratios / lengths**2)[..., None] * vectors
@@ -235,10 +274,6 @@ class Pairs:
         found = np.zeros((n, t + across.shape[1], 6 + 3 * atoms))
         found[:, :t, :6], found[:, t:, 6:] = strains, across
         return found
-
-
-WHOLE = 24
-"""Molecules and clusters of up to so many atoms are one environment."""
 
 
 def _turns(lattices: Floats, positions: Floats) -> Floats:

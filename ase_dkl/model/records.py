@@ -20,6 +20,8 @@ Start = Literal["fuzzy", "kmeans", "random"]
 """Where inducing points start."""
 Kernel = Literal["rbf", "matern52"]
 StressLabels = Literal["auto", "use", "ignore"]
+Interchange = Literal["symmetry", "bonds"]
+"""Which permutations of atoms leave an energy alone."""
 Bound = Literal["auto", "collapsed", "stochastic"]
 KERNELS: tuple[Kernel, ...] = get_args(Kernel)
 _FOLDERS = re.compile(r"(?<![\w/:.~])/(?:[^/\s'\"]+/)+(?=[^/\s'\"])|\b[A-Za-z]:\\(?:[^\\\s'\"]+\\)+")
@@ -131,22 +133,27 @@ class IonConfig:
     """How a model of free ions is trained.
 
     Attributes:
-        n_inducing: number of inducing environments, M.
+        n_inducing: number of inducing environments, M; up to five times as many labels of a small molecule, or 2,000,
+            are each their own.
         symmetry: whether energies are the same at symmetry images.
+        interchange: which permutations of atoms leave the energy alone: "symmetry", those of the reference, or of a
+            molecule all that leave its "bonds", as where methyl groups turn.
         stress: "auto" uses stress labels where rows have them, "use" demands some, "ignore" uses none.
         seed: of every random number.
     """
 
     n_inducing: int = 800
     symmetry: bool = True
+    interchange: Interchange = "symmetry"
     stress: StressLabels = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.n_inducing < 1:
             raise BadTraining(f"n_inducing is {self.n_inducing}; it is a number of things and at least 1.")
-        if self.stress not in get_args(StressLabels):
-            raise BadTraining(f"stress is {self.stress!r}; choose one of {', '.join(get_args(StressLabels))}.")
+        for name, choices in (("stress", get_args(StressLabels)), ("interchange", get_args(Interchange))):
+            if getattr(self, name) not in choices:
+                raise BadTraining(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}.")
 
 
 @dataclass(frozen=True, repr=False)

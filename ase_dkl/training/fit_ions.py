@@ -58,7 +58,7 @@ def fit_ions(
     if not dataset.has_forces.any() and dataset.has_energy.sum() < 2:
         raise BadTraining("There are neither forces nor energies to learn from. Give rows that have some.")
     crystal = dataset.crystal if config.symmetry else dataset.crystal.without_symmetry()
-    space, units = Pairs.of(crystal), units_of(dataset)
+    space, units = Pairs.of(crystal, config.interchange), units_of(dataset)
     labels = IonLabels.of(dataset, space, units)
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), disable=not progress, transient=True) as bar:

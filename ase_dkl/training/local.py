@@ -120,7 +120,7 @@ def _chosen(
     sites = sum(len(each.places) for each in space.environments)
     found = []
     for environment in space.environments:
-        if len(space.environments) == 1 and len(environment.places) == 1:
+        if space.is_one_environment:
             found.append(_slopes_and_values(labels, environment, unit, max(most, min(WHOLE_MOST, 5 * most)), prior))
             continue
         count = max(1, round(most * len(environment.places) / sites))
