@@ -90,9 +90,8 @@ class TestSpace:
             [labelled(each, "energy", "forces") for each in displaced(molecule("CH3OH"), 8, size=0.05)]
         )
         point = rows.points[0]
-        hydrogens = [
-            i for i in np.flatnonzero(rows.crystal.numbers == 1) if np.linalg.norm(point[3 + i] - point[3]) < 1.3
-        ]
+        near = np.linalg.norm(point[3:] - point[3], axis=1) < 1.3
+        hydrogens = np.flatnonzero((rows.crystal.numbers == 1) & near)
         assert len(hydrogens) == 3
         turned = point.copy()
         turned[3 + hydrogens] = point[3 + np.roll(hydrogens, 1)]
