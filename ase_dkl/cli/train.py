@@ -1,5 +1,6 @@
 """`ase-dkl train`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -111,8 +112,11 @@ def train(
     )
     _describe(dataset, databases)
     if dataset.crystal.ions == "free":
-        if calibrate:
-            raise Refused("--calibrate is for models of lattices. Leave it out where ions are free.")
+        if calibrate or replace(config, symmetry=True, stress="auto", seed=0) != DEFAULTS:
+            raise Refused(
+                "--inducing, --features, --networks, --mean and --calibrate are for models of lattices. Leave them out "
+                "where ions are free."
+            )
         ionic = _fit_ions(
             dataset,
             IonConfig(symmetry=symmetry, interchange=interchange, stress=stress, seed=seed),
