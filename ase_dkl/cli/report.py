@@ -33,6 +33,8 @@ def report(
 ) -> None:
     """Write one HTML page about a model: its errors, what it predicts, and sliders to strain the crystal with.
 
+    Of free ions it has a picture of the structure that tells which of them are least certain, and the vibrations.
+
     The page holds everything that it shows, and opens without a network.
     """
     if output.suffix not in (".html", ".htm"):
@@ -44,10 +46,10 @@ def report(
     from rich.progress import track
 
     from ase_dkl.dataset import Dataset
-    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.loading import load
     from ase_dkl.report.page import page, sections
 
-    surrogate = Surrogate.load(model)
+    surrogate = load(model)
     dataset = None
     if data is not None:
         judged = stress != "ignore"

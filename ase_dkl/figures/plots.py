@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 # Okabe & Ito's palette: told apart with every kind of colour vision.
-BLUE, ORANGE, GREY = "#0072B2", "#D55E00", "#6E6E6E"
+BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#6E6E6E"
 
 _DOTS: dict[str, Any] = {"ls": "", "marker": "o", "ms": 4.5, "mfc": "white", "mec": ORANGE, "mew": 1.3}
 

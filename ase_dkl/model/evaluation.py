@@ -18,6 +18,8 @@ from ase_dkl.model.surrogate import Surrogate
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
+    from ase_dkl.model.domain import Extrapolation
+    from ase_dkl.model.loading import Loaded
     from ase_dkl.model.prediction import Prediction
 
 FEWEST_JUDGED = 10
@@ -36,14 +38,21 @@ def evaluate(surrogate: AnyModel, dataset: Dataset) -> Evaluation:
         dataset: labelled structures of the same crystal.
     """
     model = as_any(surrogate)
+    outside = extrapolation_of(model, dataset).outside
+    found = judged(prediction_of(model, dataset), dataset, model.stress_offset)
+    return replace(found, n_outside_domain=int(outside.sum()))
+
+
+def prediction_of(model: Loaded, dataset: Dataset) -> Prediction:
+    """Predictions of a dataset's structures, with slopes where it has labels of some."""
     if isinstance(model, Surrogate):
-        prediction = model.predict_cells(dataset.cells, stress=bool(dataset.has_stress.any()))
-        outside = model.extrapolation(dataset.cells).outside
-    else:
-        slopes = bool((dataset.has_stress | dataset.has_forces).any())
-        prediction = model.predict_points(dataset.points, slopes=slopes)
-        outside = model.extrapolation(dataset.points).outside
-    return replace(judged(prediction, dataset, model.stress_offset), n_outside_domain=int(outside.sum()))
+        return model.predict_cells(dataset.cells, stress=bool(dataset.has_stress.any()))
+    return model.predict_points(dataset.points, slopes=bool((dataset.has_stress | dataset.has_forces).any()))
+
+
+def extrapolation_of(model: Loaded, dataset: Dataset) -> Extrapolation:
+    """How far a dataset's structures are from those of the training."""
+    return model.extrapolation(dataset.cells if isinstance(model, Surrogate) else dataset.points)
 
 
 def judged(prediction: Prediction, dataset: Dataset, offset: float) -> Evaluation:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from ase.units import Bohr, GPa, Hartree, Ry, kcal, kJ, mol
 
-from ase_dkl.model.evaluation import stress_labels
+from ase_dkl.model.evaluation import prediction_of, stress_labels
 from ase_dkl.wording import number, plus_minus
 
 if TYPE_CHECKING:
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from ase_dkl.arrays import Floats
     from ase_dkl.dataset import Dataset
     from ase_dkl.model.loading import Loaded
-    from ase_dkl.model.prediction import Prediction
     from ase_dkl.model.records import Contradiction, Evaluation, TrainingReport
 
 NOISY = 0.03
@@ -81,7 +80,7 @@ def disagreement(surrogate: Loaded, dataset: Dataset) -> str | None:
         surrogate: the model.
         dataset: labelled structures of the same crystal that it was not trained on.
     """
-    prediction = _predicted(surrogate, dataset)
+    prediction = prediction_of(surrogate, dataset)
     known = dataset.has_energy
     energies, energy = dataset.energies[known], prediction.value[known]
     errors = energies - energy.mean
@@ -111,16 +110,6 @@ def disagreement(surrogate: Loaded, dataset: Dataset) -> str | None:
             if unit:
                 return f"Forces look as if they were {unit}; ASE's are in eV/Å, and point downhill."
     return None
-
-
-def _predicted(surrogate: Loaded, dataset: Dataset) -> Prediction:
-    """Predictions of a dataset's structures, with slopes where it has labels of some."""
-    from ase_dkl.model.surrogate import Surrogate
-
-    slopes = bool((dataset.has_stress | dataset.has_forces).any())
-    if isinstance(surrogate, Surrogate):
-        return surrogate.predict_cells(dataset.cells, stress=slopes)
-    return surrogate.predict_points(dataset.points, slopes=slopes)
 
 
 def _unit(labels: Floats, expected: Floats, units: dict[str, float]) -> str | None:

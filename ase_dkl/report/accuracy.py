@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,7 +10,8 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from ase_dkl.figures.plots import BLUE, GREY, ORANGE
-from ase_dkl.model.evaluation import FEWEST_JUDGED, evaluate
+from ase_dkl.model.evaluation import FEWEST_JUDGED, evaluate, extrapolation_of
+from ase_dkl.model.surrogate import Surrogate
 from ase_dkl.model.verdict import disagreement
 from ase_dkl.report.blocks import Section, facts, figure, side_by_side
 from ase_dkl.report.calibration import calibration_figure, coverage_figure
@@ -19,13 +21,14 @@ from ase_dkl.wording import number
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
+    from ase_dkl.model.loading import Loaded
     from ase_dkl.model.records import Evaluation
-    from ase_dkl.model.surrogate import Surrogate
 
 SAME = 1e-6
-"""Distance in standard deviations of the lattice parameters within which a row is a training lattice."""
+"""Difference in standard deviations of the lattice parameters, or in Å of distances between ions, within which a row is
+one of the training."""
 SHOWN = 2000
-"""Rows in a figure, at most."""
+"""Rows in a figure, at most; of stresses six times as many numbers, and as many forces."""
 KINDS = {
     "new": ("not in training", {"color": BLUE, "symbol": "circle"}),
     "outside": ("not in training, outside the domain", {"color": ORANGE, "symbol": "diamond"}),
@@ -33,7 +36,7 @@ KINDS = {
 }
 
 
-def accuracy(surrogate: Surrogate, dataset: Dataset | None) -> Section:
+def accuracy(surrogate: Loaded, dataset: Dataset | None) -> Section:
     """Errors and calibration on labelled rows, or what training found on held-out ones.
 
     Args:
@@ -44,12 +47,11 @@ def accuracy(surrogate: Surrogate, dataset: Dataset | None) -> Section:
     if dataset is None:
         _as_trained(section, surrogate)
         return section
-    extrapolation = surrogate.extrapolation(dataset.cells)
-    seen = extrapolation.distance < SAME
+    seen = of_training(surrogate, dataset)
     judged = ~seen if not seen.all() else seen
     if seen.all():
         section.warnings.append("The model was trained on every one of these rows: these are no errors on unseen data.")
-    kind = np.where(seen, "seen", np.where(extrapolation.outside, "outside", "new"))
+    kind = np.where(seen, "seen", np.where(extrapolation_of(surrogate, dataset).outside, "outside", "new"))
     rows = dataset.subset(judged)
     words = f"{int(judged.sum())} labelled rows"
     if not seen.all():
@@ -68,7 +70,8 @@ def accuracy(surrogate: Surrogate, dataset: Dataset | None) -> Section:
     counted = [(q, judged[q.row]) for q in quantities]
     numbers = facts(evaluation.words())
     section.parts.append(side_by_side(numbers, calibration_figure(counted)) if enough else numbers)
-    thinned = np.arange(0, len(dataset), max(1, -(-len(dataset) // SHOWN)))
+    step = max(len(dataset), *(len(q.label) // 6 for q in quantities)) / SHOWN
+    thinned = np.arange(0, len(dataset), max(1, math.ceil(step)))
     drawn = [draw(q, dataset.ids, kind, thinned) for draw in (_parity, _errors_against_uncertainty) for q in quantities]
     section.parts.append(side_by_side(*drawn, *([coverage_figure(counted)] if enough else [])))
     if not enough:
@@ -78,8 +81,23 @@ def accuracy(surrogate: Surrogate, dataset: Dataset | None) -> Section:
     return section
 
 
+def of_training(surrogate: Loaded, dataset: Dataset) -> NDArray[np.bool_]:
+    """Which rows are of the training, shape (n,)."""
+    if isinstance(surrogate, Surrogate):
+        return surrogate.extrapolation(dataset.cells).distance < SAME
+    from scipy.spatial.distance import cdist
+
+    # Distances stay as they are where a structure is turned, shifted or one of its images by symmetry.
+    given, known = (np.sort(surrogate.space.distances(each)[1]) for each in (dataset.points, surrogate.points))
+    return np.asarray(cdist(given, known, "chebyshev").min(axis=1) < SAME)
+
+
 def _headlines(found: Evaluation) -> dict[str, str]:
-    shown = {f"energy error (RMS of {found.n} rows)": f"{number(found.energy_rmse_meV, 2)} meV"}
+    shown = {}
+    if found.energy_rmse_meV is not None:
+        shown[f"energy error (RMS of {found.n} rows)"] = f"{number(found.energy_rmse_meV, 2)} meV"
+    if found.force_rmse_meV_A is not None:
+        shown[f"force error (RMS of {found.n} rows)"] = f"{number(found.force_rmse_meV_A, 2)} meV/Å"
     if found.stress_rmse_GPa is not None:
         shown[f"stress error (RMS of {found.n} rows)"] = f"{number(found.stress_rmse_GPa, 2)} GPa"
     if found.coverage_95 is not None:
@@ -87,7 +105,7 @@ def _headlines(found: Evaluation) -> dict[str, str]:
     return shown
 
 
-def _as_trained(section: Section, surrogate: Surrogate) -> None:
+def _as_trained(section: Section, surrogate: Loaded) -> None:
     report = surrogate.report
     errors = report.errors
     reason = "Parity, error against uncertainty and the calibration curve need labelled rows, which a model file does "
@@ -97,7 +115,9 @@ def _as_trained(section: Section, surrogate: Surrogate) -> None:
         return
     words = "Before the saved model was trained, one was trained without some rows. On these"
     if errors is report.left_out:
-        words = f"Each of the {errors.n} rows, predicted by the one network that was trained without it from all others"
+        by = "by the one network that was trained without it from all others"
+        by = by if isinstance(surrogate, Surrogate) else "from the labels of all others"
+        words = f"Each of the {errors.n} rows, predicted {by}"
     section.parts.append(f"<p>{words}, σ being the model's uncertainty and the labels' noise together:</p>")
     section.headlines = _headlines(errors)
     section.parts.append(facts(errors.words()))

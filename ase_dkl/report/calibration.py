@@ -9,13 +9,14 @@ import plotly.graph_objects as go
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
-from ase_dkl.figures.plots import BLUE, ORANGE
+from ase_dkl.figures.plots import BLUE, GREEN, ORANGE
 from ase_dkl.metrics import coverage
 from ase_dkl.report.blocks import figure
 from ase_dkl.report.compared import Compared
 from ase_dkl.report.figures import empty_figure
 
 LEVELS = np.array([0.5, 0.68, 0.8, 0.9, 0.95, 0.99])
+COLOURS = (BLUE, ORANGE, GREEN)
 
 
 def calibration_figure(counted: Sequence[tuple[Compared, NDArray[np.bool_]]]) -> str:
@@ -29,7 +30,8 @@ def calibration_figure(counted: Sequence[tuple[Compared, NDArray[np.bool_]]]) ->
     drawn = empty_figure(height=380)
     expected = np.linspace(0, 1, 101)
     percent = {"tickformat": ".0%", "tickvals": np.linspace(0, 1, 6)}
-    n = int(counted[0][1].sum())
+    first, members = counted[0]
+    n = len(np.unique(first.row[members]))
     edge = {"mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
     low, high = (binom.ppf(tail, n, expected) / n for tail in (0.025, 0.975))
     drawn.add_trace(go.Scatter(x=expected, y=low, showlegend=False, **edge))
@@ -37,7 +39,7 @@ def calibration_figure(counted: Sequence[tuple[Compared, NDArray[np.bool_]]]) ->
     drawn.add_trace(go.Scatter(x=expected, y=high, fill="tonexty", fillcolor=fill, name="chance, 95 %", **edge))
     diagonal = {"color": "#444", "width": 1}
     drawn.add_trace(go.Scatter(x=[0, 1], y=[0, 1], mode="lines", line=diagonal, showlegend=False, hoverinfo="skip"))
-    for (q, members), colour in zip(counted, (BLUE, ORANGE), strict=False):
+    for (q, members), colour in zip(counted, COLOURS, strict=False):
         error, total = (q.predicted - q.label)[members], q.total[members]
         observed = [coverage(error, total, level) for level in expected]
         look = {"mode": "lines", "line": {"color": colour, "width": 2}}
@@ -45,8 +47,8 @@ def calibration_figure(counted: Sequence[tuple[Compared, NDArray[np.bool_]]]) ->
     drawn.update_xaxes(title_text="expected fraction inside the central interval", range=[0, 1.005], **percent)
     drawn.update_yaxes(title_text="observed fraction", range=[0, 1.005], **percent)
     caption = (
-        "Calibration: above the diagonal error bars are too wide, below it too narrow. Grey: where the energies of a "
-        f"perfectly calibrated model would be, with {n} rows."
+        "Calibration: above the diagonal error bars are too wide, below it too narrow. Grey: where the "
+        f"{first.name} labels of a perfectly calibrated model would be, with {n} rows."
     )
     return figure("calibration", drawn, caption)
 
@@ -55,7 +57,7 @@ def coverage_figure(counted: Sequence[tuple[Compared, NDArray[np.bool_]]]) -> st
     """Coverage of the usual intervals; arguments as `calibration_figure`."""
     drawn = empty_figure(height=380)
     names = [f"{level:.0%}" for level in LEVELS]
-    for (q, members), colour in zip(counted, (BLUE, ORANGE), strict=False):
+    for (q, members), colour in zip(counted, COLOURS, strict=False):
         error, total = (q.predicted - q.label)[members], q.total[members]
         observed: Floats = np.array([coverage(error, total, level) for level in LEVELS])
         text = [f"{value:.0%}" for value in observed]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,11 +10,12 @@ from ase.units import GPa
 from numpy.typing import NDArray
 
 from ase_dkl.arrays import Floats
-from ase_dkl.model.evaluation import stress_labels
+from ase_dkl.model.evaluation import prediction_of, stress_labels
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
-    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.loading import Loaded
+    from ase_dkl.model.prediction import Normal
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,24 +43,29 @@ class Compared:
     total: Floats
 
 
-def compared(surrogate: Surrogate, dataset: Dataset) -> list[Compared]:
-    """Energies, and stress components where there are labels, judged as `evaluate` judges them."""
-    prediction = surrogate.predict_cells(dataset.cells, stress=bool(dataset.has_stress.any()))
-    lowest = dataset.energies.min()
-    energies = Compared(
-        "energy",
-        "eV",
-        ("meV", 1e3),
-        "energy above the lowest label (eV per cell)",
-        np.arange(len(dataset)),
-        dataset.energies - lowest,
-        prediction.value.mean - lowest,
-        prediction.value.total,
-    )
-    if (stress := prediction.slopes.get("strain")) is None:
-        return [energies]
-    labels = stress_labels(dataset, surrogate.stress_offset)
+def compared(surrogate: Loaded, dataset: Dataset) -> list[Compared]:
+    """Energies, forces and stress components where there are labels, judged as `evaluate` judges them."""
+    prediction = prediction_of(surrogate, dataset)
+    found = []
+    if dataset.has_energy.any():
+        lowest = float(np.nanmin(dataset.energies))
+        above = replace(prediction.value, mean=prediction.value.mean - lowest)
+        kind = "energy", "eV", ("meV", 1e3), "energy above the lowest label (eV per cell)"
+        found.append(_beside(*kind, dataset.energies - lowest, above))
+    if (forces := prediction.slopes.get("displacement")) is not None and dataset.has_forces.any():
+        # Ions that are held have no forces to compare.
+        mobile = dataset.crystal.mobile
+        kind = "force", "eV/Å", ("meV/Å", 1e3), "force component of the label (eV/Å)"
+        found.append(_beside(*kind, dataset.forces[:, mobile], forces[:, mobile]))
+    if (stress := prediction.slopes.get("strain")) is not None and dataset.has_stress.any():
+        kind = "stress", "GPa", ("GPa", 1.0), "stress component of the label (GPa)"
+        labels = stress_labels(dataset, surrogate.stress_offset)
+        found.append(_beside(*kind, labels / GPa, stress.times(1 / GPa)))
+    return found
+
+
+def _beside(name: str, unit: str, small: tuple[str, float], title: str, labels: Floats, found: Normal) -> Compared:
+    """Labels, NaN where there are none, beside predictions of the same shape (n, ...)."""
     exists = np.isfinite(labels)
-    stresses = (values[exists] / GPa for values in (labels, stress.mean, stress.total))
-    row = np.nonzero(exists)[0]
-    return [energies, Compared("stress", "GPa", ("GPa", 1.0), "stress component of the label (GPa)", row, *stresses)]
+    values = labels[exists], found.mean[exists], found.total[exists]
+    return Compared(name, unit, small, title, np.nonzero(exists)[0], *values)

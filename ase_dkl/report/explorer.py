@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from importlib.resources import files
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -59,7 +60,10 @@ def explorer(surrogate: Surrogate) -> Section:
         stress=kind.stress,
         unless="" if few else ", judged by the ranges alone: the training lattices are too many for a page",
     )
+    here = files("ase_dkl.report")
+    scripts = (here.joinpath(name).read_text(encoding="utf-8") for name in ("model.js", "explorer.js"))
     section.parts += [html, json_script("model", model_data(surrogate))]
+    section.parts += [f"<script>\n{script}\n</script>" for script in scripts]
     return section
 
 

@@ -11,33 +11,54 @@ from typing import TYPE_CHECKING
 
 from plotly.offline import get_plotlyjs
 
+from ase_dkl.model.surrogate import Surrogate
 from ase_dkl.model.verdict import faults
 from ase_dkl.report.accuracy import accuracy
 from ase_dkl.report.blocks import Section, facts, measured
 from ase_dkl.report.explorer import explorer
+from ase_dkl.report.ions import distances, structure, vibrations
 from ase_dkl.report.properties import elasticity, state
 from ase_dkl.report.scans import scans
 from ase_dkl.report.training_data import domain, networks
+from ase_dkl.wording import number
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
-    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.loading import Loaded
+
+WHAT = {
+    False: "energy of the strained lattice, from a deep-kernel surrogate",
+    True: "energy of its ions, from a Gaussian process on what is around them",
+}
+"""What a page is of, by whether ions are free."""
 
 
-def sections(surrogate: Surrogate, dataset: Dataset | None) -> dict[str, Callable[[], Section]]:
+def sections(surrogate: Loaded, dataset: Dataset | None) -> dict[str, Callable[[], Section]]:
     """What the page consists of, in order: what is being made, and how."""
-    return {
-        "errors": lambda: accuracy(surrogate, dataset),
-        "explorer": lambda: explorer(surrogate),
-        "scans": lambda: scans(surrogate, dataset),
+    errors = {"errors": lambda: accuracy(surrogate, dataset)}
+    properties = {
         "equation of state": lambda: state(surrogate, dataset),
         "elastic constants": lambda: elasticity(surrogate),
-        "domain": lambda: domain(surrogate),
-        "networks": lambda: networks(surrogate),
+    }
+    if isinstance(surrogate, Surrogate):
+        return {
+            **errors,
+            "explorer": lambda: explorer(surrogate),
+            "scans": lambda: scans(surrogate, dataset),
+            **properties,
+            "domain": lambda: domain(surrogate),
+            "networks": lambda: networks(surrogate),
+        }
+    return {
+        **errors,
+        "structure": lambda: structure(surrogate, dataset),
+        "vibrations": lambda: vibrations(surrogate),
+        **(properties if surrogate.crystal.dimension else {}),
+        "domain": lambda: distances(surrogate),
     }
 
 
-def page(surrogate: Surrogate, name: str, parts: list[Section], dataset: Dataset | None) -> str:
+def page(surrogate: Loaded, name: str, parts: list[Section], dataset: Dataset | None) -> str:
     """Put sections together.
 
     Args:
@@ -50,19 +71,17 @@ def page(surrogate: Surrogate, name: str, parts: list[Section], dataset: Dataset
         A whole HTML document that needs nothing from elsewhere.
     """
     here = files("ase_dkl.report")
-    asset = {name: here.joinpath(name).read_text(encoding="utf-8") for name in ("model.js", "explorer.js", "style.css")}
     template = Template(here.joinpath("page.html").read_text(encoding="utf-8"))
     return template.substitute(
         title=escape(f"{surrogate.crystal.formula}: {name}"),
         formula=_formula(surrogate.crystal.formula),
-        style=asset["style.css"],
+        what=WHAT[surrogate.crystal.ions == "free"],
+        style=here.joinpath("style.css").read_text(encoding="utf-8"),
         plotly=get_plotlyjs(),
         header=_header(surrogate, name, dataset),
         headlines="".join(_headline(name, value) for part in parts for name, value in part.headlines.items()),
         links=" ".join(f'<a href="#{part.identity}">{part.name}</a>' for part in parts),
         sections="\n".join(part.html() for part in parts),
-        model=asset["model.js"],
-        explorer=asset["explorer.js"],
         digest=surrogate.digest,
     )
 
@@ -77,18 +96,22 @@ def _formula(formula: str) -> str:
     return "".join(f"<sub>{char}</sub>" if char.isdigit() else escape(char) for char in formula)
 
 
-def _header(surrogate: Surrogate, name: str, dataset: Dataset | None) -> str:
+def _header(surrogate: Loaded, name: str, dataset: Dataset | None) -> str:
     crystal, report = surrogate.crystal, surrogate.report
     settings = report.dataset.get("settings") or {}
-    images = len(crystal.images)
+    free = crystal.ions == "free"
+    images, what = (len(crystal.operations.rotations), "operation") if free else (len(crystal.images), "symmetry image")
+    group = "space group" if crystal.dimension else "point group"
     rows = {
         "model": name,
-        "space group": f"{crystal.space_group}; {images} symmetry image{'s' * (images > 1)}",
+        group: f"{crystal.space_group}; {images} {what}{'s' * (images > 1)}",
         "ions": f"{crystal.ions}",
         "trained on": report.trained_on,
         "labels": _source(report.dataset) + "".join(f", {key} {value}" for key, value in settings.items()),
         "noise of the energies": f"{1e3 * report.energy_noise:.2f} meV per cell",
     }
+    if (noise := report.noise.get("displacement")) is not None:
+        rows["noise of the forces"] = f"{number(1e3 * noise, 3)} meV/Å"
     if report.stress_offset_GPa is not None:
         offset = measured(report.stress_offset_GPa, report.stress_offset_std_GPa or 0.0, "GPa")
         rows["labels' offset (Pulay stress)"] = f"{offset} at the reference volume; not in any predicted stress"

@@ -14,8 +14,10 @@ from ase_dkl.figures.plots import BLUE, ORANGE
 from ase_dkl.mechanics.chain import ChainStiffness, chain_stiffness
 from ase_dkl.mechanics.elastic import ElasticConstants, elastic_constants
 from ase_dkl.mechanics.eos import EquationOfState, equation_of_state
+from ase_dkl.mechanics.ionic_lattice import with_ions
 from ase_dkl.mechanics.points import points_on_line
 from ase_dkl.mechanics.sheet import SheetConstants, sheet_constants
+from ase_dkl.model.surrogate import Surrogate
 from ase_dkl.report.attempt import attempt
 from ase_dkl.report.blocks import Section, facts, figure, measured, side_by_side
 from ase_dkl.report.figures import banded, empty_figure
@@ -23,24 +25,26 @@ from ase_dkl.wording import number
 
 if TYPE_CHECKING:
     from ase_dkl.dataset import Dataset
-    from ase_dkl.model.surrogate import Surrogate
+    from ase_dkl.model.lattice_energy import LatticeEnergy
+    from ase_dkl.model.loading import Loaded
 
 
-def state(surrogate: Surrogate, dataset: Dataset | None) -> Section:
-    """The equation of state of a bulk crystal or, in the area, of a sheet."""
+def state(surrogate: Loaded, dataset: Dataset | None) -> Section:
+    """The equation of state of a bulk crystal or, in the area, of a sheet; free ions are relaxed."""
     section = Section("Equation of state", "Equation of state")
-    fitted = attempt(section, lambda: equation_of_state(surrogate))
+    fitted = attempt(section, lambda: equation_of_state(with_ions(surrogate, None)))
     if fitted is None:
         return section
     rows = fitted.words()
     section.headlines = {name: rows[name] for name in rows if "modulus" in name}
-    words = "<p>The lattice in equilibrium is scaled without changing its shape. ± follows from the joint posterior of "
-    words += "the energies, not from how well the curve fits.</p>"
+    ions = "" if isinstance(surrogate, Surrogate) else ", and ions come to rest in every cell"
+    words = f"<p>The lattice in equilibrium is scaled without changing its shape{ions}. ± follows from the joint "
+    words += "posterior of the energies, not from how well the curve fits.</p>"
     section.parts.append(side_by_side(_curve(surrogate, fitted, dataset), f"<div>{facts(rows)}{words}</div>"))
     return section
 
 
-def _curve(surrogate: Surrogate, fitted: EquationOfState, dataset: Dataset | None) -> str:
+def _curve(surrogate: Loaded, fitted: EquationOfState, dataset: Dataset | None) -> str:
     bulk = surrogate.crystal.dimension == 3
     volumes = np.linspace(fitted.volumes.min(), fitted.volumes.max(), 121)
     mean, std = fitted.curve(volumes)
@@ -54,7 +58,7 @@ def _curve(surrogate: Surrogate, fitted: EquationOfState, dataset: Dataset | Non
     for trace in banded(volumes, np.zeros_like(volumes), 2e3 * std, "fitted curve"):
         drawn.add_trace(trace.update(showlegend=False), 2, 1)
     drawn.add_trace(go.Scatter(**own, **lower), 2, 1)
-    if dataset is not None and bulk:
+    if dataset is not None and bulk and isinstance(surrogate, Surrogate):
         points = points_on_line(surrogate, "volume", dataset)
         near = (points.coordinate >= volumes[0]) & (points.coordinate <= volumes[-1])
         marker = {"color": "white", "size": 8, "line": {"color": ORANGE, "width": 1.6}}
@@ -75,13 +79,13 @@ def _curve(surrogate: Surrogate, fitted: EquationOfState, dataset: Dataset | Non
     return figure("eos-curve", drawn, caption)
 
 
-def elasticity(surrogate: Surrogate) -> Section:
-    """Elastic constants and moduli, of a bulk crystal in GPa, of a sheet in N/m."""
+def elasticity(surrogate: Loaded) -> Section:
+    """Elastic constants and moduli, of a bulk crystal in GPa, of a sheet in N/m; free ions are relaxed."""
     section = Section("Elasticity", "Elastic constants")
-    by_dimension: dict[int, Callable[[Surrogate], ElasticConstants | SheetConstants | ChainStiffness]]
+    by_dimension: dict[int, Callable[[LatticeEnergy], ElasticConstants | SheetConstants | ChainStiffness]]
     by_dimension = {1: chain_stiffness, 2: sheet_constants, 3: elastic_constants}
     constants = by_dimension[surrogate.crystal.dimension]
-    found = attempt(section, lambda: constants(surrogate))
+    found = attempt(section, lambda: constants(with_ions(surrogate, None)))
     if isinstance(found, ElasticConstants):
         _show(section, found, found.C_GPa, found.C_std_GPa, "GPa")
     elif isinstance(found, SheetConstants):
