@@ -31,6 +31,7 @@ from .dataset import ethylene as ethylene
 from .dataset import mgo_slab as mgo_slab
 from .dataset import mil53 as mil53
 from .dataset import mos2 as mos2
+from .dataset import si5 as si5
 from .dataset import silicon as silicon
 from .dataset import silicon_ions as silicon_ions
 from .dataset import srtio3 as srtio3

@@ -12,9 +12,10 @@ from ase.db import connect
 from ase.neighborlist import natural_cutoffs, neighbor_list
 from ase.units import GPa
 
-from ase_dkl.dataset import Dataset, dmof, ethylene, mil53, silicon_ions
+from ase_dkl.dataset import Dataset, dmof, ethylene, mil53, si5, silicon_ions
 
 DFT = {
+    si5: ({"relaxation": 8, "finite": 30, "pool": 18}, 5, False),
     # rows of each set, atoms, whether there are stresses
     silicon_ions: ({"pool": 42, "volumes": 9, "xx": 8, "yz": 8, "optical": 6, "yz_relaxed": 2}, 2, True),
     ethylene: ({"pool": 64, "finite": 36, "relaxation": 6}, 6, False),

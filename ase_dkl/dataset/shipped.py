@@ -48,3 +48,8 @@ def mil53() -> Path:
 def dmof() -> Path:
     """Zn₂(bpdc)₂(dabco), a framework of 74 atoms, in the same way."""
     return FOLDER / "dmof_chgnet.db"
+
+
+def si5() -> Path:
+    """Si₅, a trigonal bipyramid, displaced as at 800 K: energies and forces."""
+    return FOLDER / "si5_pbe.db"
