@@ -27,6 +27,10 @@ _ERRORS = 4.0
 """Standard errors by which mean distances may differ that are equal by symmetry."""
 _FLOPPY = 0.2
 """Å. Distances that scatter more are between groups that turn about a bond; their means are no geometry's."""
+_BY_CHANCE = 0.15
+"""Spread of how far frames of a line are bent, over the mean, at least. What is bent at rest is so in every frame."""
+_THIN = 0.25
+"""Width of frames of a line over their length, at most."""
 _EXACT = 1e-4
 """Å. Distance within which a symmetrised geometry lies on itself."""
 _MOST_OPERATIONS = 240
@@ -93,7 +97,11 @@ def mean_molecule(numbers: Integers, positions: Floats) -> Floats:
     axis = np.linalg.svd(fitted)[2][:1]
     line = fitted @ axis.T @ axis
     line = _fitted(line, mean, weight) if m > 1 else line
-    if (np.abs(distances_of(line) - mean) <= error)[rigid].all():
+    spans = np.linalg.svd(positions - positions.mean(axis=1, keepdims=True), compute_uv=False)
+    lengths, bends = spans[:, 0], spans[:, 1]
+    by_chance = bends.std() >= _BY_CHANCE * bends.mean() or bends.mean() < _RESIDUE
+    by_chance = by_chance and bends.mean() < _THIN * lengths.mean()
+    if by_chance and (np.abs(distances_of(line) - mean) <= error)[rigid].all():
         fitted = line
     group: list[tuple[int, ...]] = [tuple(range(n))]
     flat = False

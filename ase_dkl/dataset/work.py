@@ -159,6 +159,9 @@ def pulled_back(ways: Ways, crystal: Crystal) -> str | None:
     pulls, apart = ways.pulls[:, ions], ways.displacements[:, ions]
     products = (pulls * apart).sum(axis=2)
     sizes = (apart**2).sum(axis=2)
+    if not pulls.any() or not apart.any():
+        # All rows are one structure, or strains of a crystal of one atom.
+        return None
     cosine = products.sum() / np.sqrt((pulls**2).sum() * sizes.sum())
     positive = (products.sum(axis=1) > 0).mean()
     if not np.isfinite(cosine) or (cosine < ALONG and positive < POSITIVE):
@@ -209,6 +212,9 @@ def contradiction(ways: Ways, crystal: Crystal, atoms: Atoms) -> str | None:
     second = _second_order(ways, strained)[known]
     if stressed and (problem := _stresses_alone(ways, crystal, strained & known)):
         return problem
+    if not forces.any() or not second.all():
+        # All rows are one structure, or strains of a crystal of one atom.
+        return None
     factor, error, gain, off = _of_forces(energies / second, forces / second, stresses / second, rows)
     nats = (rows - 1) / 2 * np.log(gain)
     if off < FIT and nats > CLEAR and gain > SURE and not 1 / FACTOR < factor < FACTOR:

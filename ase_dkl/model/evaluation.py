@@ -102,12 +102,15 @@ def _with_forces(found: Evaluation, prediction: Prediction, dataset: Dataset) ->
     error = (forces.mean - dataset.forces)[rows][:, dataset.crystal.mobile]
     total = forces.total[rows][:, dataset.crystal.mobile]
     labels = dataset.forces[rows][:, dataset.crystal.mobile]
+    # Forces that symmetry makes vanish are known exactly.
+    unsure = total > 0
+    enough = int(rows.sum()) >= FEWEST_JUDGED and bool(unsure.any())
     return replace(
         found,
         force_rmse_meV_A=1e3 * rmse(error),
         force_mae_meV_A=1e3 * float(np.mean(np.abs(error))),
         force_relative_rmse=rmse(error) / rmse(labels) if labels.any() else None,
-        force_coverage_95=coverage(error, total, 0.95) if int(rows.sum()) >= FEWEST_JUDGED else None,
+        force_coverage_95=coverage(error[unsure], total[unsure], 0.95) if enough else None,
     )
 
 

@@ -24,6 +24,7 @@ from ase_dkl.model.pairs import Pairs
 from ase_dkl.model.prediction import JointPosterior, Normal, Prediction
 from ase_dkl.model.quantity import ENERGY, Quantity
 from ase_dkl.model.records import IonConfig, TrainingReport, from_json
+from ase_dkl.model.soundness import check_ionic, check_ionic_crystal
 from ase_dkl.model.stored import Stored
 from ase_dkl.shown import Shown, plain
 from ase_dkl.wording import number
@@ -101,10 +102,10 @@ class IonicSurrogate(Stored, Shown):
     def of_mapped(self, mapped: Sequence[Mapped], *, slopes: bool = True) -> Prediction:
         """Predict structures that are mapped onto the reference, of one number of atoms."""
         n = len(mapped)
-        found = self.predict_points(np.array([each.point for each in mapped]).reshape(n, -1, 3), slopes=slopes)
+        found = self.predict_points(self._points_of(mapped), slopes=slopes)
         kinds = dict(found.slopes)
         if "displacement" in kinds:
-            sites = np.array([each.sites for each in mapped], dtype=np.int64).reshape(n, -1)
+            sites = np.array([each.sites for each in mapped], dtype=np.int64).reshape(n, -1 if n else 0)
             kinds["displacement"] = kinds["displacement"][np.arange(n)[:, None], sites]
         copies = np.array([each.multiplicity for each in mapped])
         return Prediction(found.value.times(copies), kinds, self.quantity)
@@ -126,8 +127,7 @@ class IonicSurrogate(Stored, Shown):
 
     def judged_mapped(self, mapped: Sequence[Mapped], *, slopes: bool = True) -> tuple[Prediction, Extrapolation]:
         """What `of_mapped` and `extrapolation` answer."""
-        points = np.array([each.point for each in mapped]).reshape(len(mapped), -1, 3)
-        return self.of_mapped(mapped, slopes=slopes), self.extrapolation(points)
+        return self.of_mapped(mapped, slopes=slopes), self.extrapolation(self._points_of(mapped))
 
     def marginals(self, points: Floats, slopes: bool) -> tuple[Floats, Floats]:
         """Mean and standard deviation of energies, eV, and where wanted of ∂E/∂ε, eV, and ∂E/∂r, eV/Å.
@@ -233,6 +233,9 @@ class IonicSurrogate(Stored, Shown):
             rows["energy RMSE"] = f"{number(errors.energy_rmse_meV, 3)} meV per cell"
         return f"Surrogate of {self.crystal.formula}, {self.crystal.space_group}, free ions", rows
 
+    def _points_of(self, mapped: Sequence[Mapped]) -> Floats:
+        return np.array([each.point for each in mapped]).reshape(-1, *self.reference.shape)
+
     def _seen(self, points: Floats, slopes: bool) -> tuple[Floats, Floats]:
         if slopes:
             return self.space.seen(points)
@@ -249,6 +252,7 @@ class IonicSurrogate(Stored, Shown):
     @classmethod
     def _of_file(cls, header: dict[str, Any], tensors: dict[str, Floats]) -> Self:
         crystal = Crystal.from_dict(header["crystal"])
+        check_ionic_crystal(crystal)
         config = from_json(IonConfig, header["config"])
         space = Pairs.of(crystal, config.interchange)
         noise, names = header["process"]["noise"], list(PROFILES)
@@ -258,7 +262,7 @@ class IonicSurrogate(Stored, Shown):
             Inducing(
                 environment,
                 tensors[f"inducing{i}.points"],
-                tensors[f"inducing{i}.of"].astype(np.int64),
+                np.asarray(tensors[f"inducing{i}.of"]),
                 tensors[f"inducing{i}.along"],
             )
             for i, environment in enumerate(space.environments)
@@ -273,9 +277,7 @@ class IonicSurrogate(Stored, Shown):
         )
         report = TrainingReport.from_dict(header["report"])
         found = cls(space, Units.from_dict(header["scaling"]), config, report, tensors["points"], process)
-        means, stds = found.marginals(found.reference[None], True)
-        if not np.isfinite(means + stds).all():
-            raise ValueError("its predictions are not finite")
+        check_ionic(found)
         return found
 
     def _identity(self) -> dict[str, Any]:

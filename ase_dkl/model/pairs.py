@@ -30,6 +30,9 @@ WHOLE = 24
 """Molecules and clusters of up to so many atoms are one environment."""
 MOST_IMAGES = 200
 """Permutations of a molecule's atoms."""
+FLAT, OFF_PLANE = 1e-3, 0.1
+"""A structure that is thinner than this part of its length is flat, and how far its ions then are off their plane, over
+the shortest pair, where it is asked what holds them."""
 WIDER, WIDEST = 1.25, 4.0
 """By how much environments grow until the pairs make the reference rigid, and up to how much."""
 SAME_LENGTH = 0.02
@@ -192,8 +195,16 @@ class Pairs:
 
     @property
     def is_rigid(self) -> bool:
-        """Whether any strain, and any motion of the ions that is no rotation or translation, changes some length."""
-        point = self.reference[None]
+        """Whether any strain, and any motion of the ions that is no rotation or translation, changes some length.
+
+        Motions out of a plane, or across a line, change lengths only where ions are off it.
+        """
+        point = self.reference[None].copy()
+        about = point[0, 3:] - point[0, 3:].mean(axis=0)
+        spans = np.linalg.svd(np.concatenate([self.crystal.vectors(point[0, :3]), about]), compute_uv=False)
+        if spans[-1] < FLAT * spans[0]:
+            off = np.random.default_rng(0).normal(size=about.shape)
+            point[:, 3:] += OFF_PLANE * self.lengths.min() * off
         tangents = (self.directions(point) @ self.seen(point)[1])[0]
         sizes = np.linalg.svd(tangents, compute_uv=False)
         return len(sizes) == len(tangents) and bool(sizes[-1] > SOFT * sizes[0])
@@ -232,6 +243,11 @@ class Pairs:
         """Coordinates of the pairs, shape (n, p)."""
         lengths = self.distances(points)[1]
         return np.asarray(self.weights * self.lengths * ((self.lengths / lengths) ** self.power - 1) / self.power)
+
+    def size(self, points: Floats) -> float:
+        """Root mean square length of the environments in structures, shape (n, 3 + N, 3)."""
+        coordinates = self.coordinates(points)
+        return float(np.sqrt(np.mean([(each.of(coordinates) ** 2).sum(axis=-1).mean() for each in self.environments])))
 
     def seen(self, points: Floats) -> tuple[Floats, Floats]:
         """Coordinates, shape (n, p), and their derivatives along the six strains and all displacements, (n, t, p)."""

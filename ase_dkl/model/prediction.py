@@ -95,7 +95,7 @@ class Prediction(Shown):
             if block in quantity.slopes:
                 slopes[block] = rows[:, start:end].times(1 / quantity.slopes[block].per_label(cells))
                 if block == "displacement":
-                    slopes[block] = slopes[block].reshaped(len(cells), -1, 3)
+                    slopes[block] = slopes[block].reshaped(len(cells), directions // 3, 3)
         return cls(rows[:, 0], slopes, quantity)
 
     @property

@@ -151,6 +151,8 @@ class IonConfig:
     def __post_init__(self) -> None:
         if self.n_inducing < 1:
             raise BadTraining(f"n_inducing is {self.n_inducing}; it is a number of things and at least 1.")
+        if self.seed < 0:
+            raise BadTraining(f"seed is {self.seed}; it is a whole number and at least 0.")
         for name, choices in (("stress", get_args(StressLabels)), ("interchange", get_args(Interchange))):
             if getattr(self, name) not in choices:
                 raise BadTraining(f"{name} is {getattr(self, name)!r}; choose one of {', '.join(choices)}.")

@@ -8,12 +8,15 @@ import numpy as np
 
 from ase_dkl.crystal.lattice import flat, metric
 from ase_dkl.model.calibration import Scores
+from ase_dkl.model.ion_labels import KINDS
 from ase_dkl.model.kernel import covariances_with_values
 from ase_dkl.model.layout import VALUE
+from ase_dkl.model.local_kernel import PROFILES
 
 if TYPE_CHECKING:
     from ase_dkl.arrays import Floats
     from ase_dkl.crystal import Crystal
+    from ase_dkl.model.ionic_surrogate import IonicSurrogate
     from ase_dkl.model.posterior import Posterior
     from ase_dkl.model.surrogate import Surrogate
 
@@ -24,6 +27,10 @@ _LARGEST_WEIGHT = 1e6
 """Largest weight of a network: trained ones have some tens."""
 _FAR = 1e4
 """Largest distance from the training lattices, in their standard deviations."""
+
+
+_LARGEST_CELL, _CLOSEST = 1e3, 0.3
+"""Å. No reference is larger, and none has planes of atoms nearer to the same in the next cell."""
 
 
 def check(surrogate: Surrogate) -> None:
@@ -40,6 +47,8 @@ def _check(surrogate: Surrogate) -> None:
     crystal, config, report = surrogate.crystal, surrogate.config, surrogate.report
     space, frame, process = surrogate.space, surrogate.space.frame, surrogate.process
     d = _check_crystal(crystal)
+    if not d or crystal.ions not in ("clamped", "relaxed"):
+        raise ValueError("the crystal is not described")
     p, k = d * (d + 1) // 2, config.networks
     _expect("units.shift", np.array(surrogate.units.shift, dtype=float))
     _expect("units.scale", np.array(surrogate.units.scale, dtype=float), positive=True)
@@ -91,25 +100,88 @@ def _check(surrogate: Surrogate) -> None:
     _predict(surrogate)
 
 
+def check_ionic_crystal(crystal: Crystal) -> None:
+    """Look at the reference of free ions, before pairs of its atoms are searched for.
+
+    Raises:
+        ValueError: in words.
+    """
+    with np.errstate(all="ignore"):
+        _check_crystal(crystal)
+    if crystal.ions != "free" or {type(crystal.symmetric), type(crystal.by_order)} != {bool}:
+        raise ValueError("the crystal is not described")
+    if crystal.mobile.shape != crystal.numbers.shape or not crystal.mobile.any():
+        raise ValueError("it is not said which ions move")
+    lengths = np.linalg.norm(crystal.cell, axis=1)[crystal.pbc]
+    if (lengths > _LARGEST_CELL).any() or np.abs(crystal.atoms().positions).max() > _LARGEST_CELL:
+        raise ValueError("the reference is far too large")
+    heights = 1 / np.linalg.norm(np.linalg.pinv(crystal.cell[crystal.pbc]), axis=0)
+    if (heights < _CLOSEST).any():
+        raise ValueError("the reference cell is far too small")
+
+
+def check_ionic(surrogate: IonicSurrogate) -> None:
+    """Look at every number of a model of free ions, and predict once.
+
+    Raises:
+        ValueError: in words.
+    """
+    with np.errstate(all="ignore"):
+        _check_ionic(surrogate)
+
+
+def _check_ionic(surrogate: IonicSurrogate) -> None:
+    space, process, report = surrogate.space, surrogate.process, surrogate.report
+    _expect("units.shift", np.array(surrogate.units.shift, dtype=float))
+    _expect("units.scale", np.array(surrogate.units.scale, dtype=float), positive=True)
+    _expect("process.unit", np.array(process.unit, dtype=float), positive=True)
+    _expect("points", surrogate.points, report.n_rows, *space.reference.shape)
+    if not np.isclose(space.size(surrogate.points), process.unit, rtol=1e-6):
+        raise ValueError("the training structures are not those that it was trained on")
+    _expect("scales", process.scales, len(PROFILES))
+    if not (process.scales >= 0).all() or not process.scales.any():
+        raise ValueError("scales has numbers that are not positive")
+    for i, each in enumerate(process.inducing):
+        q = each.environment.places.shape[1]
+        _expect(f"inducing{i}.points", each.points, -1, q)
+        _expect(f"inducing{i}.along", each.along, len(each.of), q)
+        if each.of.dtype != np.int64 or each.of.ndim != 1 or not np.isin(each.of, np.arange(len(each.points))).all():
+            raise ValueError(f"inducing{i}.of names points that there are not")
+    size = sum(map(len, process.inducing)) + 2
+    _expect("posterior.factor", process.factor, size, size)
+    _expect("posterior.weights", process.weights, size)
+    kinds = {VALUE, *space.blocks}
+    if set(process.noise) != set(KINDS) or report.noise.keys() - kinds or VALUE not in report.noise:
+        raise ValueError("the noise of the labels is of something else")
+    noises = np.array([*process.noise.values(), *report.noise.values()], dtype=float)
+    if not ((noises >= 0) & (noises < _LARGEST)).all():
+        raise ValueError("the noise of the labels is negative")
+    if not isinstance(report.dataset.get("settings") or {}, dict):
+        raise ValueError("the settings of the labels are no settings")
+    means, stds = surrogate.marginals(space.reference[None], True)
+    if not np.isfinite(means + stds).all():
+        raise ValueError("its predictions are not finite")
+
+
 def _check_crystal(crystal: Crystal) -> int:
     """The number of periodic axes."""
     atoms, d = len(crystal.numbers), int(crystal.pbc.sum())
-    if crystal.pbc.shape != (3,) or not d:
-        raise ValueError("nothing is periodic")
+    if crystal.pbc.shape != (3,):
+        raise ValueError("it is not said what is periodic")
     if crystal.numbers.shape != (atoms,) or not atoms or not ((crystal.numbers > 0) & (crystal.numbers < 119)).all():
         raise ValueError("there are no such atoms")
     _expect("the reference cell", crystal.cell, 3, 3)
     _expect("the ions' coordinates", crystal.scaled_positions, atoms, 3)
     _expect("magnetic moments", crystal.magnetic_moments, atoms)
     _expect("the tolerance", np.array(crystal.tolerance, dtype=float), positive=True)
-    if crystal.ions not in ("clamped", "relaxed") or not isinstance(crystal.space_group, str):
+    if not isinstance(crystal.space_group, str):
         raise ValueError("the crystal is not described")
     reference, images = metric(crystal.cell[crystal.pbc]), crystal.images
-    if not np.linalg.det(reference) > 0:
+    if d and not np.linalg.det(reference) > 0:
         raise ValueError("the reference cell is flat")
     if images.shape != (len(images), d, d) or not len(images):
         raise ValueError(f"the crystal's images have the shape {images.shape}")
-    if not np.allclose(images @ reference @ images.mT, reference, rtol=0, atol=1e-2 * np.trace(reference)):
+    if d and not np.allclose(images @ reference @ images.mT, reference, rtol=0, atol=1e-2 * np.trace(reference)):
         raise ValueError("the crystal's images are no symmetries of its lattice")
     return d
 

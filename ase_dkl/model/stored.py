@@ -78,8 +78,8 @@ class Stored(ABC):
         """Rebuild a model from `to_bytes`; errors speak of it by its name."""
         header, tensors = unpack(content, name)
         if of_free_ions(header) != cls._OF_FREE_IONS:
-            what = "knows lattices only" if cls._OF_FREE_IONS else "is one of free ions"
-            raise BadModelFile(f"The model {name} {what}. Read it with ase_dkl.load, which reads either.")
+            what = "is a model that knows lattices only" if cls._OF_FREE_IONS else "is one of free ions"
+            raise BadModelFile(f"{name} {what}. Read it with ase_dkl.load, which reads either.")
         try:
             surrogate = cls._of_file(header, tensors)
         except Exception as error:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+import os
 import time
 from dataclasses import replace
 
@@ -18,7 +20,11 @@ from ase_dkl.model.ionic_surrogate import IonicSurrogate
 from ase_dkl.model.layout import VALUE
 from ase_dkl.model.pairs import Pairs
 from ase_dkl.model.records import BadTraining, Evaluation, IonConfig, TrainingReport
-from ase_dkl.training.local import Trained, train
+from ase_dkl.training.local import Trained, memory, train
+
+MUCH = 4 * 2**30
+"""Bytes that are told of before training takes them."""
+_log = logging.getLogger(__name__)
 
 
 def fit_ions(
@@ -60,6 +66,7 @@ def fit_ions(
     crystal = dataset.crystal if config.symmetry else dataset.crystal.without_symmetry()
     space, units = Pairs.of(crystal, config.interchange), units_of(dataset)
     labels = IonLabels.of(dataset, space, units)
+    _refuse_the_impossible(labels, config)
     columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
     with Progress(*columns, console=Console(stderr=True), disable=not progress, transient=True) as bar:
         task = bar.add_task("training", total=None)
@@ -98,6 +105,23 @@ def fit_ions(
         left_out=_left_out(surrogate, labels, dataset, trained),
     )
     return surrogate
+
+
+def _refuse_the_impossible(labels: IonLabels, config: IonConfig) -> None:
+    """Rows that are one structure are refused, and so is what the machine has no memory for; much of it is told."""
+    if not labels.space.size(labels.points) > 0:
+        raise BadTraining("All rows are the reference itself: no distance between ions changes. Add displaced ones.")
+    needed, there = memory(labels, config.n_inducing), os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    words = (
+        f"Training on {int(labels.known.sum())} labels with up to {config.n_inducing} inducing environments takes "
+        f"about {needed / 2**30:.1f} GiB of memory"
+    )
+    if needed > there:
+        raise BadTraining(
+            f"{words}, and this machine has {there / 2**30:.1f}. Give a smaller n_inducing, or fewer rows."
+        )
+    if needed > MUCH:
+        _log.warning("%s. A smaller n_inducing, or fewer rows, take less.", words)
 
 
 def _left_out(surrogate: IonicSurrogate, labels: IonLabels, dataset: Dataset, trained: Trained) -> Evaluation | None:

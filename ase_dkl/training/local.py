@@ -57,6 +57,8 @@ STEPS = 30
 """Of the search."""
 KEPT = 2**27
 """Numbers in the labels' rows, where these are kept."""
+COPIES = 6
+"""Matrices of the size of the inducing functionals' covariance that there are at once."""
 _CHUNK = 2**24
 """Numbers in the largest intermediate."""
 
@@ -84,6 +86,28 @@ class Trained:
     left_out: tuple[Floats, Floats] | None
 
 
+def memory(labels: IonLabels, most: int) -> int:
+    """About how many bytes training takes at its largest, of what grows with the labels and with what is asked for.
+
+    Args:
+        labels: what is known.
+        most: the largest number of inducing environments.
+    """
+    space, known = labels.space, int(labels.known.sum())
+    sites = sum(len(each.places) for each in space.environments)
+    if space.is_one_environment:
+        size = min(known, max(most, min(WHOLE_MOST, 5 * most)))
+        numbers = len(labels.points) * (6 + labels.points[0, 3:].size) * len(space.lengths) + known * size
+    else:
+        counts = [max(1, round(most * len(each.places) / sites)) for each in space.environments]
+        size = sum(counts)
+        numbers = max(
+            max(CANDIDATES * count, min(ENOUGH, len(labels.points) * len(each.places))) * count
+            for count, each in zip(counts, space.environments, strict=True)
+        )
+    return 8 * (numbers + COPIES * size**2)
+
+
 def train(labels: IonLabels, config: IonConfig, tell: Callable[[str], None]) -> Trained:
     """Train a process on labels of free ions.
 
@@ -94,8 +118,7 @@ def train(labels: IonLabels, config: IonConfig, tell: Callable[[str], None]) -> 
     """
     rng = np.random.default_rng(config.seed)
     space = labels.space
-    coordinates = space.coordinates(labels.points)
-    unit = math.sqrt(np.mean([(each.of(coordinates) ** 2).sum(axis=-1).mean() for each in space.environments]))
+    unit = space.size(labels.points)
     structures = max(FEWEST, SITES // len(space.crystal.numbers))
     judged = labels.part(np.sort(rng.permutation(len(labels.labels))[:structures]))
     tell("choosing environments")
