@@ -3,6 +3,8 @@
 from .active.box import BadBox as BadBox
 from .active.box import Box as Box
 from .active.campaign import Campaign as Campaign
+from .active.ions_on_the_fly import ActiveIonCalculator as ActiveIonCalculator
+from .active.ions_on_the_fly import Relaxation as Relaxation
 from .active.labels.calculation import BadCalculation as BadCalculation
 from .active.labels.calculation import Calculation as Calculation
 from .active.labels.executors import BadExecutor as BadExecutor

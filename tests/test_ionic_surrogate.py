@@ -128,7 +128,7 @@ class TestPredictions:
         rows = alloy_dataset.subset(np.arange(8))
         model = fit_ions(rows, IonConfig(n_inducing=60), progress=False)
         labels = IonLabels.of(rows, model.space, model.units)
-        process = model.process
+        process = model.trained
         noise = np.array([process.noise[kind] for kind in ("value", "strain", "displacement")]) ** 2
         everything = condition(labels, process.inducing, process.unit, process.scales, noise)
         others = condition(labels.part(np.arange(1, 8)), process.inducing, process.unit, process.scales, noise)

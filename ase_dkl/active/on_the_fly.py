@@ -96,6 +96,8 @@ class ActiveCalculator(DKLCalculator):
             raise ValueError(
                 f"The tolerance is {tolerance}; it is an uncertainty, in eV per reference cell, above zero."
             )
+        if self.surrogate.crystal.ions == "free":
+            raise ValueError("The model is one of free ions. Use ActiveIonCalculator, which learns their forces too.")
         if self.surrogate.crystal.ions == "relaxed":
             raise ValueError(
                 "The model is one of relaxed ions, and a calculation with the ions where a strained lattice has them "

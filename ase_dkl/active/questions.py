@@ -58,12 +58,13 @@ class Question:
         )
 
 
-def labelled(reference: BaseCalculator, atoms: Atoms) -> Atoms:
+def labelled(reference: BaseCalculator, atoms: Atoms, *, stress: bool = True) -> Atoms:
     """Ask the reference calculator.
 
     Args:
         reference: the calculator.
         atoms: the structure; it stays as it is.
+        stress: whether stresses are asked for, where it has some; else forces are.
 
     Returns:
         The structure with the reference's results, name and parameters.
@@ -72,7 +73,7 @@ def labelled(reference: BaseCalculator, atoms: Atoms) -> Atoms:
         NoLabel: it fails, does not converge, or its energy or stress is not finite.
     """
     try:
-        results = results_of(reference, atoms.copy())
+        results = results_of(reference, atoms.copy(), stress=stress)
     except Exception as error:
         words = str(error) if isinstance(error, BadResult) else one_line(error)
         raise NoLabel(
@@ -124,7 +125,9 @@ def name_of(calculator: BaseCalculator) -> str:
 
 
 def place(atoms: Atoms) -> str:
-    """A structure's lattice in words."""
+    """A structure's lattice in words, or where there is none its formula."""
+    if not atoms.pbc.any():
+        return f"for {atoms.symbols.formula.convert('metal')}"
     a, b, c, alpha, beta, gamma = atoms.cell.cellpar()
     return f"at {a:.4f} {b:.4f} {c:.4f} Å, {alpha:.2f} {beta:.2f} {gamma:.2f}°"
 

@@ -128,7 +128,7 @@ def _of_ions(surrogate: "IonicSurrogate") -> dict[str, str]:
         "ions that move": "all" if mobile == len(crystal.numbers) else f"{mobile} of {len(crystal.numbers)}",
         "trained on": surrogate.report.trained_on,
         "distances": f"{len(space.lengths)} of {kinds} kind{'s' * (kinds > 1)}, up to {space.lengths.max():.3g} Å",
-        "model": f"{sum(map(len, surrogate.process.inducing))} inducing environments",
+        "model": f"{sum(map(len, surrogate.trained.inducing))} inducing environments",
     }
 
 

@@ -14,12 +14,13 @@ from ase_dkl.arrays import Floats
 from ase_dkl.crystal import Crystal, Mapped
 from ase_dkl.crystal.lattice import volumes
 from ase_dkl.crystal.structures import Structure, one_or_many
+from ase_dkl.errors import Refused
 from ase_dkl.model.calibration import Calibration
 from ase_dkl.model.domain import Extrapolation
 from ase_dkl.model.labels import Units
 from ase_dkl.model.layout import VALUE, Layout
 from ase_dkl.model.local_kernel import PROFILES, Inducing
-from ase_dkl.model.local_process import LocalProcess
+from ase_dkl.model.local_process import LocalProcess, Process
 from ase_dkl.model.pairs import Pairs
 from ase_dkl.model.prediction import JointPosterior, Normal, Prediction
 from ase_dkl.model.quantity import ENERGY, Quantity
@@ -64,7 +65,7 @@ class IonicSurrogate(Stored, Shown):
         config: IonConfig,
         report: TrainingReport,
         points: Floats,
-        process: LocalProcess,
+        process: Process,
     ) -> None:
         self.space, self.units, self.config, self.report = space, units, config, report
         self.points, self.process = points, process
@@ -280,10 +281,24 @@ class IonicSurrogate(Stored, Shown):
         check_ionic(found)
         return found
 
+    @property
+    def trained(self) -> LocalProcess:
+        """The process as training left it.
+
+        Raises:
+            Refused: it has learnt further labels since.
+        """
+        if not isinstance(self.process, LocalProcess):
+            raise Refused(
+                "A model that has learnt labels one by one is no file. Train one on all of them: "
+                "fit_ions(calculator.dataset)."
+            )
+        return self.process
+
     def _identity(self) -> dict[str, Any]:
         process = {
-            "unit": self.process.unit,
-            "noise": dict(self.process.noise),
+            "unit": self.trained.unit,
+            "noise": dict(self.trained.noise),
             "profiles": list(PROFILES),
         }
         crystal, scaling = self.crystal.to_dict(), self.units.to_dict()
@@ -292,9 +307,9 @@ class IonicSurrogate(Stored, Shown):
     def _tensors(self) -> dict[str, Any]:
         inducing = {
             f"inducing{i}.{name}": getattr(each, name)
-            for i, each in enumerate(self.process.inducing)
+            for i, each in enumerate(self.trained.inducing)
             for name in ("points", "of", "along")
         }
-        process = self.process
+        process = self.trained
         posterior = {"posterior.factor": process.factor, "posterior.weights": process.weights}
         return {"points": self.points, "scales": process.scales, **inducing, **posterior}

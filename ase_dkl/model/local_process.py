@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from scipy.linalg import block_diag, solve_triangular
@@ -15,8 +16,31 @@ from ase_dkl.model.pairs import Environment
 
 JITTER = 1e-8
 """Added to the diagonal of K_ZZ, over its mean."""
+Seen: TypeAlias = tuple[Floats, Floats]
+"""Of structures: coordinates of the pairs, shape (n, p), and their derivatives along t directions, (n, t, p)."""
 CONSTANT, OFFSET = 10.0, 1e3
 """Prior standard deviations of the constant and of what all stress labels are off by, in the energies' scale."""
+
+
+class Process(Protocol):
+    """What a model of free ions asks of a process; see `LocalProcess`."""
+
+    @property
+    def noise(self) -> Mapping[str, float]:
+        """Standard deviation of the labels' noise, by kind."""
+
+    @property
+    def weights(self) -> Floats:
+        """What predictions weigh."""
+
+    def means(self, coordinates: Floats, tangents: Floats) -> Floats:
+        """Of values and slopes."""
+
+    def marginals(self, coordinates: Floats, tangents: Floats) -> tuple[Floats, Floats]:
+        """Means and variances of these."""
+
+    def joint(self, coordinates: Floats, tangents: Floats) -> tuple[Floats, Floats]:
+        """Their means and covariances."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +107,19 @@ class LocalProcess:
     @property
     def _environments(self) -> tuple[Environment, ...]:
         return tuple(each.environment for each in self.inducing)
+
+
+def prior_cross(prior: Prior, environments: Sequence[Environment], one: Seen, other: Seen) -> Floats:
+    """Prior covariances of values and slopes of n structures with those of m others, shape (n (1 + t), m (1 + u))."""
+    (n, t), (m, u) = one[1].shape[:2], other[1].shape[:2]
+    found = np.zeros((n, 1 + t, m, 1 + u))
+    for environment in environments:
+        seen = [environment.of(each) for each, _ in (one, other)]
+        along = [(each[..., environment.places] * environment.weights).swapaxes(1, 2) for _, each in (one, other)]
+        for i in range(n):
+            for j in range(m):
+                found[i, :, j] += prior.between(environment, seen[0][i], along[0][i], seen[1][j], along[1][j])[0]
+    return found.reshape(n * (1 + t), m * (1 + u))
 
 
 def whitening(prior: Prior, inducing: tuple[Inducing, ...]) -> Floats:

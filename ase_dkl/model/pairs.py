@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Self
 
@@ -171,6 +171,13 @@ class Pairs:
         kinds = np.unique(permutations.min(axis=0)[used], return_index=True, return_inverse=True)
         chosen = first[used], second[used], steps[used], lengths[used]
         return cls(crystal, *chosen, kinds[1][kinds[2]], seen)
+
+    def as_one(self, weights: Floats) -> Self:
+        """The same pairs as a single environment, in which they have other weights, shape (p,)."""
+        permuted = _permuted(self.crystal, self.first, self.second, self.steps, self.reference[3:])
+        images = np.unique(permuted, axis=0)
+        whole = Environment(np.arange(len(self.first))[None], _alike(weights, images), images)
+        return replace(self, environments=(whole,))
 
     @property
     def blocks(self) -> Mapping[str, int]:

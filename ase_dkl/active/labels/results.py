@@ -15,12 +15,13 @@ class BadResult(Refused, ValueError):
     """A calculator's results are no label."""
 
 
-def results_of(calculator: Any, atoms: Atoms) -> dict[str, Any]:
+def results_of(calculator: Any, atoms: Atoms, *, stress: bool = True) -> dict[str, Any]:
     """Compute a label.
 
     Args:
         calculator: any ASE calculator.
         atoms: the structure, whose calculator it becomes.
+        stress: whether stresses are asked for, where there are some; else forces are.
 
     Returns:
         energy (eV); stress (eV/Å³, Voigt) and forces (eV/Å), None where there are none; free_energy, and the total and
@@ -38,7 +39,10 @@ def results_of(calculator: Any, atoms: Atoms) -> dict[str, Any]:
     states = getattr(calculator, "converged", None), results.get("converged")
     if any(isinstance(state, bool | np.bool_) and not state for state in states):
         raise BadResult("The calculator says that it has not converged.")
-    if "stress" in calculator.implemented_properties:
+    if not stress and "forces" in calculator.implemented_properties:
+        atoms.get_forces()
+        results = dict(getattr(calculator, "results", results))
+    if stress and "stress" in calculator.implemented_properties:
         found["stress"] = _stress(atoms)
         results = dict(getattr(calculator, "results", results))
     if (forces := results.get("forces")) is not None and np.isfinite(forces).all():
