@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from ase import Atoms, units
-from ase.build import molecule
+from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms, FixCom, FixSymmetry
 from ase.db import connect
@@ -20,11 +20,14 @@ from ase.mep import NEB
 from ase.optimize import BFGS, FIRE
 from ase.vibrations import Vibrations
 from made import displaced, labelled
+from phonopy import Phonopy
+from phonopy.structure.atoms import PhonopyAtoms
 
 from ase_dkl import (
     Dataset,
     DKLCalculator,
     ExtrapolationError,
+    IonConfig,
     IonicSurrogate,
     NotThisCrystal,
     database_fields,
@@ -98,6 +101,28 @@ def test_vibrations(water: IonicSurrogate, tmp_path: Path) -> None:
     ours, theirs = (np.sort(np.real(each))[-3:] for each in found)
     # Three frequencies of a molecule whose every motion is in the data.
     assert ours == pytest.approx(theirs, rel=0.03)
+
+
+def test_phonopy() -> None:
+    """A model of a supercell has the phonons that fit into it."""
+    unit = bulk("Cu", "fcc", a=3.61)
+    rows = [labelled(each, "energy", "forces") for each in displaced(unit.repeat(2), 6, size=0.04, strain=0.005)]
+    model = fit_ions(Dataset.from_atoms(rows), IonConfig(n_inducing=60), progress=False)
+    cell = PhonopyAtoms(unit.symbols, cell=unit.cell.array, scaled_positions=unit.get_scaled_positions())
+    found = []
+    for calculator in (DKLCalculator(model, extrapolation="ignore"), EMT()):
+        phonons = Phonopy(cell, supercell_matrix=np.diag([2, 2, 2]))
+        phonons.generate_displacements(distance=0.01)
+        displacements = [
+            Atoms(each.symbols, cell=each.cell, positions=each.positions, pbc=True)
+            for each in phonons.supercells_with_displacements or []
+        ]
+        phonons.forces = [calculator.get_property("forces", atoms) for atoms in displacements]
+        phonons.produce_force_constants()
+        found.append(phonons.run_qpoints([[0, 0, 0], [0.5, 0.5, 0], [0.5, 0.5, 0.5]]).frequencies)
+    # THz, of up to 7; ions at rest have no frequency to the last digit where it is the root of a rounding error.
+    assert found[0] == pytest.approx(found[1], abs=0.1)
+    assert found[1].max() > 6
 
 
 class TestPaths:
