@@ -27,7 +27,7 @@ def run_snippets(page: Path, namespace: dict[str, object]) -> int:
 def test_snippets_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     namespace: dict[str, object] = {}
-    assert run_snippets(README, namespace) == 5
+    assert run_snippets(README, namespace) == 6
     assert (tmp_path / "srtio3.dkl").exists()
     # Pages go on from the README, and not from each other.
     assert sum(run_snippets(page, {**namespace}) for page in PAGES) == 7

@@ -36,6 +36,20 @@ EXAMPLES: dict[str, tuple[list[str], list[str], dict[str, tuple[float, float]]]]
         ["on_the_fly.db", "on_the_fly.log"],
         {r"EMT answered (\d+), RMS": (3, 60), r"RMS error (\S+) meV": (0, 2), r"lengths (\S+),": (3.58, 3.6)},
     ),
+    "molecule": (
+        [],
+        [],
+        {r"rows: (\S+) meV": (0.5, 8), r", (\S+) meV/Å": (10, 80), r"BFGS: (\S+) Å": (1.31, 1.35)},
+    ),
+    "cluster": ([], [], {r"Ih, (\d+) operations": (119, 121), r"error (\S+) meV/Å": (0, 30)}),
+    "adsorbate": ([], [], {r"(\d+) of 13 ions": (8, 10), r"model is (\S+) Å": (1.5, 1.6)}),
+    "crystal_ions": (
+        [],
+        [],
+        {r"clamped: (\S+) ±": (90, 106), r"relaxed: (\S+) ±": (70, 80), r"ζ: (\S+) ±": (0.46, 0.54)},
+    ),
+    # Of 60 steps of one network nothing is expected but that they are taken.
+    "framework": ([], [], {r"model: (\S+) meV": (1, 500), r"degree 5 in V: (\S+) meV": (7, 10)}),
     "sheet": ([], ["mos2_pull.csv"], {r"a = (\S+) ±": (3.15, 3.22), r"C11 = (\S+)": (140, 165)}),
 }
 

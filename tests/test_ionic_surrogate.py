@@ -10,7 +10,7 @@ from ase.calculators.emt import EMT
 from ase.filters import FrechetCellFilter
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS
-from made import displaced, known, labelled
+from made import displaced, known, labelled, rattled_alloy
 
 from ase_dkl import (
     Dataset,
@@ -207,6 +207,16 @@ class TestPredictions:
         assert (np.diff(std) > 0).all()
         assert ionic.extrapolation(points).outside.tolist() == [False, True, True]
         assert "the distance" in ionic.extrapolation(points).describe(2)
+
+    def test_ions_that_are_held_are_no_extrapolation(self) -> None:
+        alloy = rattled_alloy(1)[0]
+        rows = displaced(alloy, 8, strain=0)
+        for each in rows:
+            each.positions[:2] = alloy.positions[:2]
+        held = Dataset.from_atoms([labelled(each, "energy", "forces") for each in rows])
+        assert held.crystal.mobile.tolist() == [False, False, True, True]
+        model = fit_ions(held, IonConfig(n_inducing=40), progress=False)
+        assert not model.extrapolation(model.points * (1 + 1e-14)).outside.any()
 
 
 class TestFiles:

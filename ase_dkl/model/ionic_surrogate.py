@@ -32,6 +32,8 @@ from ase_dkl.wording import number
 
 MARGIN = 0.2
 """How far beyond the longest and shortest pair of a kind in the training is still inside, over the range's width."""
+ROUNDING = 1e-6
+"""The same at least, Å: distances between ions that are held have no range."""
 LARGEST = 2 * 2**30
 """Bytes of a joint covariance."""
 _CHUNK = 2**22
@@ -247,7 +249,7 @@ class IonicSurrogate(Stored, Shown):
     def _range(self) -> tuple[Floats, Floats]:
         shortest, longest = self.space.ranges(self.points)
         low, high = shortest.min(axis=0), longest.max(axis=0)
-        margin = MARGIN * (high - low)
+        margin = MARGIN * (high - low) + ROUNDING
         return low - margin, high + margin
 
     @classmethod
