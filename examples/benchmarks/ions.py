@@ -8,8 +8,9 @@ The rows are not part of the package: `--folder` names where they are, as extend
 * `ethanol_train`, `_test` and `benzene_train`, `_test`: frames of rMD17 (CC0).
 
 Each number is the mean ± standard deviation over draws of the training rows, which the seeds are, or over four folds.
-Each case that ends is a line of `--results`; cases that are there are not run again. Beside that file a table of all of
-them is written. Times are processor times of one thread.
+Each case that ends is a line of `--results`; cases that are there are not run again, though the package has changed
+since: lines that a change makes stale are to be taken out. Beside that file a table of all of them is written.
+Times are processor times of one thread.
 """
 
 from __future__ import annotations
