@@ -33,8 +33,9 @@ from ase_dkl.model.local_process import CONSTANT, LocalProcess, Seen, observatio
 from ase_dkl.model.pairs import Pairs
 from ase_dkl.model.records import IonConfig, TrainingReport
 
-STRETCH = 0.45 * Hartree / Bohr**2
-"""Force constant of a bond of the reference length, eV/Å²."""
+STRETCH = 0.225 * Hartree / Bohr**2
+"""Force constant of a bond of the reference length, eV/Å²: half of the source's, which holds for molecules. Relaxations
+on metals take fewer calculations with it."""
 LENGTHS = np.array([[1.35, 2.10, 2.53], [2.10, 2.87, 3.40], [2.53, 3.40, 3.40]]) * Bohr
 STEEPNESS = np.array([[1.0, 0.3949, 0.3949], [0.3949, 0.28, 0.28], [0.3949, 0.28, 0.28]]) / Bohr**2
 """Of bonds between elements of the first, second and later rows."""
@@ -44,6 +45,8 @@ PULL = 1.0
 """What slopes are expected to be at the reference, in coordinates whose square is twice the springs' energy, √eV."""
 DOUBT = 0.5
 """By which part curvatures differ from the springs'."""
+SPREAD = 1.0
+"""By which part all springs between two elements may be stiffer or softer."""
 WIDTH = 2.0
 """Way in these coordinates over which curvatures change, √eV."""
 FIRST_NOISE = {"value": 1e-4, "strain": 1e-2, "displacement": 2e-3}
@@ -58,7 +61,8 @@ class FurtherLabels:
 
     Attributes:
         base: without them.
-        stiffness: κ of the springs ½ Σ κ x² that the base does not know of, shape (p,).
+        springs: κ of springs ½ Σ κ x² that the base does not know of, by kind, shape (S, p). How stiff those of a kind
+            are labels may change.
         seen: of the structures with further labels, along the directions of these.
         known: which of their values and slopes are labels, shape (n, 1 + t).
         rows: what the base's functions are of these labels, shape (m, M + 2).
@@ -68,7 +72,7 @@ class FurtherLabels:
     """
 
     base: LocalProcess
-    stiffness: Floats
+    springs: Floats
     seen: Seen
     known: NDArray[np.bool_]
     rows: Floats
@@ -77,12 +81,12 @@ class FurtherLabels:
     size: float
 
     @classmethod
-    def of(cls, base: LocalProcess, stiffness: Floats, labels: IonLabels, *, sized: bool) -> FurtherLabels:
+    def of(cls, base: LocalProcess, springs: Floats, labels: IonLabels, *, sized: bool) -> FurtherLabels:
         """Condition a process.
 
         Args:
             base: the process.
-            stiffness: of springs beside it.
+            springs: beside it.
             labels: what is known beyond it.
             sized: whether labels tell the size of the base's variances.
         """
@@ -91,15 +95,15 @@ class FurtherLabels:
         rows = observations(base.prior, base.inducing, seen[0] / base.unit, seen[1] / base.unit)
         rows[..., -1] = labels.offsets
         rows = rows[known]
-        covariance = _between(base, rows, seen, known, *seen)[known.ravel()]
-        expected = rows @ base.weights + _sprung(stiffness, *seen)[known]
+        covariance = _between(base, springs, rows, seen, known, *seen)[known.ravel()]
+        expected = rows @ base.weights + _sprung(springs, *seen).sum(axis=-1)[known]
         residual = labels.labels[known] - expected
         variances = np.array([base.noise[kind] ** 2 for kind in KINDS])[labels.kinds]
         covariance[np.diag_indices(len(covariance))] += np.broadcast_to(variances, known.shape)[known]
         root = cho_factor(covariance, lower=True)
         pulls = cho_solve(root, residual)
         size = (TRUST + residual @ pulls) / (TRUST + len(residual)) if sized else 1.0
-        return cls(base, stiffness, seen, known, rows, root, pulls, float(size))
+        return cls(base, springs, seen, known, rows, root, pulls, float(size))
 
     @property
     def noise(self) -> Mapping[str, float]:
@@ -119,6 +123,7 @@ class FurtherLabels:
         """See `LocalProcess.marginals`."""
         across = self._across(coordinates, tangents)
         variances = self.base.marginals(coordinates, tangents)[1]
+        variances = variances + SPREAD**2 * (_sprung(self.springs, coordinates, tangents) ** 2).sum(axis=-1)
         gained = solve_triangular(self.root[0], across.T, lower=True)
         variances = np.maximum(variances - (gained**2).sum(axis=0).reshape(variances.shape), 0)
         return self._means(coordinates, tangents, across), self.size * variances
@@ -127,20 +132,28 @@ class FurtherLabels:
         """See `LocalProcess.joint`."""
         across = self._across(coordinates, tangents)
         covariance = self.base.joint(coordinates, tangents)[1]
+        stretched = _sprung(self.springs, coordinates, tangents).reshape(len(covariance), -1)
+        covariance = covariance + SPREAD**2 * stretched @ stretched.T
         gained = solve_triangular(self.root[0], across.T, lower=True)
         return self._means(coordinates, tangents, across).ravel(), self.size * (covariance - gained.T @ gained)
 
     def _means(self, coordinates: Floats, tangents: Floats, across: Floats) -> Floats:
-        means = self.base.means(coordinates, tangents) + _sprung(self.stiffness, coordinates, tangents)
+        means = self.base.means(coordinates, tangents) + _sprung(self.springs, coordinates, tangents).sum(axis=-1)
         return np.asarray(means + (across @ self.pulls).reshape(means.shape))
 
     def _across(self, coordinates: Floats, tangents: Floats) -> Floats:
         """Covariances of values and slopes with the labels, shape (n (1 + t), m)."""
-        return _between(self.base, self.rows, self.seen, self.known, coordinates, tangents)
+        return _between(self.base, self.springs, self.rows, self.seen, self.known, coordinates, tangents)
 
 
 def _between(
-    base: LocalProcess, rows: Floats, seen: Seen, known: NDArray[np.bool_], coordinates: Floats, tangents: Floats
+    base: LocalProcess,
+    springs: Floats,
+    rows: Floats,
+    seen: Seen,
+    known: NDArray[np.bool_],
+    coordinates: Floats,
+    tangents: Floats,
 ) -> Floats:
     """Posterior covariances, by the base, of structures' values and slopes with labels; see `FurtherLabels`."""
     unit, size = base.unit, len(base.whitening)
@@ -149,14 +162,16 @@ def _between(
     environments = tuple(each.environment for each in base.inducing)
     found = prior_cross(base.prior, environments, here, there)[:, known.ravel()]
     found += (own @ base.factor) @ (rows @ base.factor).T
+    stretched = _sprung(springs, coordinates, tangents).reshape(len(own), -1)
+    found += SPREAD**2 * stretched @ _sprung(springs, *seen)[known].T
     return np.asarray(found - (own[:, :size] @ base.whitening) @ (rows[:, :size] @ base.whitening).T)
 
 
-def _sprung(stiffness: Floats, coordinates: Floats, tangents: Floats) -> Floats:
-    """Energies of springs and their slopes, shape (n, 1 + t)."""
-    pulls = stiffness * coordinates
-    energies = (pulls * coordinates).sum(axis=1, keepdims=True) / 2
-    return np.concatenate([energies, (tangents @ pulls[..., None])[..., 0]], axis=1)
+def _sprung(springs: Floats, coordinates: Floats, tangents: Floats) -> Floats:
+    """Energies of springs of S kinds and their slopes, shape (n, 1 + t, S)."""
+    pulls = springs[:, None] * coordinates
+    energies = (pulls * coordinates).sum(axis=2) / 2
+    return np.concatenate([energies.T[:, None], tangents @ np.moveaxis(pulls, 0, -1)], axis=1)
 
 
 def begun(dataset: Dataset, config: IonConfig) -> IonicSurrogate:
@@ -176,7 +191,7 @@ def begun(dataset: Dataset, config: IonConfig) -> IonicSurrogate:
     factor = np.zeros((3, 3))
     base = LocalProcess(WIDTH, scales, inducing, FIRST_NOISE, factor, np.zeros(3))
     factor[0, 0], factor[1, 1] = base.whitening[0, 0], CONSTANT
-    process = FurtherLabels.of(base, stiffness, IonLabels.of(dataset, space, units), sized=True)
+    process = FurtherLabels.of(base, by_kind(space, stiffness), IonLabels.of(dataset, space, units), sized=True)
     report = TrainingReport(
         n_rows=len(dataset),
         n_stress=int(dataset.has_stress.sum()),
@@ -211,6 +226,13 @@ def springs(space: Pairs) -> Floats:
     return np.asarray(constants * np.exp(-DECAY * (space.lengths / bonds - 1)) / space.weights**2)
 
 
+def by_kind(space: Pairs, stiffness: Floats) -> Floats:
+    """Stiffness of pairs, by their two elements, shape (S, p)."""
+    elements = np.sort(np.stack([space.crystal.numbers[space.first], space.crystal.numbers[space.second]]), axis=0)
+    kinds = np.unique(elements, axis=1, return_inverse=True)[1].ravel()
+    return np.asarray(np.eye(kinds.max() + 1)[:, kinds] * stiffness)
+
+
 def learnt(surrogate: IonicSurrogate, dataset: Dataset) -> IonicSurrogate:
     """A trained model that also knows further rows.
 
@@ -222,7 +244,7 @@ def learnt(surrogate: IonicSurrogate, dataset: Dataset) -> IonicSurrogate:
         dataset = dataset.without_stresses()
     assert isinstance(surrogate.process, LocalProcess)
     labels = IonLabels.of(dataset, surrogate.space, surrogate.units)
-    process = FurtherLabels.of(surrogate.process, np.zeros(len(surrogate.space.lengths)), labels, sized=False)
+    process = FurtherLabels.of(surrogate.process, np.zeros((0, len(surrogate.space.lengths))), labels, sized=False)
     report = replace(
         surrogate.report,
         n_rows=surrogate.report.n_rows + len(dataset),

@@ -131,7 +131,7 @@ def check_ionic(surrogate: IonicSurrogate) -> None:
 
 
 def _check_ionic(surrogate: IonicSurrogate) -> None:
-    space, process, report = surrogate.space, surrogate.process, surrogate.report
+    space, process, report = surrogate.space, surrogate.trained, surrogate.report
     _expect("units.shift", np.array(surrogate.units.shift, dtype=float))
     _expect("units.scale", np.array(surrogate.units.scale, dtype=float), positive=True)
     _expect("process.unit", np.array(process.unit, dtype=float), positive=True)

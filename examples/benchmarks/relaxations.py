@@ -32,13 +32,14 @@ class Counted(Calculator):
     implemented_properties = ["energy", "free_energy", "forces"]  # noqa: RUF012
 
     def __init__(self, calculator: Calculator) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.calls, self._calculator = 0, calculator
 
     def calculate(self, atoms: Any = None, properties: Any = None, system_changes: Any = all_changes) -> None:
         """Answer ASE."""
-        super().calculate(atoms, properties, system_changes)
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         self.calls += 1
+        assert self.atoms is not None
         twin = self.atoms.copy()
         twin.set_constraint()
         twin.calc = self._calculator
@@ -67,7 +68,8 @@ def silicon() -> Atoms:
 def by_gpaw() -> Calculator:
     from gpaw import GPAW
 
-    return GPAW(mode={"name": "pw", "ecut": 200}, xc="PBE", kpts=(2, 2, 2), convergence={"density": 1e-5}, txt=None)
+    found: Calculator = GPAW(mode={"name": "pw", "ecut": 200}, xc="PBE", kpts=(2, 2, 2), convergence={"density": 1e-5}, txt=None)
+    return found
 
 
 def rattled(atoms: Atoms, size: float, seed: int) -> Atoms:
