@@ -30,7 +30,7 @@ def test_snippets_run_as_they_stand(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert run_snippets(README, namespace) == 6
     assert (tmp_path / "srtio3.dkl").exists()
     # Pages go on from the README, and not from each other.
-    assert sum(run_snippets(page, {**namespace}) for page in PAGES) == 7
+    assert sum(run_snippets(page, {**namespace}) for page in PAGES) == 8
 
 
 def test_the_readme_is_short() -> None:

@@ -68,7 +68,9 @@ def silicon() -> Atoms:
 def by_gpaw() -> Calculator:
     from gpaw import GPAW
 
-    found: Calculator = GPAW(mode={"name": "pw", "ecut": 200}, xc="PBE", kpts=(2, 2, 2), convergence={"density": 1e-5}, txt=None)
+    found: Calculator = GPAW(
+        mode={"name": "pw", "ecut": 200}, xc="PBE", kpts=(2, 2, 2), convergence={"density": 1e-5}, txt=None
+    )
     return found
 
 
