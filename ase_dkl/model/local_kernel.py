@@ -28,7 +28,9 @@ WIDTHS = (4.0, 2.0, 1.0, 0.5)
 """Of the Gaussians, each half the one before, in units in which environments of the training are of length 1."""
 _CACHED = 2**17
 """Numbers in an intermediate: what stays near the caches is computed several times as fast."""
-PROFILES = ("linear", "quadratic", *(f"gaussian {width:g}" for width in WIDTHS))
+DEGREES = (1, 2, 3, 4)
+"""Of the polynomials."""
+PROFILES = (*(f"degree {degree}" for degree in DEGREES), *(f"gaussian {width:g}" for width in WIDTHS))
 """Their names, in the order of their scales."""
 
 
@@ -54,13 +56,15 @@ class Radial:
     def of(cls, weights: Floats, products: Floats, squares: Floats) -> Self:
         """From weights of the profiles, shape (K, Q), and x·z and |x − z|², shape (...)."""
         axes = (..., *[None] * products.ndim)
-        linear, quadratic = weights[:, 0][axes], weights[:, 1][axes]
-        by_product = linear + 2 * quadratic * products
-        by_product2 = np.broadcast_to(2 * quadratic, by_product.shape)
-        value = (linear + quadratic * products) * products
+        value, by_product, by_product2 = np.zeros((3, len(weights), *products.shape))
+        for degree, scale in zip(DEGREES, weights.T, strict=False):
+            if scale.any():
+                value += scale[axes] * products**degree
+                by_product += scale[axes] * degree * products ** (degree - 1)
+                by_product2 += scale[axes] * degree * (degree - 1) * products ** max(degree - 2, 0)
         by_square, by_square2 = np.zeros((2, *by_product.shape))
         gaussian = np.exp(squares / (-2 * WIDTHS[0] ** 2))
-        for width, scale in zip(WIDTHS, weights[:, 2:].T, strict=True):
+        for width, scale in zip(WIDTHS, weights[:, len(DEGREES) :].T, strict=True):
             if width != WIDTHS[0]:
                 gaussian = gaussian * gaussian
                 gaussian *= gaussian
