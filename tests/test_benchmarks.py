@@ -16,6 +16,7 @@ SCRIPTS = [
     "emt_copper",
     "ions",
     "mechanics",
+    "relaxations",
     "scaling",
     "speed",
     "srtio3",

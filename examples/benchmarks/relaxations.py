@@ -2,7 +2,8 @@
 
 Starting points are rattled, every free atom by 0.12 Å along each axis (silicon by 0.1 Å), the same for all three. A
 calculation is one of energy and forces. All end where no force is larger than 0.02 eV/Å by the real calculator.
-Printed: calculations as mean ± standard error; how far the energies that the three end at are apart at most.
+Seeds are of the starting points. Printed: calculations as mean ± standard error; how far the energies that the three
+end at are apart at most.
 """
 
 import warnings
@@ -106,14 +107,17 @@ METHODS = ("BFGS", "GPMin", "learning")
 
 
 def main() -> None:
-    quick = arguments(__doc__).parse_args().quick
-    print_environment((), quick)
+    parser = arguments(__doc__)
+    parser.set_defaults(seeds=list(range(10)))
+    given = parser.parse_args()
+    quick, seeds = given.quick, given.seeds
+    print_environment(seeds, quick)
     table = Table(*("", *METHODS, "of BFGS", "of GPMin", "energies within, meV"))
-    for name, (make, calculator, size, starts) in CASES.items():
+    for name, (make, calculator, size, most) in CASES.items():
         if quick and calculator is by_gpaw:
             continue
         calls, apart = [], []
-        for seed in track(range(2 if quick else starts), name, console=stderr):
+        for seed in track(seeds[:most], name, console=stderr):
             start = rattled(make(), size, seed)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
@@ -121,8 +125,10 @@ def main() -> None:
             calls.append([each for each, _ in found])
             apart.append(1e3 * np.ptp([energy for _, energy in found]))
         mean = np.mean(calls, axis=0)
-        error = np.std(calls, axis=0, ddof=1) / np.sqrt(len(calls))
-        told = [f"{a:.1f} ± {b:.1f}" for a, b in zip(mean, error, strict=True)]
+        told = [f"{each:.1f}" for each in mean]
+        if len(calls) > 1:
+            error = np.std(calls, axis=0, ddof=1) / np.sqrt(len(calls))
+            told = [f"{a:.1f} ± {b:.1f}" for a, b in zip(mean, error, strict=True)]
         table.add_row(name, *told, f"{mean[2] / mean[0]:.2f}", f"{mean[2] / mean[1]:.2f}", f"{max(apart):.2f}")
     console.print(table)
 
