@@ -264,6 +264,24 @@ class TestTraining:
         with pytest.raises(BadTraining, match="n_inducing is 0"):
             IonConfig(n_inducing=0)
 
+    def test_an_evidence_that_cannot_be_computed_is_no_model(
+        self, alloy_dataset: Dataset, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        import torch
+
+        def fails(matrix: torch.Tensor) -> torch.Tensor:
+            raise torch.linalg.LinAlgError(f"{len(matrix)} rows are singular.")  # type: ignore[attr-defined]
+
+        monkeypatch.setattr(torch.linalg, "cholesky", fails)
+        with pytest.raises(BadTraining, match="evidence of the labels cannot be computed"):
+            fit_ions(alloy_dataset.subset(np.arange(4)), IonConfig(n_inducing=20), progress=False)
+
+    def test_a_search_that_is_cut_short_is_told(self, alloy_dataset: Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+        rows, config = alloy_dataset.subset(np.arange(6)), IonConfig(n_inducing=20)
+        for steps, enough in ((200, True), (2, False)):
+            monkeypatch.setattr("ase_dkl.training.local.STEPS", steps)
+            assert fit_ions(rows, config, progress=False).report.converged == enough
+
 
 class TestCalculator:
     def test_relaxes_ions_and_cell(self, ionic: IonicSurrogate, unseen: Dataset) -> None:

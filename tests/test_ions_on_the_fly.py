@@ -26,7 +26,7 @@ from ase_dkl import (
     Surrogate,
     fit_ions,
 )
-from ase_dkl.model.further import begun, learnt
+from ase_dkl.model.further import FurtherLabels, begun, learnt
 from ase_dkl.model.records import IonConfig
 
 FMAX = 0.02
@@ -266,3 +266,31 @@ class TestRefused:
         atoms.set_constraint(FixAtoms(indices=range(6)))
         with pytest.raises(ValueError, match="nothing to learn"):
             ActiveIonCalculator(atoms, EMT())
+
+
+def expected_stiffness(atoms: Atoms) -> dict[float, float]:
+    """Stiffness of the springs of a model that knows next to nothing, by their lengths, eV/Å²."""
+    rows = Dataset.from_atoms([labelled(atoms, "energy", "forces")], reference=Crystal.from_atoms(atoms, ions="free"))
+    model = begun(rows, IonConfig())
+    assert isinstance(model.process, FurtherLabels)
+    constants = model.process.springs.sum(axis=0) * model.space.weights**2
+    return dict(zip(model.space.lengths.round(3).tolist(), constants.tolist(), strict=True))
+
+
+def test_a_spring_is_as_stiff_in_a_crystal_as_in_a_molecule() -> None:
+    crystal = expected_stiffness(bulk("Cu", a=3.6, cubic=True))
+    for length in (3.6 / 2**0.5, 3.6):
+        (alone,) = expected_stiffness(Atoms("Cu2", [[0, 0, 0], [0, 0, length]])).values()
+        assert crystal[round(length, 3)] == pytest.approx(alone, rel=1e-6)
+
+
+def test_forces_at_the_reference_are_not_known_beforehand() -> None:
+    """Without labels of slopes, forces of the unrelaxed reference are as unsure as `PULL` says; with them, not."""
+    atoms = bulk("Cu", a=3.6, cubic=True)
+    atoms.positions[0] += [0.05, 0, 0]
+    crystal = Crystal.from_atoms(atoms, ions="free")
+    for properties, unsure in ((("energy",), True), (("energy", "forces"), False)):
+        rows = Dataset.from_atoms([labelled(atoms, *properties)], reference=crystal)
+        std = begun(rows, IonConfig()).predict_points(rows.points).forces_uncertainty
+        assert std is not None
+        assert bool(std.max() > 0.1) == unsure

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ase_dkl.model.prediction import Prediction
 
 FEWEST_JUDGED = 10
-"""Layout below which a fraction or a correlation is an accident."""
+"""Rows below which a fraction or a correlation is an accident."""
 
 
 def evaluate(surrogate: AnyModel, dataset: Dataset) -> Evaluation:

@@ -181,13 +181,16 @@ def begun(dataset: Dataset, config: IonConfig) -> IonicSurrogate:
         dataset: labelled structures of free ions; at least one energy, from which others are counted.
         config: of the model.
     """
-    space = Pairs.of(dataset.crystal)
+    space = Pairs.of(dataset.crystal).as_one()
     stiffness = springs(space)
-    space = space.as_one(np.sqrt(stiffness))
-    units = Units(float(np.nanmin(dataset.energies)), 1.0)
     (environment,) = space.environments
+    environment = replace(environment, weights=np.sqrt(stiffness))
+    space = replace(space, environments=(environment,))
+    units = Units(float(np.nanmin(dataset.energies)), 1.0)
     inducing = (Inducing.values(environment, np.zeros((1, len(stiffness)))),)
-    scales = np.array([_SCALES.get(profile, 0.0) for profile in PROFILES])
+    scales = np.zeros(len(PROFILES))
+    for profile, scale in _SCALES.items():
+        scales[PROFILES.index(profile)] = scale
     factor = np.zeros((3, 3))
     base = LocalProcess(WIDTH, scales, inducing, FIRST_NOISE, factor, np.zeros(3))
     factor[0, 0], factor[1, 1] = base.whitening[0, 0], CONSTANT
@@ -214,7 +217,7 @@ def begun(dataset: Dataset, config: IonConfig) -> IonicSurrogate:
     return IonicSurrogate(space, units, config, report, dataset.points, process)
 
 
-_SCALES = {"linear": PULL**2 * WIDTH**2, "gaussian 1": (DOUBT * WIDTH**2) ** 2}
+_SCALES = {"degree 1": PULL**2 * WIDTH**2, "gaussian 1": (DOUBT * WIDTH**2) ** 2}
 
 
 def springs(space: Pairs) -> Floats:

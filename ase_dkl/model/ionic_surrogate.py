@@ -41,7 +41,7 @@ _CHUNK = 2**22
 
 
 class IonicSurrogate(Stored, Shown):
-    """A model of the energy of free ions, in a lattice or without one. Made by `ase_dkl.fit` or `ase_dkl.load`.
+    """A model of the energy of free ions, in a lattice or without one. Made by `ase_dkl.fit_ions` or `ase_dkl.load`.
 
     Threads may share one.
 
@@ -52,7 +52,7 @@ class IonicSurrogate(Stored, Shown):
         report: what training found.
         points: training structures in the reference's order, shape (n, 3 + N, 3), Å: cells and positions.
         process: the Gaussian process on environments.
-        calibration: None.
+        calibration: none as yet.
         written: the version of ase_dkl that wrote the file that the model was read from, and when; None where there is
             none.
     """

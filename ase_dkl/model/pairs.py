@@ -35,8 +35,6 @@ FLAT, OFF_PLANE = 1e-3, 0.1
 the shortest pair, where it is asked what holds them."""
 WIDER, WIDEST = 1.25, 4.0
 """By how much environments grow until the pairs make the reference rigid, and up to how much."""
-SAME_LENGTH = 0.02
-"""Part of a length by which pairs that symmetry makes equal may differ in a reference."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -143,8 +141,7 @@ class Pairs:
     def _within(cls, crystal: Crystal, width: float) -> Self:
         """Pairs that weigh something in the environments of a width, Å."""
         reach = width * np.sqrt(-2 * np.log(LEAST_WEIGHT))
-        atoms = crystal.atoms()
-        positions = atoms.positions
+        positions = crystal.atoms().positions
         first, second, steps = _apart(crystal, 2 * reach)
         permutations = _permuted(crystal, first, second, steps, positions)
         begin, end = positions[first], positions[second] + steps @ crystal.cell
@@ -172,11 +169,11 @@ class Pairs:
         chosen = first[used], second[used], steps[used], lengths[used]
         return cls(crystal, *chosen, kinds[1][kinds[2]], seen)
 
-    def as_one(self, weights: Floats) -> Self:
-        """The same pairs as a single environment, in which they have other weights, shape (p,)."""
+    def as_one(self) -> Self:
+        """The same pairs as a single environment, in which all weigh the same."""
         permuted = _permuted(self.crystal, self.first, self.second, self.steps, self.reference[3:])
         images = np.unique(permuted, axis=0)
-        whole = Environment(np.arange(len(self.first))[None], _alike(weights, images), images)
+        whole = Environment(np.arange(len(self.first))[None], np.ones(len(self.first)), images)
         return replace(self, environments=(whole,))
 
     @property

@@ -297,11 +297,12 @@ class TrainingReport(Shown):
         singular_values: the largest one of every layer, by layer and network.
         centre_spread: spread of the inducing points' first places over that of the features, by network.
         fuzzifier: exponent that kept fuzzy c-means centres apart, by network; None where they were placed otherwise.
-        bound: "collapsed" or "stochastic".
+        bound: "collapsed" or "stochastic"; "FITC" of free ions, where it is the evidence itself.
         bound_per_label: the bound when training ended, nats a label, mean over the networks.
-        steps: optimiser steps taken.
+        steps: optimiser steps taken, or how often the evidence was asked for.
         converged: whether the bound had settled: it rose by less than 0.05 nats a label over the last tenth of the
-            steps, in which the learning rate goes to zero.
+            steps, in which the learning rate goes to zero; of free ions, the search for the evidence's maximum ended by
+            itself.
         seconds: wall time of training.
         dataset: provenance of the rows; of files the names, without their folders where those are of one machine.
         warnings: what the user should know.

@@ -48,7 +48,9 @@ def fit_ions(
         The model. The same data, configuration and seed give the same model on the same machine and number of threads.
 
     Raises:
-        BadTraining: ions are not free, there is nothing to learn from, or stresses are demanded and there are none.
+        BadTraining: ions are not free, there is nothing to learn from, stresses are demanded and there are none, labels
+            are absurd, or the machine has not the memory.
+        Refused: pairs of ions do not hold the reference together.
     """
     config = config or IonConfig()
     began = time.perf_counter()
@@ -92,7 +94,7 @@ def fit_ions(
         bound="FITC",
         bound_per_label=trained.evidence,
         steps=trained.steps,
-        converged=True,
+        converged=trained.converged,
         seconds=time.perf_counter() - began,
         dataset=dataset.provenance,
         warnings=tuple(notes),

@@ -28,8 +28,8 @@ from ase_dkl.model.local_process import (
     prior_variances,
     whitening,
 )
-from ase_dkl.model.pairs import Environment
-from ase_dkl.model.records import IonConfig
+from ase_dkl.model.pairs import Environment, Pairs
+from ase_dkl.model.records import BadTraining, IonConfig
 
 FEW = 400
 """Inducing functionals of the search for hyperparameters."""
@@ -53,8 +53,10 @@ NEGLIGIBLE = 1e-6
 """Part of the labels' prior variance."""
 LOOSE = 1e-3
 """Precision of the hyperparameters' log-normal prior."""
-STEPS = 30
-"""Of the search."""
+STEPS = 100
+"""Of the search, at most: it ends by itself after some thirty."""
+FAILED = 1e12
+"""Nats that stand for what cannot be computed: a search turns round there."""
 KEPT = 2**27
 """Numbers in the labels' rows, where these are kept."""
 COPIES = 6
@@ -72,6 +74,7 @@ class Trained:
         kinds: of labels that there are.
         evidence: log probability of the labels from which hyperparameters were found, nats a label.
         steps: evaluations of it.
+        converged: whether the search for its maximum ended by itself.
         offset: what all stress labels are off by, and its standard deviation, in the labels' unit.
         left_out: of each structure how far its labels are from what all other structures make of them, shape
             (n, 1 + t), and the covariance of that without their noise, (n, 1 + t, 1 + t); 0 where there is no label,
@@ -82,6 +85,7 @@ class Trained:
     kinds: tuple[str, ...]
     evidence: float
     steps: int
+    converged: bool
     offset: tuple[float, float]
     left_out: tuple[Floats, Floats] | None
 
@@ -93,14 +97,12 @@ def memory(labels: IonLabels, most: int) -> int:
         labels: what is known.
         most: the largest number of inducing environments.
     """
-    space, known = labels.space, int(labels.known.sum())
-    sites = sum(len(each.places) for each in space.environments)
+    space, known, counts = labels.space, int(labels.known.sum()), _counts(labels.space, most)
+    size = sum(counts)
     if space.is_one_environment:
-        size = min(known, max(most, min(WHOLE_MOST, 5 * most)))
+        size = min(known, size)
         numbers = len(labels.points) * (6 + labels.points[0, 3:].size) * len(space.lengths) + known * size
     else:
-        counts = [max(1, round(most * len(each.places) / sites)) for each in space.environments]
-        size = sum(counts)
         numbers = max(
             max(CANDIDATES * count, min(ENOUGH, len(labels.points) * len(each.places))) * count
             for count, each in zip(counts, space.environments, strict=True)
@@ -128,9 +130,16 @@ def train(labels: IonLabels, config: IonConfig, tell: Callable[[str], None]) -> 
     tell("choosing environments")
     inducing = _chosen(labels, unit, found.scales, config.n_inducing, rng)
     tell("conditioning on the labels")
-    return replace(
-        condition(labels, inducing, unit, found.scales, found.noise), evidence=found.evidence, steps=found.steps
-    )
+    conditioned = condition(labels, inducing, unit, found.scales, found.noise)
+    return replace(conditioned, evidence=found.evidence, steps=found.steps, converged=found.converged)
+
+
+def _counts(space: Pairs, most: int) -> list[int]:
+    """Inducing functionals of each orbit, at most."""
+    if space.is_one_environment:
+        return [max(most, min(WHOLE_MOST, 5 * most))]
+    sites = sum(len(each.places) for each in space.environments)
+    return [max(1, round(most * len(each.places) / sites)) for each in space.environments]
 
 
 def _chosen(
@@ -140,16 +149,14 @@ def _chosen(
     space = labels.space
     prior = Prior(scales)
     coordinates = space.coordinates(labels.points) / unit
-    sites = sum(len(each.places) for each in space.environments)
     found = []
-    for environment in space.environments:
+    for environment, count in zip(space.environments, _counts(space, most), strict=True):
         if space.is_one_environment:
-            found.append(_slopes_and_values(labels, environment, unit, max(most, min(WHOLE_MOST, 5 * most)), prior))
+            found.append(_slopes_and_values(labels, environment, unit, count, prior))
             continue
-        count = max(1, round(most * len(environment.places) / sites))
         seen = environment.of(coordinates).reshape(-1, environment.places.shape[1])
         seen = seen[rng.permutation(len(seen))[:ENOUGH]]
-        more = max(0, max(CANDIDATES * count, 2 * count) - len(seen))
+        more = max(0, CANDIDATES * count - len(seen))
         i, j = rng.integers(len(seen), size=(2, more))
         share = rng.random((more, 1))
         turned = environment.images[rng.integers(len(environment.images), size=more)]
@@ -198,12 +205,13 @@ def _pivots(prior: Prior, every: Inducing, count: int) -> Integers:
 
 @dataclass(frozen=True, eq=False)
 class _Hyperparameters:
-    """Scales of the profiles, noise variances by kind, the evidence in nats a label, and how often it was asked."""
+    """Scales of the profiles, noise variances by kind, the evidence in nats a label, and how the search went."""
 
     scales: Floats
     noise: Floats
     evidence: float
     steps: int
+    converged: bool
 
 
 def _hyperparameters(
@@ -289,7 +297,11 @@ class _Evidence:
         return negative
 
     def maximised(self) -> _Hyperparameters:
-        """Where it is largest."""
+        """Where it is largest.
+
+        Raises:
+            BadTraining: it could not be computed anywhere.
+        """
         parameters = self._begin.clone().requires_grad_(True)
         best, lowest, steps = self._begin.clone(), math.inf, 0
         search = torch.optim.LBFGS([parameters], max_iter=STEPS, line_search_fn="strong_wolfe", tolerance_change=1e-3)
@@ -301,20 +313,28 @@ class _Evidence:
             try:
                 negative = self.negative(parameters)
             except torch.linalg.LinAlgError:  # type: ignore[attr-defined]
-                negative = 0 * parameters.sum() + 1e12
-            if negative.item() < lowest:
+                negative = 0 * parameters.sum() + FAILED
+            if negative.item() < min(lowest, FAILED):
                 best, lowest = parameters.detach().clone(), negative.item()
             negative.backward()
             return negative
 
         search.step(step)
+        if not math.isfinite(lowest):
+            raise BadTraining(
+                "The evidence of the labels cannot be computed: numbers are not finite, or matrices are singular. "
+                "Labels may be absurd in some rows, or structures too much alike: look for such rows, and leave them "
+                "out."
+            )
+        group, state = search.param_groups[0], search.state[parameters]
+        converged = state["n_iter"] < group["max_iter"] and state["func_evals"] < group["max_eval"]
         profiles = len(self._own)
         noise = best[profiles:].exp() + LEAST_NOISE**2 * self._sizes
         scales = best[:profiles].exp().numpy()
         # A profile that explains next to nothing costs time in every prediction.
         part = scales * self._own.mean(dim=1).numpy()
         scales[part < NEGLIGIBLE * part.sum()] = 0
-        return _Hyperparameters(scales, noise.numpy(), -lowest / len(self._labels), steps)
+        return _Hyperparameters(scales, noise.numpy(), -lowest / len(self._labels), steps, converged)
 
 
 def _in_parts(labels: IonLabels, width: int) -> Iterator[tuple[Floats, Floats]]:
@@ -365,7 +385,7 @@ def condition(labels: IonLabels, inducing: tuple[Inducing, ...], unit: float, sc
     kinds = tuple(kind for i, kind in enumerate(KINDS) if labels.known[:, labels.kinds == i].any())
     offset = float(weights[-1]), float(np.linalg.norm(factor[-1]))
     process = LocalProcess(unit, scales, inducing, deviations, factor, weights)
-    return Trained(process, kinds, math.nan, 0, offset, left_out)
+    return Trained(process, kinds, math.nan, 0, True, offset, left_out)
 
 
 def _left_out(
